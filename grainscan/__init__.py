@@ -1,0 +1,61 @@
+"""grainscan: find the grainy videos in a library, measure how grainy they are and where.
+
+The way data flows, and the order in which the modules may import one another:
+
+                         predict                                   eval
+                            \\                                       /
+    files -> video -> views -> engine -> scan (aggregate) -> report / metrics
+                        ^         ^
+    labels -> dataset --+      model <- train
+       ^                          |
+    prep, split, synth            +-> models/ (the embedded default)
+
+`predict_video("clip.avi")` gives `(predicted_class, confidence)`; `Scanner` judges many files with one loaded model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from grainscan.errors import GrainscanError, LabelsError, ModelError, VideoError
+    from grainscan.scan import Scanner, predict_video
+    from grainscan.spec import ModelSpec
+    from grainscan.views import ViewSpec
+
+__all__ = [
+    "GrainscanError",
+    "LabelsError",
+    "ModelError",
+    "ModelSpec",
+    "Scanner",
+    "VideoError",
+    "ViewSpec",
+    "__version__",
+    "predict_video",
+]
+
+_HOMES = {
+    "GrainscanError": "errors",
+    "LabelsError": "errors",
+    "ModelError": "errors",
+    "VideoError": "errors",
+    "Scanner": "scan",
+    "predict_video": "scan",
+    "ModelSpec": "spec",
+    "ViewSpec": "views",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

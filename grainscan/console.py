@@ -1,0 +1,69 @@
+"""The two consoles (data on stdout, everything else on stderr), progress and verbosity."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_WIDTH_WHEN_PIPED = 120  # tables in a log file should not be folded to the 80 columns Rich assumes there
+
+
+@cache
+def out() -> Console:
+    """Console for data: stdout."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_WHEN_PIPED, highlight=False)
+
+
+@cache
+def err() -> Console:
+    """Console for messages: stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_WHEN_PIPED, highlight=False)
+
+
+def set_verbosity(level: int) -> None:
+    """Route the package's log records to stderr: -1 errors only, 0 warnings, 1 information, 2 debugging."""
+    from rich.logging import RichHandler
+
+    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+    logger = logging.getLogger("grainscan")
+    logger.handlers = [
+        RichHandler(console=err(), show_path=level > 1, show_time=level > 1, markup=False, rich_tracebacks=True)
+    ]
+    logger.setLevel(levels.get(level, logging.DEBUG))
+    logger.propagate = False
+
+
+def progress() -> Progress:
+    """A progress display on stderr: bar, count, rate, time left. Silent when stderr is not a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=err(),
+        disable=not err().is_terminal,
+        transient=True,
+    )

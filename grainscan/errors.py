@@ -1,0 +1,80 @@
+"""Every error that grainscan raises on purpose.
+
+    GrainscanError                 exit 1   something failed while running
+    ├── VideoError                          a file cannot be read as a video
+    ├── ModelError                          a model directory cannot be used
+    ├── DataError                           a data set cannot be used or written
+    ├── OutputError                         a result cannot be written where it was asked for
+    ├── DependencyError                     an optional package is missing
+    └── UsageError                 exit 2   the request itself is wrong
+        ├── ConfigError                     an option, a TOML key or an environment variable
+        └── LabelsError                     labels.json, all its faults at once
+
+Each carries a `message` (what went wrong, with which file) and a `hint` (what to do next). The command line prints
+them as `error:` and `hint:`; a traceback shows only with `-vv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GrainscanError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders in the scanner; keyword-only arguments defeat the default pickling.
+        return _rebuild, (type(self), self.message, self.__dict__.copy())
+
+
+def _rebuild(cls: type[GrainscanError], message: str, state: dict[str, object]) -> GrainscanError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class VideoError(GrainscanError):
+    """A file cannot be read as a video."""
+
+
+class ModelError(GrainscanError):
+    """A model directory is missing, incomplete or not one of ours."""
+
+
+class DataError(GrainscanError):
+    """A data set cannot be used or written."""
+
+
+class OutputError(GrainscanError):
+    """A result cannot be written where it was asked for."""
+
+
+class DependencyError(GrainscanError):
+    """An optional package is missing; the hint names the extra that brings it."""
+
+
+class UsageError(GrainscanError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """An option, a key of a TOML file or an environment variable has a wrong name or value."""
+
+
+class LabelsError(UsageError):
+    """labels.json breaks its contract. `faults` lists every fault with its JSON path."""
+
+    def __init__(self, message: str, *, faults: Sequence[str] = (), hint: str = "") -> None:
+        shown = "".join(f"\n  {fault}" for fault in faults)
+        super().__init__(message + shown, hint=hint)
+        self.faults = list(faults)

@@ -1,0 +1,67 @@
+"""FFmpeg frames to native planes and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.video.planes import Matrix, PixelFormat, parse_format, plain_name
+
+
+def _planar_name(form: av.VideoFormat) -> str:
+    """The planar format nearest to one that is packed, big-endian, semi-planar or palettised."""
+    deep = max((component.bits for component in form.components), default=8) > 8
+    if form.is_rgb or form.has_palette or form.is_bayer:
+        return "gbrp16le" if deep else "gbrp"
+    if len([c for c in form.components if not c.is_alpha]) == 1:
+        return "gray16le" if deep else "gray"
+    depth = (
+        "10le" if form.components[0].bits == 10 else "12le" if form.components[0].bits == 12 else "16le" if deep else ""
+    )
+    half_width, half_height = form.chroma_width(64) < 64, form.chroma_height(64) < 64
+    return ("yuv420p" if half_height else "yuv422p" if half_width else "yuv444p") + depth
+
+
+def bit_depth(name: str) -> int:
+    try:
+        return int(max((component.bits for component in av.VideoFormat(name).components), default=8))
+    except ValueError:
+        return 8
+
+
+def picture_of(frame: av.VideoFrame) -> tuple[tuple[NDArray[Any], ...], PixelFormat]:
+    """The planes of a frame without alpha, and how to read them. RGB planes come as R, G, B."""
+    matrix, full_range = _matrix(frame), _full_range(frame)
+    name = frame.format.name
+    if parse_format(plain_name(name)) is None or any(plane.line_size < 0 for plane in frame.planes):
+        frame = frame.reformat(format=_planar_name(frame.format))
+        name = frame.format.name
+    form = PixelFormat.of(plain_name(name), matrix=matrix, full_range=full_range)
+    planes = tuple(plane_array(frame.planes[i], form) for i in range(form.planes))
+    if form.layout == "rgb":  # FFmpeg stores G, B, R
+        planes = (planes[2], planes[0], planes[1])
+    return planes, form
+
+
+def plane_array(plane: Any, form: PixelFormat) -> NDArray[Any]:
+    samples = plane.line_size // np.dtype(form.dtype).itemsize
+    flat = np.frombuffer(plane, dtype=form.dtype, count=plane.height * samples)
+    return flat.reshape(plane.height, samples)[:, : plane.width]
+
+
+def _matrix(frame: av.VideoFrame) -> Matrix:
+    space = int(frame.colorspace)
+    if space == 1:
+        return "bt709"
+    if space in (9, 10):
+        return "bt2020"
+    if space in (4, 5, 6):
+        return "bt601"
+    return "bt601" if frame.height <= 576 else "bt709"  # unspecified: what players assume
+
+
+def _full_range(frame: av.VideoFrame) -> bool:
+    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")

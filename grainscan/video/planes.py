@@ -1,0 +1,143 @@
+"""Native planes and how to read them: pixel formats, blocks and windows. Plain arrays, no FFmpeg."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Layout = Literal["yuv", "gray", "rgb"]
+Matrix = Literal["bt601", "bt709", "bt2020"]
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How planes are to be read. `name` is FFmpeg's name of the planar format."""
+
+    name: str
+    layout: Layout
+    depth: int = 8  # bits a sample
+    sub_w: int = 0  # log2 of the horizontal chroma subsampling
+    sub_h: int = 0
+    matrix: Matrix = "bt709"
+    full_range: bool = False
+
+    @property
+    def planes(self) -> int:
+        return 1 if self.layout == "gray" else 3
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.depth == 8 else np.uint16
+
+    @classmethod
+    def of(cls, name: str, *, matrix: Matrix = "bt709", full_range: bool = False) -> PixelFormat:
+        """The format with FFmpeg's `name`, such as yuv420p10le, gray or gbrp. Raises ValueError for others."""
+        parts = parse_format(name)
+        if parts is None:
+            raise ValueError(f"{name} is not a planar format that grainscan reads")
+        layout, depth, sub_w, sub_h = parts
+        return cls(name, layout, depth, sub_w, sub_h, matrix, full_range or layout == "rgb")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive pictures as native planes: each (frames, height, width), uint8 or, above 8 bits, uint16."""
+
+    planes: tuple[NDArray[Any], ...]
+    format: PixelFormat
+
+    @property
+    def frames(self) -> int:
+        return int(self.planes[0].shape[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.planes[0].shape[1])
+
+    @property
+    def width(self) -> int:
+        return int(self.planes[0].shape[2])
+
+    def crop(self, x: int, y: int, width: int, height: int, start: int = 0, frames: int | None = None) -> Block:
+        """A view on a part. x and y lie on the chroma grid, else chroma is shifted by less than one of its samples."""
+        stop = None if frames is None else start + frames
+        boxes = (plane_box(self.format, i, x, y, width, height) for i in range(len(self.planes)))
+        planes = tuple(
+            plane[start:stop, top:bottom, left:right]
+            for plane, (left, top, right, bottom) in zip(self.planes, boxes, strict=True)
+        )
+        return Block(planes, self.format)
+
+    def copy(self) -> Block:
+        return Block(tuple(plane.copy() for plane in self.planes), self.format)
+
+    def luma8(self) -> NDArray[np.float32]:
+        """Luma in 8-bit codes as float32 (frames, height, width), whatever the depth; of RGB, BT.709 luma."""
+        scale = np.float32(1.0 / (1 << (self.format.depth - 8)))
+        if self.format.layout == "rgb":
+            red, green, blue = (plane.astype(np.float32) for plane in self.planes)
+            return (0.2126 * red + 0.7152 * green + 0.0722 * blue) * scale
+        return self.planes[0].astype(np.float32) * scale
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive frames of a file. `pictures[t][plane]` are arrays on the decoder's own buffers: nothing is copied."""
+
+    start: float  # seconds
+    end: float
+    format: PixelFormat
+    pictures: tuple[tuple[NDArray[Any], ...], ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def height(self) -> int:
+        return int(self.pictures[0][0].shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pictures[0][0].shape[1])
+
+    def block(self, x: int = 0, y: int = 0, width: int | None = None, height: int | None = None) -> Block:
+        """Copy a part of all pictures, by default the whole."""
+        width, height = width or self.width, height or self.height
+        planes = []
+        for i in range(self.format.planes):
+            left, top, right, bottom = plane_box(self.format, i, x, y, width, height)
+            planes.append(np.stack([picture[i][top:bottom, left:right] for picture in self.pictures]))
+        return Block(tuple(planes), self.format)
+
+
+def parse_format(name: str) -> tuple[Layout, int, int, int] | None:
+    """(layout, depth, sub_w, sub_h) of the planar little-endian formats whose planes are used as they are."""
+    match = re.fullmatch(r"yuva?(4[0-4]{2})p(?:(9|10|12|14|16)le)?", name)
+    if match:
+        sub = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}.get(match[1])
+        return None if sub is None else ("yuv", int(match[2] or 8), *sub)
+    match = re.fullmatch(r"gray(?:(9|10|12|14|16)le)?", name)
+    if match:
+        return "gray", int(match[1] or 8), 0, 0
+    match = re.fullmatch(r"gbra?p(?:(9|10|12|14|16)le)?", name)
+    if match:
+        return "rgb", int(match[1] or 8), 0, 0
+    return None
+
+
+def plain_name(name: str) -> str:
+    """Without the mark of full range: the same planes, and the range is told apart by `PixelFormat.full_range`."""
+    return name.replace("yuvj", "yuv")
+
+
+def plane_box(form: PixelFormat, plane: int, x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a luma box in a plane; chroma rounds outwards so that odd sizes stay covered."""
+    if plane == 0 or form.layout != "yuv":
+        return x, y, x + w, y + h
+    left, top = x >> form.sub_w, y >> form.sub_h
+    return left, top, left - (-w >> form.sub_w), top - (-h >> form.sub_h)

@@ -1,0 +1,482 @@
+"""Opening, probing and reading files: windows found by seeking, short clips read through."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from grainscan.config import ShortPolicy
+from grainscan.errors import VideoError
+from grainscan.video.frames import bit_depth, picture_of
+from grainscan.video.planes import Block, PixelFormat, Window
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".264",
+        ".265",
+        ".3g2",
+        ".3gp",
+        ".amv",
+        ".asf",
+        ".av1",
+        ".avi",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".gxf",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".ivf",
+        ".m1v",
+        ".m2p",
+        ".m2t",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mj2",
+        ".mjpeg",
+        ".mjpg",
+        ".mkv",
+        ".mod",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".obu",
+        ".ogm",
+        ".ogv",
+        ".qt",
+        ".rm",
+        ".rmvb",
+        ".tod",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".wtv",
+        ".y4m",
+    ]
+)
+
+# Demuxers that read exactly the file they are given. hls, dash, concat, image2, imf and their like open others.
+_DEMUXERS = (
+    "3gp,amv,apng,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,dirac,dv,ea,evc,film_cpk,flic,flv,gif,gxf,h261,h263,h264,"
+    "hevc,ivf,ivr,live_flv,lvf,lxf,m4v,matroska,mjpeg,mjpeg_2000,mov,mp4,mpeg,mpegts,mpegvideo,mv,mxf,nsv,nut,nuv,obu,"
+    "ogg,pva,rm,roq,smjpeg,thp,vc1,vc1test,vivo,vvc,webm,wtv,xmv,yuv4mpegpipe"
+)
+_BROKEN_PACKETS = 64  # undecodable packets in a row before a stream is given up
+_PACKETS_TO_KEY = 1200  # demuxed after a seek in search of a key frame: MPEG-TS lands between them
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its video stream."""
+
+    path: str
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: Fraction | None
+    duration: float | None  # seconds
+    frames: int | None
+    pix_fmt: str
+    bit_depth: int
+    rotation: int  # degrees, as players apply it
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `video` object of a result."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "fps": None if self.fps is None else round(float(self.fps), 3),
+            "duration": None if self.duration is None else round(self.duration, 3),
+            "codec": self.codec,
+            "pix_fmt": self.pix_fmt,
+        }
+
+
+def is_video_name(path: str | os.PathLike[str]) -> bool:
+    """Whether the suffix is one that video files carry."""
+    return os.path.splitext(os.fspath(path))[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 (hot over whole libraries)
+
+
+class Reader:
+    """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout."""
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None) -> None:
+        self.path = os.fspath(path)
+        self._max_pixels = max_pixels
+        if os.path.isdir(self.path):  # noqa: PTH112
+            raise VideoError(
+                f"{self.path}: is a directory, not a video", hint="Name the files in it, or scan the folder."
+            )
+        self._threads = threads
+        self._open()
+        try:
+            self.info = self._describe()
+            self._check_size(self.info.width, self.info.height)
+        except VideoError:
+            self._container.close()
+            raise
+
+    def _open(self) -> None:
+        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+        if self._max_pixels is not None:
+            options["max_pixels"] = str(self._max_pixels)
+        with self._faults("cannot be opened"):
+            # The prefix keeps names such as `concat:a|b` or `http://…` from being taken for a protocol.
+            self._container = av.open("file:" + self.path, options=options, metadata_errors="replace")
+        videos = self._container.streams.video
+        if not videos:
+            self._container.close()
+            raise VideoError(f"{self.path}: has no video stream", hint="Audio and data files cannot be judged.")
+        self._stream = videos[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise VideoError(
+                f"{self.path}: its video codec is unknown",
+                hint="Convert it with a tool that knows the codec.",
+            )
+        for stream in self._container.streams:  # everything but the one video stream is dropped by the demuxer
+            if stream.index != self._stream.index:
+                stream.discard = Discard.all
+        self._context = self._stream.codec_context
+        # Slices alone: frame threads decode ahead of the window, which costs more than it brings on eight frames.
+        self._context.thread_type = "SLICE"
+        self._context.thread_count = self._threads
+
+    def restart(self) -> None:
+        """Back to the first frame by opening the file anew, which works for streams that cannot seek, too."""
+        self._container.close()
+        self._open()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._container.close()
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Frames from where the stream stands. Packets that cannot be decoded are passed over."""
+        broken = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                with self._faults("cannot be read"):
+                    packet = next(packets, None)
+            except VideoError as error:
+                log.debug("%s", error.message)
+                return
+            if packet is None:
+                return
+            try:
+                decoded = packet.decode()
+            except (av.error.FFmpegError, ValueError) as error:
+                broken += 1
+                log.debug("%s: packet at %s: %s", self.path, packet.pts, error)
+                if broken > _BROKEN_PACKETS:
+                    return
+                continue
+            for frame in decoded:
+                broken = 0
+                self._check_size(frame.width, frame.height)
+                yield frame
+
+    def seek(self, pts: int) -> None:
+        """To the key frame at or before `pts` (stream time base)."""
+        with self._faults("cannot seek"):
+            self._container.seek(pts, stream=self._stream, backward=True)
+
+    def key_frame_before(self, seconds: float) -> int | None:
+        """Time stamp (stream time base) of the key frame that a seek to `seconds` lands on; None where none is found."""
+        try:
+            self.seek(self._start + int(seconds / self._time_base))
+            for count, packet in enumerate(self._container.demux(self._stream)):
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                if packet.size and stamp is not None and packet.is_keyframe:
+                    return int(stamp)
+                if count > _PACKETS_TO_KEY:
+                    break
+        except (VideoError, av.error.FFmpegError) as error:
+            log.debug("%s: no key frame before %.2f s: %s", self.path, seconds, error)
+        return None
+
+    def seconds(self, pts: int) -> float:
+        """Presentation time from the start of the stream."""
+        return max(0.0, float((pts - self._start) * self._time_base))
+
+    @property
+    def _start(self) -> int:
+        return self._stream.start_time or 0
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, av.time_base)
+
+    def _describe(self) -> VideoInfo:
+        stream, context = self._stream, self._context
+        fps = stream.average_rate or stream.guessed_rate or stream.base_rate
+        duration: float | None = None
+        if stream.duration:
+            duration = float(stream.duration * self._time_base)
+        elif self._container.duration:
+            duration = self._container.duration / av.time_base
+        elif fps and stream.frames:
+            duration = float(stream.frames / fps)
+        name = context.pix_fmt or "unknown"
+        return VideoInfo(
+            path=self.path,
+            container=self._container.format.name.split(",")[0],
+            codec=context.codec.canonical_name,
+            width=context.width,
+            height=context.height,
+            fps=Fraction(fps) if fps else None,
+            duration=duration if duration and duration > 0 else None,
+            frames=stream.frames or None,
+            pix_fmt=name,
+            bit_depth=bit_depth(name),
+            rotation=0,
+        )
+
+    def _check_size(self, width: int, height: int) -> None:
+        if self._max_pixels is not None and width * height > self._max_pixels:
+            raise VideoError(
+                f"{self.path}: frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
+                hint="Raise --max-pixels if the file is to be trusted.",
+            )
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise VideoError(
+                f"{self.path}: no such file", hint="Check the name; a dangling link looks the same."
+            ) from None
+        except PermissionError:
+            raise VideoError(f"{self.path}: permission denied", hint="Make the file readable for this user.") from None
+        except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise VideoError(
+                f"{self.path}: {what}: {reason}",
+                hint="The file is damaged, incomplete, or not a video that FFmpeg reads on its own.",
+            ) from None
+
+
+def probe(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> VideoInfo:
+    """Describe the first video stream of a file. Raises VideoError.
+
+    The rotation is stored with the frames, so one frame is decoded; a file without a decodable frame still has an answer.
+    """
+    with Reader(path, max_pixels=max_pixels) as reader:
+        frame = next(reader.frames(), None)
+        if frame is None:
+            return reader.info
+        return replace(
+            reader.info,
+            width=frame.width,
+            height=frame.height,
+            pix_fmt=frame.format.name,
+            bit_depth=bit_depth(frame.format.name),
+            rotation=frame.rotation,
+        )
+
+
+def verify(path: str | os.PathLike[str], *, limit: int | None = None) -> int:
+    """Decode a file (its first `limit` frames) and count the frames. Raises VideoError if there are none."""
+    with Reader(path) as reader:
+        count = 0
+        for _ in reader.frames():
+            count += 1
+            if limit is not None and count >= limit:
+                break
+        if not count:
+            raise _no_frames(reader.path)
+        return count
+
+
+def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None) -> Block:
+    """Consecutive frames of a clip from frame number `start`; all where `frames` is None. Raises VideoError.
+
+    Reads sequentially: meant for clips of seconds. Stops where the picture size or format changes.
+    """
+    with Reader(path) as reader:
+        pictures: list[tuple[NDArray[Any], ...]] = []
+        form: PixelFormat | None = None
+        for number, frame in enumerate(reader.frames()):
+            if number < start:
+                continue
+            picture, current = picture_of(frame)
+            if pictures and (current != form or picture[0].shape != pictures[0][0].shape):
+                break
+            form = current
+            pictures.append(picture)
+            if frames is not None and len(pictures) >= frames:
+                break
+        if not pictures or form is None:
+            raise _no_frames(reader.path)
+        return Block(tuple(np.stack(planes) for planes in zip(*pictures, strict=True)), form)
+
+
+def read_windows(
+    path: str | os.PathLike[str] | Reader,
+    *,
+    windows: int,
+    frames: int,
+    short: ShortPolicy = "mirror",
+    threads: int = 1,
+    max_pixels: int | None = None,
+) -> Iterator[Window]:
+    """Up to `windows` windows of `frames` consecutive frames, spread over the file.
+
+    Windows start at key frames, which costs no decoding beside the window itself. Where several would start at the same
+    key frame (long GOPs, short clips) they follow one another from there, at most one window length apart, so that no
+    frame is decoded twice. A stream that cannot seek is read from its start in the same manner. A window never spans a
+    change of picture size. A clip with fewer frames than a window is filled by `short`: `mirror` (back and forth),
+    `wrap`, `repeat` (the last frame) or `error`. Raises VideoError when no frame can be decoded.
+    """
+    if not isinstance(path, Reader):
+        with Reader(path, threads=threads, max_pixels=max_pixels) as reader:
+            yield from read_windows(reader, windows=windows, frames=frames, short=short)
+        return
+    reader, found = path, 0
+    leftover: _Run | None = None
+    for seek_to, count, stride in _plan(reader, windows, frames):
+        for run in _runs(reader, seek_to, count, frames, stride):
+            if len(run.pictures) == frames:
+                found += 1
+                yield run.window()
+            elif leftover is None or len(run.pictures) > len(leftover.pictures):
+                leftover = run
+    if found:
+        return
+    if leftover is None:
+        raise _no_frames(reader.path)
+    if short == "error":
+        raise VideoError(
+            f"{reader.path}: has {len(leftover.pictures)} frames, a window needs {frames}",
+            hint="Choose another policy for short clips: mirror, wrap or repeat.",
+        )
+    yield leftover.filled(frames, short).window()
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Consecutive frames on the way to a window."""
+
+    start: float
+    end: float
+    format: PixelFormat
+    pictures: list[tuple[NDArray[Any], ...]]
+
+    def window(self) -> Window:
+        return Window(self.start, self.end, self.format, tuple(self.pictures))
+
+    def filled(self, frames: int, policy: ShortPolicy) -> _Run:
+        return replace(self, pictures=[self.pictures[i] for i in fill_indices(len(self.pictures), frames, policy)])
+
+
+def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
+    """Frame numbers that fill a window of `wanted` from `available` frames: mirror 0 1 2 1 0 1, wrap 0 1 2 0 1 2,
+    repeat 0 1 2 2 2 2. `error` raises ValueError when frames are missing."""
+    if available >= wanted:
+        return list(range(wanted))
+    if policy == "error":
+        raise ValueError(f"{available} frames where {wanted} are needed")
+    if policy == "repeat":
+        return [min(i, available - 1) for i in range(wanted)]
+    if policy == "wrap":
+        return [i % available for i in range(wanted)]
+    period = max(1, 2 * available - 2)
+    return [min(i % period, period - i % period) if available > 1 else 0 for i in range(wanted)]
+
+
+def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[int | None, int, int]]:
+    """(key frame to seek to, windows from there, frames between their starts) in the order of time."""
+    info = reader.info
+    fps = float(info.fps) if info.fps else 25.0
+    stride = 2 * frames
+    if info.duration is None:
+        return [(None, windows, stride)]
+    keys: list[int] = []
+    for i in range(windows):
+        key = reader.key_frame_before(info.duration * (i + 0.5) / windows)
+        if key is not None:
+            keys.append(key)
+    if not keys:
+        return [(None, windows, stride)]
+    groups: list[list[int]] = []
+    for key in sorted(keys):  # key frames less than a window apart share a run, else windows would overlap
+        if groups and (reader.seconds(key) - reader.seconds(groups[-1][0])) * fps < frames:
+            groups[-1].append(key)
+        else:
+            groups.append([key])
+    ends = [reader.seconds(group[0]) for group in groups[1:]] + [info.duration]
+    plan: list[tuple[int | None, int, int]] = []
+    for group, end in zip(groups, ends, strict=True):
+        count = len(group)
+        span = int((end - reader.seconds(group[0])) * fps)
+        gap = stride if count == 1 else min(stride, max(frames, (span - frames) // (count - 1)))
+        plan.append((group[0], count, gap))
+    return plan
+
+
+def _runs(reader: Reader, seek_to: int | None, count: int, frames: int, stride: int) -> Iterator[_Run]:
+    """`count` runs of `frames` frames, `stride` apart; the last may be shorter. A change of size ends a run early."""
+    if seek_to is None:
+        reader.restart()
+    else:
+        reader.seek(seek_to)
+    run: _Run | None = None
+    skip = 0
+    length = float(1 / reader.info.fps) if reader.info.fps else 0.04
+    for number, frame in enumerate(reader.frames()):
+        if frame.is_corrupt or (seek_to is not None and frame.pts is not None and frame.pts < seek_to):
+            continue  # leading pictures of an open GOP refer to frames before the seek point
+        if skip:
+            skip -= 1
+            continue
+        picture, form = picture_of(frame)
+        at = number * length if frame.pts is None else reader.seconds(frame.pts)
+        if run is not None and (run.format != form or run.pictures[0][0].shape != picture[0].shape):
+            yield run
+            run = None
+        if run is None:
+            run = _Run(at, at, form, [])
+        run.pictures.append(picture)
+        run = replace(run, end=at + length)
+        if len(run.pictures) == frames:
+            yield run
+            run, skip, count = None, stride - frames, count - 1
+            if not count:
+                return
+    if run is not None:
+        yield run
+
+
+def _no_frames(path: str) -> VideoError:
+    return VideoError(
+        f"{path}: no frame could be decoded",
+        hint="The file is empty, truncated before its first picture, or encrypted.",
+    )

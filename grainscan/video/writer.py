@@ -1,0 +1,250 @@
+"""Encoding: into a file, or through an encoder and back in memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from grainscan.errors import DataError
+from grainscan.video.frames import plane_array
+from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder and its scale of quality: `best` and `worst` bound what is in use."""
+
+    encoder: str
+    formats: tuple[str, ...]
+    scale: str  # qp, crf, qscale, profile, or "" for lossless
+    best: int = 0
+    worst: int = 0
+
+
+CODECS: dict[str, Codec] = {
+    "h264": Codec("libx264", ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"), "qp", 16, 45),
+    "hevc": Codec(
+        "libx265",
+        ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"),
+        "qp", 16, 47,
+    ),
+    "vp9": Codec("libvpx-vp9", ("yuv420p", "yuv422p", "yuv444p"), "crf", 12, 60),
+    "av1": Codec("libsvtav1", ("yuv420p", "yuv420p10le"), "crf", 12, 60),
+    "mpeg2": Codec("mpeg2video", ("yuv420p", "yuv422p"), "qscale", 2, 24),
+    "mpeg4": Codec("mpeg4", ("yuv420p",), "qscale", 2, 24),
+    "mjpeg": Codec("mjpeg", ("yuvj420p", "yuvj422p", "yuvj444p"), "qscale", 2, 20),
+    "prores": Codec("prores_ks", ("yuv422p10le", "yuv444p10le"), "profile", 3, 0),
+    "ffv1": Codec(
+        "ffv1",
+        ("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p", "gray", "yuv420p10le", "yuv422p10le",
+         "yuv444p10le", "yuv420p12le", "yuv422p12le", "yuv444p12le", "gray10le", "gray12le", "gray16le", "yuv420p9le",
+         "yuv422p9le", "yuv444p9le", "yuv420p16le", "yuv422p16le", "yuv444p16le", "gbrp9le", "gbrp10le", "gbrp12le",
+         "gbrp14le", "gbrp16le", "bgr0", "yuv420p14le", "yuv422p14le", "yuv444p14le"),
+        "",
+    ),
+}  # fmt: skip
+_DECODERS = {"av1": "libdav1d"}  # FFmpeg's own AV1 decoder needs hardware
+
+
+def recode(
+    block: Block,
+    codec: str,
+    quality: int | None = None,
+    *,
+    fps: Fraction = Fraction(25),
+    gop: int | None = None,
+    speed: int = 1,
+) -> Block:
+    """Encode and decode in memory; the result has the frames and the format that went in.
+
+    `quality` is on the codec's own scale (see CODECS), `gop` the key frame interval in frames, `speed` 0 (the encoder's
+    usual effort) to 2 (fastest). Raises DataError when the codec is unknown or refuses the picture.
+    """
+    if block.format.layout == "gray" and codec != "ffv1":
+        coloured = recode(_with_chroma(block), codec, quality, fps=fps, gop=gop, speed=speed)
+        return Block(coloured.planes[:1], block.format)
+    encoder = _encoder(block, codec, quality, fps=fps, gop=gop, speed=speed)
+    try:
+        packets = [packet for frame in _to_frames(block, encoder.pix_fmt) for packet in encoder.encode(frame)]
+        packets += encoder.encode(None)
+        decoder = av.CodecContext.create(_DECODERS.get(codec, encoder.codec.canonical_name), "r")
+        decoder.thread_count = 1
+        decoder.width, decoder.height, decoder.pix_fmt = block.width, block.height, encoder.pix_fmt
+        if encoder.extradata:
+            decoder.extradata = encoder.extradata
+        decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+        decoded += decoder.decode(None)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DataError(f"{codec} cannot encode {block.width}x{block.height} {block.format.name}: {error}") from None
+    if len(decoded) != block.frames:
+        raise DataError(f"{codec} gave {len(decoded)} frames for {block.frames}")
+    decoded.sort(key=lambda frame: frame.pts or 0)
+    # A codec that worked in another format: back through swscale. The mark of full range alone changes no plane.
+    pictures = []
+    for frame in decoded:
+        if plain_name(frame.format.name) != block.format.name:
+            frame = _unmarked(frame)
+            frame.color_range = 0  # unspecified, so that codes are kept whatever their range
+            frame = frame.reformat(format=block.format.name)
+        pictures.append([plane_array(plane, block.format) for plane in frame.planes])
+    planes = [np.stack(planes) for planes in zip(*pictures, strict=False)][: block.format.planes]
+    if block.format.layout == "rgb":
+        planes = [planes[2], planes[0], planes[1]]
+    return Block(tuple(planes), block.format)
+
+
+def write_clip(
+    path: str | os.PathLike[str],
+    block: Block,
+    *,
+    fps: Fraction = Fraction(25),
+    codec: str = "ffv1",
+    quality: int | None = None,
+    gop: int | None = None,
+    speed: int = 0,
+) -> None:
+    """Encode a block into a file whose suffix names the container; the name appears when the file is complete.
+
+    The default is lossless. Raises DataError for what the codec refuses, OSError for what the disk refuses.
+    """
+    target = Path(path)
+    encoder = CODECS.get(codec)
+    if encoder is None:
+        raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
+    if block.format.layout == "gray" and codec != "ffv1":
+        block = _with_chroma(block)
+    handle, temporary = tempfile.mkstemp(suffix=target.suffix, prefix=".tmp-", dir=target.parent)
+    os.close(handle)
+    try:
+        with av.open(temporary, "w") as container:
+            stream: Any = container.add_stream(encoder.encoder, rate=fps)
+            _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
+            for frame in _to_frames(block, stream.codec_context.pix_fmt):
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        os.replace(temporary, target)  # noqa: PTH105
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DataError(f"{target}: {codec} cannot write {block.format.name}: {error}") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _encoder(block: Block, codec: str, quality: int | None, **options: Any) -> Any:
+    if codec not in CODECS:
+        raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
+    context = av.CodecContext.create(CODECS[codec].encoder, "w")
+    _configure(context, block, codec, quality, **options)
+    return context
+
+
+def _configure(
+    context: Any, block: Block, codec: str, quality: int | None, *, fps: Fraction, gop: int | None, speed: int
+) -> None:
+    about = CODECS[codec]
+    os.environ.setdefault("SVT_LOG", "1")  # that encoder writes its configuration to stderr otherwise
+    if quality is None and about.scale:
+        quality = (about.best + about.worst) // 2
+    context.width, context.height = block.width, block.height
+    context.pix_fmt = _encodable(block.format, about)
+    context.framerate = fps
+    context.time_base = 1 / fps
+    context.thread_count = 1
+    if gop is not None:
+        context.gop_size = gop
+    context.color_range = _range_code(block.format)
+    context.colorspace = {"bt709": 1, "bt601": 6, "bt2020": 9}[block.format.matrix]
+    options: dict[str, str] = {}
+    if codec == "h264":
+        # x264 counts QP from the bit depth's own origin, x265 from that of 8 bits.
+        deep = 6 * (10 - 8) if context.pix_fmt.endswith("10le") else 0
+        options = {"qp": str((quality or 0) + deep), "preset": ("medium", "veryfast", "ultrafast")[speed]}
+    elif codec == "hevc":
+        options = {
+            "preset": ("medium", "veryfast", "ultrafast")[speed],
+            "x265-params": f"qp={quality}:log-level=none:pools=none:frame-threads=1"
+            + (f":keyint={gop}:min-keyint={gop}" if gop else ""),
+        }
+    elif codec == "vp9":
+        options = {"crf": str(quality), "b": "0", "deadline": ("good", "realtime", "realtime")[speed],
+                   "cpu-used": ("2", "6", "8")[speed]}  # fmt: skip
+    elif codec == "av1":
+        options = {"crf": str(quality), "preset": ("8", "11", "13")[speed], "svtav1-params": "lp=1"}
+    elif about.scale == "qscale":  # a fixed quantiser: global_quality would have to be set on every frame
+        options = {"qmin": str(quality), "qmax": str(quality)}
+    elif about.scale == "profile":
+        options = {"profile": str(quality)}
+    elif codec == "ffv1":
+        options = {"level": "3", "slices": "4", "slicecrc": "0"}
+    context.options = options
+
+
+def _range_code(form: PixelFormat) -> int:
+    """FFmpeg's number for the range: 2 full, 1 limited. RGB reaches lossy codecs as YUV of limited range."""
+    return 2 if form.full_range and form.layout != "rgb" else 1
+
+
+def _with_chroma(block: Block) -> Block:
+    """A gray block as 4:2:0 with neutral chroma: few codecs have gray, and swscale takes gray for full range."""
+    depth = min(block.format.depth, 12)
+    form = PixelFormat.of("yuv420p" if depth == 8 else f"yuv420p{depth}le", full_range=block.format.full_range)
+    luma = block.planes[0] >> (block.format.depth - depth)
+    chroma = np.full((block.frames, -(-block.height // 2), -(-block.width // 2)), 1 << (depth - 1), dtype=form.dtype)
+    return Block((luma, chroma, chroma), form)
+
+
+def _encodable(form: PixelFormat, codec: Codec) -> str:
+    """The encoder's pixel format that keeps most of `form`."""
+    for name in codec.formats:
+        if plain_name(name) == form.name:
+            return name
+    if form.layout == "rgb":
+        if codec.encoder == "ffv1":  # has no 8-bit planar RGB; the packed form holds the same codes
+            return "bgr0" if form.depth == 8 else "gbrp16le"
+        form = PixelFormat.of("yuv444p" if form.depth == 8 else "yuv444p10le")
+
+    def distance(candidate: str) -> tuple[int, int, int]:
+        layout, depth, sub_w, sub_h = parse_format(plain_name(candidate)) or ("yuv", 8, 1, 1)
+        chroma = abs(sub_w - form.sub_w) + abs(sub_h - form.sub_h) + (layout == "gray") * (form.layout != "gray") * 9
+        return (max(0, form.depth - depth), chroma, max(0, depth - form.depth))
+
+    return min(codec.formats, key=distance)
+
+
+def _to_frames(block: Block, pix_fmt: str) -> Iterator[av.VideoFrame]:
+    """Frames of a block for an encoder that works in `pix_fmt`."""
+    order: Sequence[int] = (1, 2, 0) if block.format.layout == "rgb" else range(len(block.planes))
+    same = plain_name(pix_fmt) == block.format.name
+    for number in range(block.frames):
+        frame = av.VideoFrame(block.width, block.height, pix_fmt if same else block.format.name)
+        for plane, source in zip(frame.planes, order, strict=False):
+            plane_array(plane, block.format)[...] = block.planes[source][number]
+        if not same:
+            converted = frame.reformat(format=plain_name(pix_fmt))
+            frame = converted if pix_fmt == plain_name(pix_fmt) else _relabelled(converted, pix_fmt)
+        frame.color_range = _range_code(block.format)
+        frame.pts = number
+        yield frame
+
+
+def _unmarked(frame: av.VideoFrame) -> av.VideoFrame:
+    """The same codes under the plain name: swscale would stretch a full range to a limited one."""
+    name = plain_name(frame.format.name)
+    return frame if name == frame.format.name else _relabelled(frame, name)
+
+
+def _relabelled(frame: av.VideoFrame, name: str) -> av.VideoFrame:
+    copy = av.VideoFrame(frame.width, frame.height, name)
+    form = PixelFormat.of(plain_name(name))
+    for target, source in zip(copy.planes, frame.planes, strict=True):
+        plane_array(target, form)[...] = plane_array(source, form)
+    copy.pts = frame.pts
+    return copy

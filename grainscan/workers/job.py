@@ -1,0 +1,116 @@
+"""What a worker is asked to do with a file, and what it hands back."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.config import ShortPolicy
+from grainscan.errors import GrainscanError, VideoError
+from grainscan.views import ViewSpec
+
+log = logging.getLogger(__name__)
+
+SLOTS = 3  # windows a worker may have decoded ahead of the model
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every file of a scan is read."""
+
+    view: ViewSpec = field(default_factory=ViewSpec)
+    short: ShortPolicy = "mirror"
+    max_pixels: int | None = None
+    threads: int = 1  # of the decoder
+    timeout: float = 60.0  # seconds for a file; 0: no limit. Kept by worker processes only
+    baseline: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "view": self.view.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The views of one window: float32 (n, frames, 3, size, size) and the corners (x, y) of their crops."""
+
+    views: NDArray[np.float32]
+    start: float  # seconds
+    end: float
+    boxes: list[tuple[int, int]]
+    baseline: dict[str, float] = field(default_factory=dict)
+    key: int = 0  # the file
+    slot: tuple[int, int] | None = None  # worker and slot whose memory `views` is
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Nothing more comes from a file. `info` is the `video` object of a result, where the file could be opened."""
+
+    key: int
+    info: dict[str, Any] | None = None
+    error: GrainscanError | None = None
+
+
+def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
+    """The `video` object of a file, then its views window by window. Raises VideoError."""
+    from grainscan.video import Reader, read_windows
+    from grainscan.views import views_of
+
+    _refuse_devices(path)
+    measure = _baselines() if job.baseline else {}
+    with Reader(path, threads=job.threads, max_pixels=job.max_pixels) as reader:
+        first = True
+        for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
+            if first:
+                yield reader.info.as_dict()
+                first = False
+            views, boxes = views_of(window, job.view)
+            corners = [(int(x), int(y)) for x, y in boxes]
+            values = {name: float(function(window)) for name, function in measure.items()}
+            yield Piece(views, window.start, window.end, corners, values)
+
+
+def _baselines() -> dict[str, Callable[..., float]]:
+    from grainscan.baseline import BASELINES
+
+    return BASELINES
+
+
+def _refuse_devices(path: str) -> None:
+    """Pipes and devices would be waited for without end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return  # the reader names the fault
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise VideoError(f"{path}: is not a regular file", hint="Write the stream to a file first.")
+
+
+def describe(error: GrainscanError) -> dict[str, str]:
+    """The `error` object of a result."""
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def unexpected(path: str, error: BaseException) -> VideoError:
+    """The error row of an exception that nobody foresaw."""
+    if isinstance(error, MemoryError):
+        return VideoError(
+            f"{path}: decoding needs more memory than a worker may use",
+            hint="Use fewer --workers, or lower --max-pixels to refuse such files early.",
+        )
+    log.debug("%s", path, exc_info=error)
+    return VideoError(
+        f"{path}: cannot be judged: {type(error).__name__}: {error}",
+        hint="Please report this file; -vv shows where it happened.",
+    )
