@@ -20,6 +20,7 @@ from grainscan.errors import ConfigError
 ShortPolicy = Literal["mirror", "wrap", "repeat", "error"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+SmallPolicy = Literal["keep", "skip"]
 OutputFormat = Literal["table", "json", "jsonl", "csv", "html"]
 
 
@@ -36,12 +37,14 @@ class PrepConfig:
     balance: str | None = None  # task whose classes are made equally frequent
     limit: int | None = None  # clips of each class with balance, else clips in all
     synthesize: str | None = None  # task for which a twin with the artifact is written of each clean clip
+    twins: int = 1  # synthesised twins of each clean clip
+    small: SmallPolicy = "keep"  # videos smaller or shorter than a clip: taken whole, or not at all
     seed: int = 0
     workers: int = 0  # processes; 0: one for each processor
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "clips", "frames", "size")
+        _positive(self, "clips", "frames", "size", "twins")
         _positive(self, "limit", allow_none=True)
 
 
@@ -65,7 +68,8 @@ class TrainConfig:
     model: str = "small"  # small, vivit-b, a model directory, or a hub name
     name: str | None = None  # of the run; default: model, date and time
     runs: Path = Path("runs")
-    scratch: bool = False  # small: start from whitening filters instead of the embedded weights
+    scratch: bool = False  # take the architecture alone; starts from whitening filters of the clean clips
+    reference: float = 1.0  # scratch: constant part of each token, in deviations of a clean one
     tasks: str | None = None  # comma-separated; default: those of the labels
     frames: int | None = None  # of a view; default: the model's
     size: int | None = None  # of a view, pixels; default: the model's
@@ -90,8 +94,9 @@ class TrainConfig:
     augment: bool = True
     precision: Precision = "auto"
     device: DeviceName = "auto"
-    workers: int = 0  # loader processes; 0: decode in the training process
+    workers: int = -1  # loader processes; 0: none; -1: by the device
     cache: bool = True  # keep decoded clips on disk between epochs
+    cache_gb: float = 64.0  # disk space for decoded clips, all data sets together
     views_per_clip: int = 1  # drawn from a clip in an epoch
     gradient_checkpointing: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -105,7 +110,7 @@ class TrainConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_size", "accumulate", "views_per_clip", "keep", "epochs", "lr", "clip_norm")
+        _positive(self, "batch_size", "accumulate", "views_per_clip", "keep", "epochs", "lr", "clip_norm", "cache_gb")
         _positive(self, "frames", "size", allow_none=True)
         if self.focal_gamma < 0:
             raise ConfigError(f"focal_gamma is {self.focal_gamma}, but must not be negative")

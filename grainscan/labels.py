@@ -29,6 +29,8 @@ from grainscan.video import is_video_name
 
 LABELS_FILE = "labels.json"
 MANIFEST_FILE = "manifest.json"
+TEMPORARY = ".tmp-"  # how names of unfinished files begin
+SPLIT_RECORD = ".split"  # folder in which `grainscan split` notes what it did
 MEDIA_FOLDER = "avi"  # of the BVI-Artefact layout
 SPLITS = ("train", "val", "test")
 MANIFEST_SCHEMA = 1
@@ -48,6 +50,7 @@ STANDARD_TASKS = (  # the artifacts of BVI-Artefact
 )
 _RESERVED = frozenset({"start", "end"})  # keys of a result's windows, which stand beside the task names there
 _TASK = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. ()-]*")
 _SCENE = re.compile(r"(.+?)_\d+x\d+_")
 # The test part of BVI-Artefact says in the name of the output what its noise_config leaves out.
@@ -116,9 +119,6 @@ class Prevalence:
         return self.positive / self.known if self.known else None
 
 
-# ---------------------------------------------------------------------------------------------------- reading
-
-
 def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
     """The labels of the clips in `folder`. Raises LabelsError with every fault at once.
 
@@ -152,6 +152,8 @@ def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
         if name not in clips and is_video_name(name) and "/." not in "/" + name
     ]
     faults += index.faults
+    if (folder / SPLIT_RECORD).is_dir():
+        _raise(path, faults, hint=f"Was a split interrupted? `grainscan split {folder}` (or --undo) completes it.")
     _raise(path, faults)
     return LabelSet(folder, dict(sorted(clips.items())), task_names(clips.values()), media, frozenset(links))
 
@@ -342,9 +344,6 @@ def _leaves(path: Path, root: str) -> str | None:
     return None if inside else "leads out of the folder through a symbolic link"
 
 
-# ------------------------------------------------------------------------------------------------- validation
-
-
 def name_fault(name: str) -> str | None:
     """Why `name` cannot name a clip of a folder, None where it can."""
     if _PLAIN_NAME.fullmatch(name):  # nearly all of them; 100,000 names are to be read in a second
@@ -425,9 +424,6 @@ def _shown(value: object) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-# ---------------------------------------------------------------------------------------------------- writing
-
-
 def write_labels(folder: str | os.PathLike[str], clips: Mapping[str, Mapping[str, int | None]]) -> None:
     """Write labels.json in its second form, sorted, a clip a line. LabelsError for what none could read."""
     path = Path(folder) / LABELS_FILE
@@ -445,7 +441,9 @@ def write_labels(folder: str | os.PathLike[str], clips: Mapping[str, Mapping[str
 def write_manifest(folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
     """Write manifest.json, a clip a line."""
     clips = manifest["clips"]
-    head = "".join(f"  {_text(key)}: {_text(value)},\n" for key, value in manifest.items() if key != "clips")
+    head = "".join(
+        f"  {_JSON.encode(key)}: {_JSON.encode(value)},\n" for key, value in manifest.items() if key != "clips"
+    )
     body = _object({name: clips[name] for name in sorted(clips)}, "  ")
     write_atomically(Path(folder) / MANIFEST_FILE, f'{{\n{head}  "clips": {body}\n}}\n')
 
@@ -454,7 +452,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file as a whole: a temporary name beside it, synced to the disk, then renamed. DataError."""
     # A file name that is not valid UTF-8 holds surrogates: as \udcXX they are escapes that JSON reads back.
     data = text.encode("utf-8", "backslashreplace")
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -468,15 +466,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _object(items: Mapping[str, Any], indent: str) -> str:
-    lines = ",\n".join(f"{indent}  {_text(key)}: {_text(value)}" for key, value in items.items())
+    lines = ",\n".join(f"{indent}  {_JSON.encode(key)}: {_JSON.encode(value)}" for key, value in items.items())
     return f"{{\n{lines}\n{indent}}}" if lines else "{}"
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-# ------------------------------------------------------------------------------------------- what labels tell
 
 
 def task_names(labels: Iterable[Mapping[str, int | None]]) -> tuple[str, ...]:

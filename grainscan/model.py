@@ -57,7 +57,7 @@ _FUSED_GELU = {"gelu_fast": "gelu_pytorch_tanh"}  # the same function, but one k
 
 
 class ViewOutputs(NamedTuple):
-    """What the model says of n views, for each task: logits (n, tasks) and strength (n, tasks) as log2(1 + strength)."""
+    """What the model says of n views: logits (n, tasks), and strength (n, tasks) as log2(1 + strength)."""
 
     logits: Tensor
     strength: Tensor
@@ -142,8 +142,8 @@ def build(
 ) -> GrainscanViViT:
     """A model to train from: `small`, `vivit-b`, a model or run directory, a Hugging Face directory or a hub name.
 
-    `tasks`, `frames`, `size` and `pooling` change what the source says; adapters of tasks that it knows are kept, others
-    start fresh, and position embeddings are interpolated. `scratch` takes the architecture without the weights.
+    `tasks`, `frames`, `size` and `pooling` change what the source says; adapters of tasks that it knows are kept,
+    others start fresh, and position embeddings are interpolated. `scratch` takes the architecture without the weights.
     Raises ModelError when the source cannot be had, ConfigError when frames or size do not fit the tubelets.
     """
     torch.manual_seed(seed)
@@ -338,9 +338,9 @@ def whiten(
 ) -> int:
     """Initialise the tubelet projection with whitening filters of clean footage. Returns the tubelets seen.
 
-    Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse square
-    root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where pictures
-    have no energy (ZCA whitening, Bell and Sejnowski 1997). A rotation drawn at random spreads it over the hidden units.
+    Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse
+    square root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where
+    pictures have no energy (ZCA whitening, Bell and Sejnowski 1997). A random rotation spreads it over the hidden units.
 
     clips: batches of clean views (n, frames, 3, size, size) in [0, 1].
     floor: noise floor in 8-bit codes, below which nothing is amplified.
@@ -549,7 +549,7 @@ tags: [grainscan, vivit, video-quality]
 
 A ViViT ({count_parameters(model) / 1e6:.1f} M parameters, {config.num_hidden_layers} layers of {config.hidden_size}, \
 tubelets of {tubelet}) with one adapter for each task, pooled by `{spec.pooling}`.
-It judges views of {spec.view.frames} consecutive frames of {spec.view.size}x{spec.view.size} pixels at native resolution.
+It judges views of {spec.view.frames} consecutive frames, {spec.view.size}x{spec.view.size} pixels at native resolution.
 
 Tasks:
 

@@ -16,8 +16,10 @@ from scipy import fft, special
 
 from grainscan.synth.stack import Array
 
+Transfer = NDArray[np.float32] | NDArray[np.complex64]  # (height, width // 2 + 1)
+
 FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of unit standard deviation
-MOST_OF_ONE_COEFFICIENT = 12.0  # an autoregressive filter that rings more than this draws lines, not grain
+RINGING = 12.0  # the most that an autoregressive filter may amplify a frequency; beyond, it draws lines, not grain
 
 
 @lru_cache(maxsize=64)
@@ -44,7 +46,7 @@ def spectrum(rng: np.random.Generator, frames: int, height: int, width: int) -> 
     return noise
 
 
-def shaped(rng: np.random.Generator, shape: tuple[int, int, int], transfer: Array) -> Array:
+def shaped(rng: np.random.Generator, shape: tuple[int, int, int], transfer: Transfer) -> Array:
     """`frames` independent fields (frames, height, width) whose spectrum is |transfer|^2, of unit deviation."""
     frames, height, width = shape
     coefficients = spectrum(rng, frames, height, width)
@@ -52,7 +54,7 @@ def shaped(rng: np.random.Generator, shape: tuple[int, int, int], transfer: Arra
     return np.asarray(fft.irfft2(coefficients, s=(height, width), overwrite_x=True), np.float32)
 
 
-def normalised(transfer: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+def normalised(transfer: Transfer, height: int, width: int) -> Transfer:
     """The transfer function without a mean and scaled so that white noise through it has unit deviation."""
     full = np.array(np.broadcast_to(transfer, (height, width // 2 + 1)))
     full[0, 0] = 0
@@ -104,11 +106,15 @@ def autoregressive(height: int, width: int, coefficients: tuple[float, ...], lag
     There grain(y, x) = white(y, x) + sum of c_k grain(y + dy_k, x + dx_k) over the causal neighbours in raster order,
     hence the transfer function 1 / (1 - sum of c_k exp(2 pi i (dy_k f_y + dx_k f_x))). See `neighbours`.
     """
+    return (1 / _denominator(height, width, coefficients, lag)).astype(np.complex64)
+
+
+def _denominator(height: int, width: int, coefficients: tuple[float, ...], lag: int) -> NDArray[np.complex128]:
     y, x = frequencies(height, width)
-    response = np.zeros((height, width // 2 + 1), np.complex64)
-    for (dy, dx), value in zip(neighbours(lag), coefficients, strict=True):
-        response += np.complex64(value) * np.exp(np.complex64(2j * math.pi) * (dy * y + dx * x))
-    return (1 / (1 - response)).astype(np.complex64)
+    places = np.array(neighbours(lag), float).reshape(-1, 2)
+    vertical = np.exp(2j * math.pi * y * places[:, 0])  # (height, neighbours)
+    horizontal = np.exp(2j * math.pi * x.T * places[:, 1])
+    return 1 - np.einsum("yk,xk->yx", vertical * np.array(coefficients), horizontal)
 
 
 def neighbours(lag: int) -> list[tuple[int, int]]:
@@ -138,37 +144,38 @@ def fitted(lag: int, size: float, aspect: float) -> tuple[float, ...]:
     while True:
         steps = np.clip(np.round(solved * 128), -128, 127) / 128
         values = tuple(float(value) for value in steps)
-        if np.abs(autoregressive(64, 64, values, lag)).max() <= MOST_OF_ONE_COEFFICIENT:
+        if np.abs(_denominator(64, 64, values, lag)).min() * RINGING >= 1:
             return values
         solved = solved * 0.96
 
 
-def tiled(rng: np.random.Generator, pattern: Array, height: int, width: int, side: int) -> Array:
-    """Fill pictures with square blocks of a smaller pattern (frames, h, w), each from a random place of its picture.
+def tiled(rng: np.random.Generator, pattern: Array, shape: tuple[int, int, int], side: int) -> Array:
+    """Fill (frames, height, width) with square blocks of a smaller pattern, each from a random place of it.
 
-    So decoders do it: AV1 with blocks of 32 luma samples from a template of 73x82, H.274 with blocks of 8 or 16.
+    So decoders do it: AV1 with blocks of 32 luma samples from a template of 73x82, drawn anew for each picture, H.274
+    with blocks of 8 from one pattern of 64x64. `pattern` is (n, h, w); picture t takes its blocks from pattern t mod n.
     """
-    frames = pattern.shape[0]
+    frames, height, width = shape
     rows, columns = -(-height // side), -(-width // side)
     places = np.lib.stride_tricks.sliding_window_view(pattern, (side, side), axis=(1, 2))
     at_y = rng.integers(0, places.shape[1], (frames, rows, columns))
     at_x = rng.integers(0, places.shape[2], (frames, rows, columns))
-    blocks = places[np.arange(frames)[:, None, None], at_y, at_x]
+    blocks = places[np.arange(frames)[:, None, None] % len(pattern), at_y, at_x]
     filled = blocks.transpose(0, 1, 3, 2, 4).reshape(frames, rows * side, columns * side)
     return filled[:, :height, :width]
 
 
 def drifting(
     coefficients: NDArray[np.complex64],
-    shifts_y: NDArray[np.floating],
-    shifts_x: NDArray[np.floating],
+    shifts_y: Array,
+    shifts_x: Array,
     height: int,
     width: int,
 ) -> Array:
     """One field, given by its spectrum (height, width // 2 + 1), moved rigidly by (frames,) pixels, exactly."""
     y, x = frequencies(height, width)
     turn = np.complex64(-2j * math.pi)
-    vertical = np.exp(turn * np.float32(shifts_y)[:, None, None] * y)
-    horizontal = np.exp(turn * np.float32(shifts_x)[:, None, None] * x)
+    vertical = np.exp(turn * shifts_y[:, None, None] * y)
+    horizontal = np.exp(turn * shifts_x[:, None, None] * x)
     moved = coefficients * vertical * horizontal
     return np.asarray(fft.irfft2(moved, s=(height, width), overwrite_x=True), np.float32)

@@ -40,6 +40,9 @@ class Stack:
         return (self.format.sub_w, self.format.sub_h) if plane and self.format.layout == "yuv" else (0, 0)
 
 
+Step = Callable[..., Stack]  # (stack, rng, **values) -> stack
+
+
 def from_block(block: Block) -> Stack:
     scale = np.float32(1.0 / (1 << (block.format.depth - 8)))
     planes = (plane.astype(np.float32) for plane in block.planes)
@@ -112,7 +115,7 @@ def pool(field: Array, sub_w: int, sub_h: int) -> Array:
             last = np.take(field, [-1], axis=axis)
             field = np.concatenate([field] + [last] * short, axis=axis)
         parts = (np.take(field, range(i, field.shape[axis], step), axis=axis) for i in range(step))
-        field = np.float32(1 / step) * sum(parts)
+        field = np.asarray(np.float32(1 / step) * sum(parts), np.float32)
     return field
 
 

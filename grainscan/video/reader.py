@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -85,6 +85,7 @@ _DEMUXERS = (
     "ogg,pva,rm,roq,smjpeg,thp,vc1,vc1test,vivo,vvc,webm,wtv,xmv,yuv4mpegpipe"
 )
 _BROKEN_PACKETS = 64  # undecodable packets in a row before a stream is given up
+_SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these search for decoding times
 _PACKETS_TO_KEY = 1200  # demuxed after a seek in search of a key frame: MPEG-TS lands between them
 
 
@@ -119,6 +120,13 @@ class VideoInfo:
 def is_video_name(path: str | os.PathLike[str]) -> bool:
     """Whether the suffix is one that video files carry."""
     return os.path.splitext(os.fspath(path))[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 (hot over whole libraries)
+
+
+class Key(NamedTuple):
+    """A key frame: its presentation time and the time to seek to it (stream time base)."""
+
+    pts: int
+    seek: int
 
 
 class Reader:
@@ -208,14 +216,15 @@ class Reader:
         with self._faults("cannot seek"):
             self._container.seek(pts, stream=self._stream, backward=True)
 
-    def key_frame_before(self, seconds: float) -> int | None:
-        """Time stamp (stream time base) of the key frame that a seek to `seconds` lands on; None where none is found."""
+    def key_frame_before(self, seconds: float) -> Key | None:
+        """The key frame that a seek to `seconds` finds; None where it finds none."""
         try:
             self.seek(self._start + int(seconds / self._time_base))
             for count, packet in enumerate(self._container.demux(self._stream)):
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if packet.size and stamp is not None and packet.is_keyframe:
-                    return int(stamp)
+                    by_dts = self.info.container in _SEEK_BY_DTS and packet.dts is not None
+                    return Key(int(stamp), int(packet.dts or 0) if by_dts else int(stamp))
                 if count > _PACKETS_TO_KEY:
                     break
         except (VideoError, av.error.FFmpegError) as error:
@@ -287,7 +296,7 @@ class Reader:
 def probe(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> VideoInfo:
     """Describe the first video stream of a file. Raises VideoError.
 
-    The rotation is stored with the frames, so one frame is decoded; a file without a decodable frame still has an answer.
+    The rotation is stored with the frames, so one is decoded; a file without a decodable frame still has an answer.
     """
     with Reader(path, max_pixels=max_pixels) as reader:
         frame = next(reader.frames(), None)
@@ -362,15 +371,17 @@ def read_windows(
         return
     reader, found = path, 0
     leftover: _Run | None = None
-    for seek_to, count, stride in _plan(reader, windows, frames):
-        for run in _runs(reader, seek_to, count, frames, stride):
-            if len(run.pictures) == frames:
-                found += 1
-                yield run.window()
-            elif leftover is None or len(run.pictures) > len(leftover.pictures):
-                leftover = run
-    if found:
-        return
+    for plan in (_plan(reader, windows, frames), [_from_start(windows, frames)]):
+        for key, count, stride in plan:
+            for run in _runs(reader, key, count, frames, stride):
+                if len(run.pictures) == frames:
+                    found += 1
+                    yield run.window()
+                elif leftover is None or len(run.pictures) > len(leftover.pictures):
+                    leftover = run
+        if found:
+            return
+        # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
     if leftover is None:
         raise _no_frames(reader.path)
     if short == "error":
@@ -412,47 +423,50 @@ def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
     return [min(i % period, period - i % period) if available > 1 else 0 for i in range(wanted)]
 
 
-def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[int | None, int, int]]:
+def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[Key | None, int, int]]:
     """(key frame to seek to, windows from there, frames between their starts) in the order of time."""
     info = reader.info
     fps = float(info.fps) if info.fps else 25.0
-    stride = 2 * frames
     if info.duration is None:
-        return [(None, windows, stride)]
-    keys: list[int] = []
+        return [_from_start(windows, frames)]
+    keys: list[Key] = []
     for i in range(windows):
         key = reader.key_frame_before(info.duration * (i + 0.5) / windows)
         if key is not None:
             keys.append(key)
     if not keys:
-        return [(None, windows, stride)]
-    groups: list[list[int]] = []
+        return [_from_start(windows, frames)]
+    groups: list[list[Key]] = []
     for key in sorted(keys):  # key frames less than a window apart share a run, else windows would overlap
-        if groups and (reader.seconds(key) - reader.seconds(groups[-1][0])) * fps < frames:
+        if groups and (reader.seconds(key.pts) - reader.seconds(groups[-1][0].pts)) * fps < frames:
             groups[-1].append(key)
         else:
             groups.append([key])
-    ends = [reader.seconds(group[0]) for group in groups[1:]] + [info.duration]
-    plan: list[tuple[int | None, int, int]] = []
+    ends = [reader.seconds(group[0].pts) for group in groups[1:]] + [info.duration]
+    plan: list[tuple[Key | None, int, int]] = []
     for group, end in zip(groups, ends, strict=True):
-        count = len(group)
-        span = int((end - reader.seconds(group[0])) * fps)
-        gap = stride if count == 1 else min(stride, max(frames, (span - frames) // (count - 1)))
+        span = int((end - reader.seconds(group[0].pts)) * fps + 0.5)
+        count = max(1, min(len(group), span // frames))
+        gap = frames if count == 1 else min(2 * frames, max(frames, (span - frames) // (count - 1)))
         plan.append((group[0], count, gap))
     return plan
 
 
-def _runs(reader: Reader, seek_to: int | None, count: int, frames: int, stride: int) -> Iterator[_Run]:
+def _from_start(windows: int, frames: int) -> tuple[None, int, int]:
+    return None, windows, 2 * frames
+
+
+def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int) -> Iterator[_Run]:
     """`count` runs of `frames` frames, `stride` apart; the last may be shorter. A change of size ends a run early."""
-    if seek_to is None:
+    if key is None:
         reader.restart()
     else:
-        reader.seek(seek_to)
+        reader.seek(key.seek)
     run: _Run | None = None
     skip = 0
     length = float(1 / reader.info.fps) if reader.info.fps else 0.04
     for number, frame in enumerate(reader.frames()):
-        if frame.is_corrupt or (seek_to is not None and frame.pts is not None and frame.pts < seek_to):
+        if frame.is_corrupt or (key is not None and frame.pts is not None and frame.pts < key.pts):
             continue  # leading pictures of an open GOP refer to frames before the seek point
         if skip:
             skip -= 1

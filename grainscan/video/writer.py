@@ -183,7 +183,7 @@ def _configure(
     elif about.scale == "profile":
         options = {"profile": str(quality)}
     elif codec == "ffv1":
-        options = {"level": "3", "slices": "4", "slicecrc": "0"}
+        options = {"level": "3", "slicecrc": "0"}
     context.options = options
 
 

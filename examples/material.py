@@ -1,0 +1,284 @@
+"""Make the clean material: `python examples/material.py DST [--videos DIR]`.
+
+Fetches packages by name (`sources.py`), films the photographs in them (`camera.py`), computes hard negatives
+(`procedural.py`), and writes lossless clips without grain:
+
+    DST/scenes/     for training: `grainscan prep DST/scenes DATA --synthesize graininess`
+    DST/held-out/   other scenes, which training must never see: for `protocol.py`
+
+Each folder has a labels.json (graininess 0 throughout) and a manifest.json with the source of every clip; names begin
+with the scene, so that `grainscan split --group auto` keeps a scene on one side. Which scenes are held out depends on
+their names alone. The same seed gives the same clips; clips that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+import edits
+from camera import KERNELS, MOVES, Canvas, Frames, draw_grade, luma, move, open_canvas, residual, shoot, to_block
+from grainscan import __version__
+from grainscan.errors import GrainscanError
+from grainscan.labels import write_labels, write_manifest
+from grainscan.video import Block, PixelFormat, is_video_name, probe, read_clip, write_clip
+from procedural import SCENES, wobble
+from sources import Source, collect
+
+logger = logging.getLogger("material")
+
+TRAINING, HELD_OUT = "scenes", "held-out"
+HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.08, "art": 0.10}  # of the scenes of a kind
+HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # by the end of the file's stem, whatever stands before it
+CLIPS = {"photo": 3, "texture": 1, "art": 1}  # for training, from one still
+COMPUTED = 9  # for training, of each kind of procedural scene; one more is held out
+FRAMES = {TRAINING: 24, HELD_OUT: 36}
+TRAINING_SIZES = ((640, 360), (512, 384), (576, 432), (480, 272), (768, 432))
+HELD_OUT_SIZES = ((1280, 720), (1152, 648), (960, 540), (832, 468), (640, 480), (480, 384))
+MARGIN = 1.05  # a canvas is at least this much larger than the frame
+FORMATS = (  # name, full range, weight
+    ("yuv420p", False, 76), ("yuv420p10le", False, 8), ("yuv420p", True, 4), ("yuv422p", False, 3),
+    ("yuv422p10le", False, 3), ("yuv444p", False, 3), ("gray", False, 2), ("yuv444p10le", False, 1),
+)  # fmt: skip
+VIDEO_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to make. `path` is a still or a video, None for a computed scene."""
+
+    folder: str
+    scene: str
+    kind: str  # photo, texture, art, video, or the name of a procedural scene
+    number: int
+    path: Path | None
+    package: str
+    seed: int
+
+    def rng(self) -> np.random.Generator:
+        digest = hashlib.sha256(f"{self.seed}/{self.folder}/{self.scene}/{self.number}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("destination", type=Path, metavar="DST")
+    parser.add_argument("--videos", type=Path, help="a folder of clean real videos to add to the training scenes")
+    parser.add_argument("--packages", type=Path, help="keep the packages here and use those that are there already")
+    parser.add_argument("--only", choices=(TRAINING, HELD_OUT), help="make one of the two folders")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="grainscan-packages-") as temporary:
+        packages = options.packages or Path(temporary)
+        packages.mkdir(parents=True, exist_ok=True)
+        jobs = list(plan(collect(packages), options.videos, options.seed))
+        for folder in (options.only,) if options.only else (TRAINING, HELD_OUT):
+            chosen = [job for job in jobs if job.folder == folder]
+            make(chosen, options.destination / folder, options.workers, options.seed)
+    logger.info("%.0f s", time.monotonic() - started)
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------- planning
+
+
+def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]:
+    """Every clip of both folders."""
+    for source in sources:
+        held = _held_out(source.scene, source.kind)
+        folder = HELD_OUT if held else TRAINING
+        count = 1 if held else 2 if source.kind == "video" else CLIPS[source.kind]
+        for number in range(count):
+            yield Job(folder, source.scene, source.kind, number, source.path, source.package, seed)
+    for kind in SCENES:
+        for number in range(COMPUTED):
+            yield Job(TRAINING, f"made-{kind}-{number:02d}", kind, 0, None, "computed", seed)
+        yield Job(HELD_OUT, f"made-{kind}-test", kind, 0, None, "computed", seed)
+    for path in sorted(videos.rglob("*")) if videos else ():
+        if is_video_name(path) and not _held_out(path.stem, "video"):
+            for number in range(2):
+                yield Job(TRAINING, f"local-{path.stem}", "video", number, path, "local", seed)
+
+
+def _held_out(scene: str, kind: str) -> bool:
+    if kind == "video":
+        return scene.lower().endswith(HELD_OUT_VIDEOS)
+    part = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:4], "big") / 2**32
+    return part < HELD_OUT_SHARE[kind]
+
+
+# ----------------------------------------------------------------------------------------------------------- making
+
+
+def make(jobs: list[Job], folder: Path, workers: int, seed: int) -> None:
+    """Write the clips of one folder with its labels and manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips: dict[str, dict[str, Any]] = {}
+    bar = Progress(console=Console(stderr=True))
+    with bar, ProcessPoolExecutor(workers, initializer=_single_threaded) as pool:
+        task = bar.add_task(folder.name, total=len(jobs))
+        for made in pool.map(_attempt, jobs, [folder] * len(jobs)):
+            clips.update(made)
+            bar.advance(task)
+    write_labels(folder, {name: {"graininess": 0} for name in clips})
+    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
+    write_manifest(folder, {**head, "clips": clips})
+    kinds = Counter(entry["kind"] for entry in clips.values())
+    scenes = len({entry["source"] for entry in clips.values()})
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    logger.info("%s: %d clips of %d scenes (%s)", folder, len(clips), scenes, listed)
+
+
+def _single_threaded() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _attempt(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's entry of the clip made, none where the source is of no use."""
+    try:
+        return _video(job, folder) if job.kind == "video" else _filmed(job, folder)
+    except (GrainscanError, OSError, ValueError) as error:
+        logger.warning("%s is left out: %s", job.scene, error)
+        return {}
+
+
+def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
+    """A clip from a still or of a computed scene."""
+    rng = job.rng()
+    canvas: Canvas | None = None
+    if job.path is None:
+        sizes = TRAINING_SIZES if job.folder == TRAINING else ((640, 480), (832, 468))
+        size = sizes[int(rng.integers(len(sizes)))]
+    else:
+        canvas, size = _canvas(job, rng)
+    name = f"{job.scene}_{size[0]}x{size[1]}_{job.number}.mkv"
+    frames = FRAMES[job.folder]
+    entry: dict[str, Any] = {"source": job.scene, "kind": job.kind, "package": job.package, "frames": frames,
+                             "labels": {"graininess": 0}, "strength": {"graininess": 0.0}}  # fmt: skip
+    if canvas is not None:
+        entry |= {"reduction": round(canvas.reduction, 2), "residual": round(canvas.noise, 2)}
+    if (folder / name).is_file():
+        return {name: entry}
+    if canvas is None:
+        taken = SCENES[job.kind](rng, size, frames)
+        if job.folder == TRAINING and rng.random() < 0.5:
+            taken = edits.beside_calm(taken, rng)
+    elif job.kind != "art" and rng.random() < 0.06:
+        taken = wobble(canvas, rng, size, frames)
+    else:
+        taken = _moved(canvas, rng, size, frames)
+    if job.folder == TRAINING:
+        taken = edits.draw(taken, rng)
+    graded = draw_grade(rng).apply(taken) if job.folder == TRAINING else taken
+    write_clip(folder / name, to_block(graded, _format(rng, job.folder)))
+    return {name: entry}
+
+
+def _canvas(job: Job, rng: np.random.Generator) -> tuple[Canvas, tuple[int, int]]:
+    """The still at a density that hides its sensor noise, and a frame size that it fills."""
+    assert job.path is not None
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(job.path) as image:
+        width, height = image.size
+    box = None
+    if width > 6000:  # a panorama: a part of it
+        part = min(height, 4 * width // 10) * 6 // 10, min(height * 3 // 4, width // 4)
+        part = (min(width, part[1] * 16 // 9), part[1])
+        left, top = int(rng.integers(width - part[0])), (height - part[1]) // 2
+        box = (left, top, left + part[0], top + part[1])
+        width, height = part
+    least = 2.0 if width >= 1900 else 1.5 if width >= 1000 else 1.0
+    sizes = TRAINING_SIZES if job.folder == TRAINING else HELD_OUT_SIZES
+    fitting = [size for size in sizes if _room(width, height, size) >= least] or [_own_size(width, height, least)]
+    size = fitting[int(rng.integers(len(fitting)))] if job.folder == TRAINING else fitting[0]
+    most = max(least, min(_room(width, height, size), 5.0))
+    reduction = float(np.exp(rng.uniform(np.log(least), np.log(most)))) if job.folder == TRAINING else least
+    return open_canvas(job.path, reduction, core=job.kind == "photo", box=box), size
+
+
+def _room(width: int, height: int, size: tuple[int, int]) -> float:
+    """The largest reduction at which a picture still fills frames of `size` with some room to move."""
+    return min(width / (size[0] * MARGIN), height / (size[1] * MARGIN))
+
+
+def _own_size(width: int, height: int, reduction: float) -> tuple[int, int]:
+    """For a small or narrow still: nearly all of it, on a grid of 16."""
+    size = int(width / reduction / MARGIN) // 16 * 16, int(height / reduction / MARGIN) // 16 * 16
+    if min(size) < 192:
+        raise ValueError(f"{width}x{height} is too small")
+    return min(size[0], 768), min(size[1], 432)
+
+
+def _moved(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int], frames: int) -> Frames:
+    slack = max(0.0, (canvas.width - size[0]) / 2 - 2), max(0.0, (canvas.height - size[1]) / 2 - 2)
+    kind = str(rng.choice(MOVES, p=(0.14, 0.30, 0.16, 0.12, 0.18, 0.05, 0.05)))
+    poses = move(kind, rng, frames=frames, slack=slack)
+    kernel = str(rng.choice(list(KERNELS)))
+    return shoot(canvas, poses, size, kernel=kernel, shutter=float(rng.choice([0.0, 0.4, 0.8])))
+
+
+def _format(rng: np.random.Generator, folder: str) -> PixelFormat:
+    if folder == HELD_OUT:
+        return PixelFormat.of("yuv420p")
+    weights = np.array([weight for _, _, weight in FORMATS], dtype=float)
+    name, full, _ = FORMATS[int(rng.choice(len(FORMATS), p=weights / weights.sum()))]
+    return PixelFormat.of(name, full_range=full, matrix="bt601" if rng.random() < 0.2 else "bt709")
+
+
+def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
+    """Number 0 is the file as it is; number 1, of large ones, a part at half size, free of codec noise."""
+    assert job.path is not None
+    about = probe(job.path)
+    entry: dict[str, Any] = {"source": job.scene, "kind": "video", "package": job.package,
+                             "labels": {"graininess": 0}, "strength": {"graininess": 0.0}}  # fmt: skip
+    if job.number == 0 and job.folder == TRAINING:
+        name = f"{job.scene}_{about.width}x{about.height}_0{job.path.suffix}"
+        if not (folder / name).is_file():
+            shutil.copyfile(job.path, folder / name)
+        return {name: entry}
+    start = int(job.rng().integers(max(1, min(about.frames or 0, 400) - VIDEO_FRAMES)))
+    block = read_clip(job.path, start=start, frames=VIDEO_FRAMES)
+    if job.folder == TRAINING:
+        if min(about.width, about.height) < 400:
+            return {}
+        block = _halved(block)
+    name = f"{job.scene}_{block.width}x{block.height}_{job.number}.mkv"
+    if not (folder / name).is_file():
+        write_clip(folder / name, block, fps=about.fps or 25)
+    return {name: entry | {"frames": block.frames, "residual": round(residual(block.luma8()[:2] / 255), 2)}}
+
+
+def _halved(block: Block) -> Block:
+    """Every plane averaged two by two."""
+    width, height = block.width // 8 * 8, block.height // 8 * 8
+    planes = []
+    for plane in block.crop(0, 0, width, height).planes:
+        frames, rows, columns = plane.shape
+        mean = plane.reshape(frames, rows // 2, 2, columns // 2, 2).mean((2, 4), dtype=np.float32)
+        planes.append(np.rint(mean).astype(block.format.dtype))
+    return Block(tuple(planes), block.format)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

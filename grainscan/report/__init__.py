@@ -1,0 +1,23 @@
+"""Results and figures for people and programs: table, JSON, JSONL, CSV, HTML.
+
+The last stage of `predict` and `eval`. `write` and `save` take the result objects of the scanner in their order and
+pass JSON, JSONL and CSV on as they come; the HTML page and the tables have to see all results first. `results_table`,
+`summary` and `evaluation` are for a terminal. Rich and Jinja are imported on use.
+"""
+
+from grainscan.report.rows import FORMATS, replacing, save, to_line, write
+from grainscan.report.tables import evaluation, results_table, summary
+from grainscan.report.words import printable, verdict
+
+__all__ = [
+    "FORMATS",
+    "evaluation",
+    "printable",
+    "replacing",
+    "results_table",
+    "save",
+    "summary",
+    "to_line",
+    "verdict",
+    "write",
+]

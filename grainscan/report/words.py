@@ -1,0 +1,80 @@
+"""Words for what results say, and text that is safe to show.
+
+File names are hostile: they may hold markup, formulas, control characters or bytes that are no text. Whatever a person
+reads of them goes through `printable` first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+VERDICTS = {"graininess": ("clean", "grainy")}  # words for labels 0 and 1; other tasks by their name
+_JOINERS = "\u200c\u200d"  # invisible, but they hold emoji and scripts together
+
+Result = Mapping[str, Any]
+
+
+def printable(text: str) -> str:
+    r"""Text that a terminal, a page or a spreadsheet can show: bytes that are no text become \xff, control characters,
+    line breaks and changes of writing direction their escapes. Printable text stays as it is."""
+    if text.isprintable():
+        return text
+    readable = os.fsencode(text).decode("utf-8", "backslashreplace") if _is_name(text) else text
+    return "".join(
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")
+        for char in readable
+    )
+
+
+def _is_name(text: str) -> bool:
+    """Whether surrogates in `text` stand for bytes of a file name; a lone one may come from a JSON file as well."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def verdict(task: str, label: int) -> str:
+    """`grainy` and `clean`; `banding` and `no banding`."""
+    if task in VERDICTS:
+        return VERDICTS[task][label]
+    name = task.replace("_", " ")
+    return name if label else f"no {name}"
+
+
+def clock(seconds: float) -> str:
+    """83.25 as 1:23.3, an hour and more as 1:00:00."""
+    if seconds >= 3600:
+        minutes, rest = divmod(int(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def worst_window(result: Result, task: str) -> Mapping[str, Any] | None:
+    """The window with the highest probability of a task, the first of equals."""
+    windows = [window for window in result.get("windows", ()) if task in window]
+    return max(windows, key=lambda window: window[task]) if windows else None
+
+
+def tasks_of(results: Iterable[Result]) -> tuple[str, ...]:
+    """The tasks in the order in which results first name them."""
+    return tuple(dict.fromkeys(task for result in results for task in result.get("tasks", ())))
+
+
+def describe_video(result: Result) -> str:
+    """1920×1080 h264 24 fps, as far as it is known."""
+    video = result.get("video") or {}
+    size = f"{video['width']}×{video['height']}" if video.get("width") else ""
+    fps = f"{video['fps']:g} fps" if video.get("fps") else ""
+    return " ".join(printable(part) for part in (size, video.get("codec") or "", fps) if part)
+
+
+def explain(result: Result) -> str:
+    """The message of an error row, without the path that stands beside it."""
+    error = result.get("error") or {}
+    message = str(error.get("message") or error.get("type") or "cannot be judged")
+    return printable(message.removeprefix(f"{result.get('path')}: "))

@@ -1,0 +1,148 @@
+"""A training run as files: where it lies, its history, its picture, its card, and which one was the last here.
+
+Imports neither torch nor transformers, so that `eval` and `predict` find the last run without them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grainscan.errors import OutputError
+
+HISTORY_FILE = "history.csv"
+METRICS_FILE = "metrics.json"
+CONFIG_NAME = "config.toml"
+CURVES_FILE = "curves.png"
+CARD_FILE = "README.md"
+MODEL_FOLDER = "model"
+CHECKPOINTS = "checkpoints"
+STATE_FILE = "last-runs.json"
+_REMEMBERED = 500  # working directories
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The last training of a working directory."""
+
+    directory: Path
+    data: Path
+
+    @property
+    def model(self) -> Path:
+        return self.directory / MODEL_FOLDER
+
+
+def remember_run(directory: Path, data: Path, *, here: Path | None = None) -> None:
+    """Note in the user's state directory that this run, on this data, was the last of a working directory."""
+    key = str((here or Path.cwd()).absolute())
+    entries = {name: entry for name, entry in _remembered().items() if name != key}
+    entries[key] = {"run": str(Path(directory).absolute()), "data": str(Path(data).absolute())}
+    kept = dict(list(entries.items())[-_REMEMBERED:])
+    path = _state_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(kept, indent=2) + "\n")
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the last run cannot be noted: {error.strerror or error}",
+            hint="Set XDG_STATE_HOME to a folder that can be written.",
+        ) from None
+
+
+def last_run(*, here: Path | None = None) -> LastRun | None:
+    """The last run of a working directory (default: the current one), None where nothing was trained or it is gone."""
+    entry = _remembered().get(str((here or Path.cwd()).absolute()))
+    if not isinstance(entry, dict) or not isinstance(entry.get("run"), str) or not isinstance(entry.get("data"), str):
+        return None
+    run = LastRun(Path(entry["run"]), Path(entry["data"]))
+    return run if run.directory.is_dir() else None
+
+
+def _state_file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("grainscan", appauthor=False)) / STATE_FILE
+
+
+def _remembered() -> dict[str, Any]:
+    try:
+        entries = json.loads(_state_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole: temporary name beside it, then renamed."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+# ------------------------------------------------------------------------------------------------------- history
+
+
+def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
+    """One row a step, its losses and validation figures merged; columns in the order in which they appear."""
+    merged: dict[int, dict[str, float]] = {}
+    columns: dict[str, None] = {"step": None}
+    for row in rows:
+        merged.setdefault(int(row["step"]), {}).update(row)
+        columns.update(dict.fromkeys(row))
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(merged[step] for step in sorted(merged))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Rows of a history.csv; figures that a row has not are absent."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def draw_curves(path: Path, history: Sequence[Mapping[str, float]], tasks: Sequence[str]) -> None:
+    """Learning curves as a picture: losses, validation AUROC of each task, learning rate and gradient norm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (
+        ("loss", {"loss": "training", "val_loss": "validation"}, "linear"),
+        ("validation AUROC", {f"val_auroc_{task}": task for task in tasks}, "linear"),
+        ("learning rate, gradient norm", {"learning_rate": "learning rate", "grad_norm": "gradient norm"}, "log"),
+    )
+    for axis, (title, series, scale) in zip(figure.subplots(1, 3), panels, strict=True):
+        for key, name in series.items():
+            points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+        axis.set(title=title, xlabel="step", yscale=scale)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.png")
+    try:
+        figure.savefig(temporary, dpi=110)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Clips for the tests, made with the project's own writer. No test needs a network, a GPU or a file from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grainscan.video import Block, PixelFormat, write_clip
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that forgets itself fails at once instead of waiting for a network
+
+MakeBlock = Callable[..., Block]
+MakeClip = Callable[..., Path]
+
+
+def scene_block(
+    frames: int = 8,
+    width: int = 128,
+    height: int = 96,
+    *,
+    pix_fmt: str = "yuv420p",
+    grain: float = 0.0,
+    speed: float = 1.0,
+    level: tuple[float, float] = (60.0, 180.0),
+    full_range: bool = False,
+    seed: int = 0,
+) -> Block:
+    """A smooth scene that drifts by `speed` pixels a frame, with white luma grain of sd `grain` (8-bit codes)."""
+    rng = np.random.default_rng(seed)
+    form = PixelFormat.of(pix_fmt, full_range=full_range)
+    unit, top = 1 << (form.depth - 8), (1 << form.depth) - 1
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    phase = rng.uniform(0, 6, size=4)
+    low, high = level
+    planes: list[list[np.ndarray[Any, Any]]] = [[] for _ in range(form.planes)]
+    for t in range(frames):
+        moved = x + speed * t
+        wave = np.sin(moved / 23 + phase[0]) + np.sin(y / 17 + phase[1]) + np.sin((moved + y) / 31 + phase[2])
+        luma = low + (high - low) * (wave + 3) / 6
+        luma = luma + grain * rng.standard_normal(luma.shape)
+        for i in range(form.planes):
+            value = luma if i == 0 or form.layout == "rgb" else 128 + 20 * np.sin(moved / 40 + i)
+            if i and form.layout == "yuv":
+                value = value[:: 1 << form.sub_h, :: 1 << form.sub_w]
+            planes[i].append(np.clip(np.rint(value * unit), 0, top).astype(form.dtype))
+    return Block(tuple(np.stack(plane) for plane in planes), form)
+
+
+@pytest.fixture
+def make_block() -> MakeBlock:
+    return scene_block
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> MakeClip:
+    """`make_clip("a.avi", grain=5, codec="h264", quality=20, …)`: a clip in the test's own folder."""
+
+    def make(name: str, *, codec: str = "ffv1", quality: int | None = None, gop: int | None = None, **scene: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(path, scene_block(**scene), codec=codec, quality=quality, gop=gop)
+        return path
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test has state, cache and configuration of its own, and no GRAINSCAN_* variable from outside."""
+    for name in [name for name in os.environ if name.startswith("GRAINSCAN_")]:
+        monkeypatch.delenv(name)
+    for variable, folder in (("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
+        monkeypatch.setenv(variable, str(tmp_path / ".xdg" / folder))
+    yield
