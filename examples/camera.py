@@ -71,11 +71,10 @@ def open_canvas(path: Path, reduction: float, *, core: bool = True, box: tuple[i
         flat = flat.crop(box)
     size = (max(2, round(flat.width * DENSITY / reduction)), max(2, round(flat.height * DENSITY / reduction)))
     resample = Image.Resampling.BOX if reduction >= DENSITY else Image.Resampling.BICUBIC
-    planes = [
-        np.asarray(Image.fromarray(plane).resize(size, resample), dtype=np.float32)
-        for plane in np.moveaxis(np.asarray(flat, dtype=np.float32), -1, 0)
-    ]
-    picture = np.clip(np.stack(planes, axis=-1) / 255, 0, 1)
+    if flat.width * flat.height > 4 * size[0] * size[1]:  # a first step in whole numbers, much faster
+        flat = flat.reduce(int((flat.width * flat.height / size[0] / size[1]) ** 0.5))
+    planes = [Image.fromarray(np.asarray(band, dtype=np.float32)).resize(size, resample) for band in flat.split()]
+    picture = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1) / np.float32(255), 0, 1)
     noise = residual(luma(picture)[None], DENSITY)
     if core and noise > NOISE_LIMIT:
         picture = _core(picture, 1.5 * min(noise, 1.5) / 255)
@@ -110,16 +109,13 @@ def residual(y: NDArray[np.float32], density: int = 1) -> float:
 
 
 def _core(picture: Picture, threshold: float) -> Picture:
-    """Soft-threshold two bands of detail; the bands see averaged noise, hence their smaller thresholds."""
-    smooth = ndimage.gaussian_filter(picture, (1.2, 1.2, 0))
-    coarse = ndimage.gaussian_filter(picture, (3.0, 3.0, 0))
-    fine, middle = picture - smooth, smooth - coarse
-    shrunk = coarse + _shrink(middle, 0.4 * threshold) + _shrink(fine, 1.6 * threshold)
-    return np.clip(shrunk, 0, 1).astype(np.float32)
-
-
-def _shrink(band: Picture, threshold: float) -> Picture:
-    return np.sign(band) * np.maximum(np.abs(band) - threshold, 0)
+    """Soft-threshold two bands of luma detail; noise is weaker in the coarser one, hence its smaller threshold."""
+    y = luma(picture)
+    smooth, coarse = ndimage.gaussian_filter(y, 1.2, truncate=3), ndimage.gaussian_filter(y, 3.0, truncate=3)
+    fine, middle = y - smooth, smooth - coarse
+    # What soft thresholding takes from a band is the band itself, clipped.
+    taken = np.clip(fine, -1.6 * threshold, 1.6 * threshold) + np.clip(middle, -0.4 * threshold, 0.4 * threshold)
+    return np.clip(picture - taken[..., None], 0, 1)
 
 
 def _reduce(plane: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -206,7 +202,7 @@ def shoot(
     for number, pose in enumerate(poses):
         following = poses[min(number + 1, len(poses) - 1)]
         length = shutter * float(np.hypot(following.x - pose.x, following.y - pose.y))
-        steps = min(9, 1 + int(length))  # a step a pixel: closer ones change nothing
+        steps = min(6, 1 + int(length / 1.5))  # closer steps change nothing that is seen
         taken = [_between(pose, following, shutter * step / steps) for step in range(steps)]
         frames[number] = np.mean([_frame(canvas.picture, item, size, kernel) for item in taken], axis=0)
     return np.clip(frames, 0, 1, out=frames)
@@ -265,10 +261,11 @@ def sample(picture: Picture, x: NDArray[Any], y: NDArray[Any]) -> Picture:
     import torch
 
     height, width = picture.shape[:2]
-    grid = torch.from_numpy(np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1).astype(np.float32))
-    source = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+    grid = np.empty((*x.shape, 2), dtype=np.float32)
+    grid[..., 0], grid[..., 1] = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
+    source = torch.from_numpy(picture).permute(2, 0, 1)[None]
     taken = torch.nn.functional.grid_sample(
-        source, grid[None], mode="bicubic", padding_mode="reflection", align_corners=False
+        source, torch.from_numpy(grid)[None], mode="bicubic", padding_mode="reflection", align_corners=False
     )
     halved = torch.nn.functional.avg_pool2d(taken, 2)[0]
     return np.clip(halved.permute(1, 2, 0).numpy(), 0, 1)

@@ -130,22 +130,29 @@ def _held_out(scene: str, kind: str) -> bool:
 
 
 def make(jobs: list[Job], folder: Path, workers: int, seed: int) -> None:
-    """Write the clips of one folder with its labels and manifest."""
+    """Write the clips of one folder with its labels and manifest, in an order that makes any part of them varied."""
     folder.mkdir(parents=True, exist_ok=True)
+    jobs = sorted(jobs, key=lambda job: job.rng().random())
     clips: dict[str, dict[str, Any]] = {}
     bar = Progress(console=Console(stderr=True))
     with bar, ProcessPoolExecutor(workers, initializer=_single_threaded) as pool:
         task = bar.add_task(folder.name, total=len(jobs))
-        for made in pool.map(_attempt, jobs, [folder] * len(jobs)):
+        for number, made in enumerate(pool.map(_attempt, jobs, [folder] * len(jobs)), start=1):
             clips.update(made)
             bar.advance(task)
-    write_labels(folder, {name: {"graininess": 0} for name in clips})
-    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
-    write_manifest(folder, {**head, "clips": clips})
+            if number % 25 == 0:
+                _describe(clips, folder, seed)
+    _describe(clips, folder, seed)
     kinds = Counter(entry["kind"] for entry in clips.values())
     scenes = len({entry["source"] for entry in clips.values()})
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     logger.info("%s: %d clips of %d scenes (%s)", folder, len(clips), scenes, listed)
+
+
+def _describe(clips: dict[str, dict[str, Any]], folder: Path, seed: int) -> None:
+    write_labels(folder, {name: {"graininess": 0} for name in clips})
+    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
+    write_manifest(folder, {**head, "clips": clips})
 
 
 def _single_threaded() -> None:
@@ -233,6 +240,8 @@ def _own_size(width: int, height: int, reduction: float) -> tuple[int, int]:
 def _moved(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int], frames: int) -> Frames:
     slack = max(0.0, (canvas.width - size[0]) / 2 - 2), max(0.0, (canvas.height - size[1]) / 2 - 2)
     kind = str(rng.choice(MOVES, p=(0.14, 0.30, 0.16, 0.12, 0.18, 0.05, 0.05)))
+    if kind == "rotation" and size[0] * size[1] > 300_000:  # slow, and not for its look
+        kind = "handheld"
     poses = move(kind, rng, frames=frames, slack=slack)
     kernel = str(rng.choice(list(KERNELS)))
     return shoot(canvas, poses, size, kernel=kernel, shutter=float(rng.choice([0.0, 0.4, 0.8])))

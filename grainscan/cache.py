@@ -98,7 +98,7 @@ class StoredExcerpt(Excerpt):
                 plane = np.empty((frames, rows, columns), dtype=self.format.dtype)
                 picture = rows * columns * plane.itemsize
                 file.seek(offset + start * picture)
-                file.readinto(plane.data)  # type: ignore[arg-type]
+                file.readinto(plane.data)
                 planes.append(plane)
                 offset += length * picture
         return Block(tuple(planes), self.format)
@@ -129,7 +129,7 @@ class ClipCache:
         self.directory = None if directory is None else os.fspath(directory)
         self.view = view
         self.limit = limit
-        self.used = 0 if self.directory is None else self._pruned(limit)
+        self._used: int | None = None  # bytes; counted before the first is added
 
     def read(self, path: Path) -> Excerpt:
         """The excerpt of a clip, decoded where it is not there yet. Raises VideoError, DataError."""
@@ -154,8 +154,10 @@ class ClipCache:
 
     def _decoded(self, path: Path, file: str) -> Excerpt:
         excerpt = DecodedExcerpt(decode(path, self.view))
-        if self.used < self.limit:
-            self._write(Path(file), excerpt.blocks)
+        if self._used is None:
+            self._used = self._pruned(self.limit)
+        if self._used < self.limit:
+            self._used += self._write(Path(file), excerpt.blocks)
         return excerpt
 
     def _pruned(self, limit: float) -> int:
@@ -177,15 +179,16 @@ class ClipCache:
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
-    def _write(self, file: Path, blocks: Sequence[Block]) -> None:
+    def _write(self, file: Path, blocks: Sequence[Block]) -> int:
         temporary = file.with_name(f".tmp-{uuid.uuid4().hex}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(file.parent).free < _RESERVE:
                 raise OSError("the disk is nearly full")
             StoredExcerpt.write(temporary, blocks)
-            self.used += temporary.stat().st_size
+            size = temporary.stat().st_size
             temporary.replace(file)
+            return size
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise DataError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,29 +129,44 @@ _CHECKS, _MODEL, _OUTPUT, _SAMPLING = "Labels and synthesis", "Model", "Output",
 _VIEWS, _OPTIMISER, _LOSS, _RUN = "Data and views", "Optimisation", "Loss", "Run"
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file of options (default: grainscan.toml, if any).")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file of options (default: grainscan.toml, if any)."),
 ]
 
 
 @app.command()
 def prep(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="SRC... DST", help="Footage (files, folders), then the folder for the clips.")
+        list[Path],
+        typer.Argument(metavar="SRC... DST", help="Footage (files, folders), then the folder for the clips."),
     ],
     clips: Annotated[int | None, _Prep("clips", help="Clips cut from each video.")] = None,
     frames: Annotated[int | None, _Prep("frames", help="Consecutive frames of a clip.")] = None,
     size: Annotated[int | None, _Prep("size", help="Side of the square crop, native pixels.")] = None,
     labels: Annotated[
         Path | None,
-        _Prep("labels", metavar="FILE", panel=_CHECKS, help="labels.json or CSV; default: beside the footage, else folder names."),
+        _Prep(
+            "labels",
+            metavar="FILE",
+            panel=_CHECKS,
+            help="labels.json or CSV; default: beside the footage, else folder names.",
+        ),
     ] = None,
     balance: Annotated[
-        str | None, _Prep("balance", metavar="TASK", panel=_CHECKS, help="Keep as many clips with the artifact as without.")
+        str | None,
+        _Prep("balance", metavar="TASK", panel=_CHECKS, help="Keep as many clips with the artifact as without."),
     ] = None,
-    limit: Annotated[int | None, _Prep("limit", panel=_CHECKS, help="Clips of each class (with --balance), or in all.")] = None,
+    limit: Annotated[
+        int | None, _Prep("limit", panel=_CHECKS, help="Clips of each class (with --balance), or in all.")
+    ] = None,
     synthesize: Annotated[
         str | None,
-        _Prep("synthesize", metavar="TASK", panel=_CHECKS, help="Write twins with the artifact of each clean clip (graininess)."),
+        _Prep(
+            "synthesize",
+            metavar="TASK",
+            panel=_CHECKS,
+            help="Write twins with the artifact of each clean clip (graininess).",
+        ),
     ] = None,
     twins: Annotated[int | None, _Prep("twins", panel=_CHECKS, help="Synthesised twins of each clean clip.")] = None,
     seed: Annotated[int | None, _Prep("seed", help="Of crops, strengths and kinds.")] = None,
@@ -173,13 +186,13 @@ def prep(
     if len(paths) < 2:
         raise UsageError("prep needs footage and a folder for the clips", hint="grainscan prep SRC... DST")
     options = resolve(PrepConfig, {**flags, "sources": tuple(paths[:-1]), "destination": paths[-1]}, file=config)
-    from grainscan import report
+    from grainscan import display
     from grainscan.prep import prepare
 
-    with _bar("clips") as advance:
-        done = prepare(options, progress=advance)
-    report.print_prep(done)
-    if done.skipped:
+    with display.bar("preparing") as advance:
+        report = prepare(options, progress=advance)
+    display.print_prep(report)
+    if report.skipped:
         raise typer.Exit(1)
 
 
@@ -203,10 +216,10 @@ def split(
     Example: grainscan split data/ --ratios 70/15/15
     """
     options = resolve(SplitConfig, _given(locals(), "config"), file=config)
-    from grainscan import report
+    from grainscan import display
     from grainscan.split import split as divide
 
-    report.print_split(divide(options))
+    display.print_split(divide(options))
 
 
 @app.command()
@@ -217,53 +230,103 @@ def train(
         _Train("model", "-m", panel=_MODEL, help="small (embedded), vivit-b, a model or run directory, or a hub name."),
     ] = None,
     scratch: Annotated[
-        bool | None, typer.Option("--scratch", rich_help_panel=_MODEL, help="Start small from whitening filters, not from weights.")
+        bool | None,
+        typer.Option("--scratch", rich_help_panel=_MODEL, help="Start small from whitening filters, not from weights."),
     ] = None,
-    tune: Annotated[str | None, _Train("tune", panel=_MODEL, metavar="full|adapters|head|last-N", help="What is trained.")] = None,
-    lora: Annotated[int | None, _Train("lora", panel=_MODEL, metavar="RANK", help="LoRA on attention and MLP; 0: none.")] = None,
-    pooling: Annotated[str | None, _Train("pooling", panel=_MODEL, metavar="auto|cls|mean", help="What the adapters see.")] = None,
-    attention: Annotated[str | None, _Train("attention", panel=_MODEL, metavar="sdpa|eager", help="Attention code.")] = None,
+    tune: Annotated[
+        str | None, _Train("tune", panel=_MODEL, metavar="full|adapters|head|last-N", help="What is trained.")
+    ] = None,
+    lora: Annotated[
+        int | None, _Train("lora", panel=_MODEL, metavar="RANK", help="LoRA on attention and MLP; 0: none.")
+    ] = None,
+    pooling: Annotated[
+        str | None, _Train("pooling", panel=_MODEL, metavar="auto|cls|mean", help="What the adapters see.")
+    ] = None,
+    attention: Annotated[
+        str | None, _Train("attention", panel=_MODEL, metavar="sdpa|eager", help="Attention code.")
+    ] = None,
     gradient_checkpointing: Annotated[
         bool | None, typer.Option("--gradient-checkpointing", rich_help_panel=_MODEL, help="Less memory, more time.")
     ] = None,
-    compile: Annotated[bool | None, typer.Option("--compile", rich_help_panel=_MODEL, help="Compile with torch.compile.")] = None,
-    tasks: Annotated[str | None, _Train("tasks", panel=_VIEWS, metavar="A,B", help="Artifacts to learn; default: the labels'.")] = None,
-    frames: Annotated[int | None, _Train("frames", panel=_VIEWS, help="Frames of a view; default: the model's.")] = None,
-    size: Annotated[int | None, _Train("size", panel=_VIEWS, help="Side of a view, pixels; default: the model's.")] = None,
-    views_per_clip: Annotated[int | None, _Train("views_per_clip", panel=_VIEWS, help="Views drawn from a clip in an epoch.")] = None,
-    augment: Annotated[bool | None, _Train("augment", panel=_VIEWS, help="Flips, random crops, jitter in time, light and colour.")] = None,
-    balanced: Annotated[bool | None, typer.Option("--balanced", rich_help_panel=_VIEWS, help="Draw classes equally often.")] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", rich_help_panel=_MODEL, help="Compile with torch.compile.")
+    ] = None,
+    tasks: Annotated[
+        str | None, _Train("tasks", panel=_VIEWS, metavar="A,B", help="Artifacts to learn; default: the labels'.")
+    ] = None,
+    frames: Annotated[
+        int | None, _Train("frames", panel=_VIEWS, help="Frames of a view; default: the model's.")
+    ] = None,
+    size: Annotated[
+        int | None, _Train("size", panel=_VIEWS, help="Side of a view, pixels; default: the model's.")
+    ] = None,
+    views_per_clip: Annotated[
+        int | None, _Train("views_per_clip", panel=_VIEWS, help="Views drawn from a clip in an epoch.")
+    ] = None,
+    augment: Annotated[
+        bool | None, _Train("augment", panel=_VIEWS, help="Flips, random crops, jitter in time, light and colour.")
+    ] = None,
+    balanced: Annotated[
+        bool | None, typer.Option("--balanced", rich_help_panel=_VIEWS, help="Draw classes equally often.")
+    ] = None,
     workers: Annotated[int | None, _Train("workers", panel=_VIEWS, help="Loader processes.")] = None,
-    cache: Annotated[bool | None, _Train("cache", panel=_VIEWS, help="Keep decoded clips on disk between epochs.")] = None,
+    cache: Annotated[
+        bool | None, _Train("cache", panel=_VIEWS, help="Keep decoded clips on disk between epochs.")
+    ] = None,
     epochs: Annotated[float | None, _Train("epochs", "-e", panel=_OPTIMISER, help="Passes over the clips.")] = None,
-    max_steps: Annotated[int | None, _Train("max_steps", panel=_OPTIMISER, help="Optimiser steps; 0: by epochs.")] = None,
-    batch_size: Annotated[int | None, _Train("batch_size", "-b", panel=_OPTIMISER, help="Views a device and pass.")] = None,
+    max_steps: Annotated[
+        int | None, _Train("max_steps", panel=_OPTIMISER, help="Optimiser steps; 0: by epochs.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, _Train("batch_size", "-b", panel=_OPTIMISER, help="Views a device and pass.")
+    ] = None,
     accumulate: Annotated[int | None, _Train("accumulate", panel=_OPTIMISER, help="Passes an optimiser step.")] = None,
     lr: Annotated[float | None, _Train("lr", panel=_OPTIMISER, help="Peak learning rate.")] = None,
-    weight_decay: Annotated[float | None, _Train("weight_decay", panel=_OPTIMISER, help="Of weights, not of biases and norms.")] = None,
+    weight_decay: Annotated[
+        float | None, _Train("weight_decay", panel=_OPTIMISER, help="Of weights, not of biases and norms.")
+    ] = None,
     warmup: Annotated[float | None, _Train("warmup", panel=_OPTIMISER, help="Part of the steps that warm up.")] = None,
-    schedule: Annotated[str | None, _Train("schedule", panel=_OPTIMISER, metavar="cosine|linear|constant", help="Learning rate.")] = None,
+    schedule: Annotated[
+        str | None, _Train("schedule", panel=_OPTIMISER, metavar="cosine|linear|constant", help="Learning rate.")
+    ] = None,
     clip_norm: Annotated[float | None, _Train("clip_norm", panel=_OPTIMISER, help="Largest gradient norm.")] = None,
-    precision: Annotated[str | None, _Train("precision", panel=_OPTIMISER, metavar="auto|fp32|fp16|bf16", help="Of the arithmetic.")] = None,
-    device: Annotated[str | None, _Train("device", panel=_OPTIMISER, metavar="auto|cpu|cuda", help="Where to train.")] = None,
+    precision: Annotated[
+        str | None, _Train("precision", panel=_OPTIMISER, metavar="auto|fp32|fp16|bf16", help="Of the arithmetic.")
+    ] = None,
+    device: Annotated[
+        str | None, _Train("device", panel=_OPTIMISER, metavar="auto|cpu|cuda", help="Where to train.")
+    ] = None,
     loss: Annotated[str | None, _Train("loss", panel=_LOSS, metavar="focal|bce", help="Classification loss.")] = None,
     focal_gamma: Annotated[float | None, _Train("focal_gamma", panel=_LOSS, help="Weight on hard clips.")] = None,
-    focal_alpha: Annotated[str | None, _Train("focal_alpha", panel=_LOSS, metavar="auto|none|A", help="Weight of positives.")] = None,
-    task_weights: Annotated[str | None, _Train("task_weights", panel=_LOSS, metavar="A=1,B=0.5", help="Weights of the tasks.")] = None,
-    strength_weight: Annotated[float | None, _Train("strength_weight", panel=_LOSS, help="Of the strength regression.")] = None,
+    focal_alpha: Annotated[
+        str | None, _Train("focal_alpha", panel=_LOSS, metavar="auto|none|A", help="Weight of positives.")
+    ] = None,
+    task_weights: Annotated[
+        str | None, _Train("task_weights", panel=_LOSS, metavar="A=1,B=0.5", help="Weights of the tasks.")
+    ] = None,
+    strength_weight: Annotated[
+        float | None, _Train("strength_weight", panel=_LOSS, help="Of the strength regression.")
+    ] = None,
     name: Annotated[str | None, _Train("name", panel=_RUN, help="Of the run; default: model, date and time.")] = None,
     runs: Annotated[Path | None, _Train("runs", panel=_RUN, help="Folder of the runs.")] = None,
     resume: Annotated[
         str | None, _Train("resume", panel=_RUN, metavar="auto|DIR", help="Go on from the last, or this, checkpoint.")
     ] = None,
-    eval_every: Annotated[int | None, _Train("eval_every", panel=_RUN, help="Steps between validations; 0: each epoch.")] = None,
-    patience: Annotated[int | None, _Train("patience", panel=_RUN, help="Validations without gain before stopping; 0: never.")] = None,
+    eval_every: Annotated[
+        int | None, _Train("eval_every", panel=_RUN, help="Steps between validations; 0: each epoch.")
+    ] = None,
+    patience: Annotated[
+        int | None, _Train("patience", panel=_RUN, help="Validations without gain before stopping; 0: never.")
+    ] = None,
     keep: Annotated[int | None, _Train("keep", panel=_RUN, help="Checkpoints kept.")] = None,
     seed: Annotated[int | None, _Train("seed", panel=_RUN, help="Of everything random.")] = None,
     tensorboard: Annotated[
-        bool | None, typer.Option("--tensorboard", rich_help_panel=_RUN, help="Write TensorBoard events (extra: tensorboard).")
+        bool | None,
+        typer.Option("--tensorboard", rich_help_panel=_RUN, help="Write TensorBoard events (extra: tensorboard)."),
     ] = None,
-    dry_run: Annotated[bool | None, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and estimates only.")] = None,
+    dry_run: Annotated[
+        bool | None, typer.Option("--dry-run", rich_help_panel=_RUN, help="Print the plan and estimates only.")
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Fine-tune a ViViT on labelled clips, one adapter for each artifact.
@@ -274,40 +337,61 @@ def train(
     Example: grainscan train data/ --epochs 5
     """
     options = resolve(TrainConfig, _given(locals(), "config"), file=config)
-    from grainscan import report
+    from grainscan import display
 
     if options.dry_run:
         from grainscan.plan import plan
 
-        report.print_plan(plan(options))
+        display.print_plan(plan(options))
         return
     from grainscan.train import train as fit
 
-    with report.training_progress() as progress:
+    with display.training() as progress:
         run = fit(options, progress=progress)
-    report.print_run(run)
+    display.print_run(run)
 
 
 @app.command("eval")
 def evaluate(
-    data: Annotated[Path | None, typer.Argument(help="Folder with labels.json, or with splits; default: the last run's.")] = None,
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with labels.json, or with splits; default: the last run's.")
+    ] = None,
     split: Annotated[str | None, _Eval("split", "-s", help="train, val or test.")] = None,
-    model: Annotated[str | None, _Eval("model", "-m", panel=_MODEL, help="small, a model or run directory; default: the last run.")] = None,
-    compare: Annotated[str | None, _Eval("compare", panel=_MODEL, metavar="MODEL", help="A second model on the same clips.")] = None,
+    model: Annotated[
+        str | None, _Eval("model", "-m", panel=_MODEL, help="small, a model or run directory; default: the last run.")
+    ] = None,
+    compare: Annotated[
+        str | None, _Eval("compare", panel=_MODEL, metavar="MODEL", help="A second model on the same clips.")
+    ] = None,
     operating_point: Annotated[
         str | None,
-        _Eval("operating_point", metavar="f1|precision=P|recall=R", help="Threshold chosen on val instead of the model's."),
+        _Eval(
+            "operating_point", metavar="f1|precision=P|recall=R", help="Threshold chosen on val instead of the model's."
+        ),
     ] = None,
     bootstrap: Annotated[int | None, _Eval("bootstrap", help="Resamples of the 95 % intervals; 0: none.")] = None,
     mistakes: Annotated[int | None, _Eval("mistakes", help="Worst mistakes shown.")] = None,
     seed: Annotated[int | None, _Eval("seed", help="Of the bootstrap.")] = None,
-    format: Annotated[str | None, _Eval("format", "-f", panel=_OUTPUT, metavar="table|json", help="Form of the report.")] = None,
+    format: Annotated[
+        str | None, _Eval("format", "-f", panel=_OUTPUT, metavar="table|json", help="Form of the report.")
+    ] = None,
     output: Annotated[Path | None, _Eval("output", "-o", panel=_OUTPUT, help="File for the report.")] = None,
-    plots: Annotated[Path | None, _Eval("plots", panel=_OUTPUT, metavar="DIR", help="Folder for ROC, PR and reliability pictures.")] = None,
-    windows: Annotated[int | None, _Eval("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")] = None,
-    crops: Annotated[int | None, _Eval("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")] = None,
-    short: Annotated[str | None, _Eval("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window.")] = None,
-    device: Annotated[str | None, _Eval("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")] = None,
+    plots: Annotated[
+        Path | None, _Eval("plots", panel=_OUTPUT, metavar="DIR", help="Folder for ROC, PR and reliability pictures.")
+    ] = None,
+    windows: Annotated[
+        int | None, _Eval("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")
+    ] = None,
+    crops: Annotated[
+        int | None, _Eval("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")
+    ] = None,
+    short: Annotated[
+        str | None,
+        _Eval("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window."),
+    ] = None,
+    device: Annotated[
+        str | None, _Eval("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")
+    ] = None,
     workers: Annotated[int | None, _Eval("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")] = None,
     timeout: Annotated[float | None, _Eval("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")] = None,
     max_pixels: Annotated[int | None, _Eval("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")] = None,
@@ -318,10 +402,10 @@ def evaluate(
     Example: grainscan eval --split test
     """
     options = resolve(EvalConfig, _given(locals(), "config"), file=config)
-    from grainscan import report
+    from grainscan import display, report
     from grainscan.evaluate import evaluate as measure
 
-    with _bar("clips") as advance:
+    with display.bar("judging") as advance:
         figures = measure(options, progress=advance)
     report.write_evaluation(figures, format=options.format, output=options.output)
     if figures["errors"]:
@@ -330,27 +414,57 @@ def evaluate(
 
 @app.command()
 def predict(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or - for paths on stdin.")],
-    model: Annotated[str | None, _Predict("model", "-m", panel=_MODEL, help="small (embedded), a model or run directory.")] = None,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or - for paths on stdin.")
+    ],
+    model: Annotated[
+        str | None, _Predict("model", "-m", panel=_MODEL, help="small (embedded), a model or run directory.")
+    ] = None,
     threshold: Annotated[
         str | None, _Predict("threshold", "-t", panel=_MODEL, metavar="P|TASK=P", help="Instead of the model's own.")
     ] = None,
     format: Annotated[
         str | None,
-        _Predict("format", "-f", panel=_OUTPUT, metavar="table|json|jsonl|csv|html", help="Default: by the suffix of -o, else table."),
+        _Predict(
+            "format",
+            "-f",
+            panel=_OUTPUT,
+            metavar="table|json|jsonl|csv|html",
+            help="Default: by the suffix of -o, else table.",
+        ),
     ] = None,
     output: Annotated[
         Path | None, _Predict("output", "-o", panel=_OUTPUT, help="File for the results; .jsonl can be resumed.")
     ] = None,
-    fail_on: Annotated[str | None, _Predict("fail_on", panel=_OUTPUT, metavar="TASK", help="Exit with 3 if a file has it.")] = None,
-    maps: Annotated[bool | None, typer.Option("--maps", rich_help_panel=_OUTPUT, help="Add the probability of each view: where it is.")] = None,
-    windows: Annotated[int | None, _Predict("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")] = None,
-    crops: Annotated[int | None, _Predict("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")] = None,
-    short: Annotated[str | None, _Predict("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window.")] = None,
-    device: Annotated[str | None, _Predict("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")] = None,
-    workers: Annotated[int | None, _Predict("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")] = None,
-    timeout: Annotated[float | None, _Predict("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")] = None,
-    max_pixels: Annotated[int | None, _Predict("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")] = None,
+    fail_on: Annotated[
+        str | None, _Predict("fail_on", panel=_OUTPUT, metavar="TASK", help="Exit with 3 if a file has it.")
+    ] = None,
+    maps: Annotated[
+        bool | None,
+        typer.Option("--maps", rich_help_panel=_OUTPUT, help="Add the probability of each view: where it is."),
+    ] = None,
+    windows: Annotated[
+        int | None, _Predict("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")
+    ] = None,
+    crops: Annotated[
+        int | None, _Predict("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")
+    ] = None,
+    short: Annotated[
+        str | None,
+        _Predict("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window."),
+    ] = None,
+    device: Annotated[
+        str | None, _Predict("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")
+    ] = None,
+    workers: Annotated[
+        int | None, _Predict("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")
+    ] = None,
+    timeout: Annotated[
+        float | None, _Predict("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, _Predict("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")
+    ] = None,
     ray: Annotated[
         str | None, _Predict("ray", panel=_SAMPLING, metavar="ADDRESS|local", help="Run on a Ray cluster (extra: ray).")
     ] = None,
@@ -363,26 +477,27 @@ def predict(
     Example: grainscan predict library/ -o scan.jsonl
     """
     options = resolve(PredictConfig, {**_given(locals(), "inputs", "config"), "inputs": tuple(inputs)}, file=config)
-    from grainscan import report
+    from grainscan import display
     from grainscan.predict import predict as judge
 
-    outcome = judge(options, show=report.scan_progress)
-    report.write_results(outcome, options)
-    raise typer.Exit(outcome.exit_code)
+    _end_on_sigterm()
+    outcome = judge(options, stdout=sys.stdout, watch=display.watch if _verbosity >= 0 else None)
+    display.print_outcome(outcome, options)
+    raise typer.Exit(outcome.exit_code(options.fail_on))
 
 
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in without}
 
 
-@contextmanager
-def _bar(what: str) -> Iterator[Any]:
-    """A progress bar as a callback (done, total)."""
-    from grainscan import console
+def _end_on_sigterm() -> None:
+    """A scan that is told to stop ends as with Ctrl-C: everything finished so far is on disk."""
+    import signal
 
-    with console.progress() as bar:
-        task = bar.add_task(what, total=None, note="")
-        yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def main() -> None:

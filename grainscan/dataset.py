@@ -9,7 +9,7 @@ and a resumed run goes on where it was. Views are cut from native planes (`cache
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,30 +70,35 @@ class ClipSet:
         )
 
 
-def read_clips(folder: Path, tasks: Sequence[str] | None = None) -> ClipSet:
-    """The clips of a labelled folder with a label for at least one of `tasks` (None: all that the labels name).
+def read_clips(folder: Path, tasks: Sequence[str] | None = None, *, partly: bool = False) -> ClipSet:
+    """The clips of a labelled folder with a label or a strength for one of `tasks` (None: all that the labels name).
 
-    Strengths come from the manifest. Where a task has any, its clips with the label 0 and no entry have strength 0.
-    Raises LabelsError, and UsageError for a task that no clip is labelled for.
+    Strengths come from the manifest. Clips between clean and grainy have nothing else, and teach it all the same. Where a task has any, its clips with the label 0 and no entry have strength 0.
+    Raises LabelsError, DataError without a known label, and UsageError for a task that no clip is labelled for, unless
+    the folder may know the tasks `partly`.
     """
     found = read_labels(folder)
     manifest = read_manifest(folder, brief=True)
     tasks = tuple(tasks or found.tasks)
     unknown = [task for task in tasks if task not in found.tasks]
-    if unknown:
+    if unknown and not partly:
         raise UsageError(
             f"{folder}: no clip has a label for {', '.join(unknown)}",
             hint=f"Labelled tasks: {', '.join(found.tasks) or 'none'}.",
         )
-    names = tuple(name for name, labels in found.clips.items() if any(task in labels for task in tasks))
-    if not names:
+    entries = (manifest or {}).get("clips", {})
+    names = tuple(name for name, labels in found.clips.items() if _says_something(labels, entries.get(name), tasks))
+    if not any(task in found.clips[name] for name in names for task in tasks):
         raise DataError(f"{folder}: no clip has a known label", hint="Write 0 or 1 for some of them in labels.json.")
-    labels = np.array(
-        [[found.clips[name].get(task, np.nan) for task in tasks] for name in names], dtype=np.float32
-    )
-    strength = _strengths(names, tasks, labels, (manifest or {}).get("clips", {}))
+    labels = np.array([[found.clips[name].get(task, np.nan) for task in tasks] for name in names], dtype=np.float32)
+    strength = _strengths(names, tasks, labels, entries)
     sources = tuple(source_of(name, manifest) for name in names)
     return ClipSet(folder, tasks, names, found.media, sources, labels, strength)
+
+
+def _says_something(labels: Mapping[str, int], entry: Mapping[str, Any] | None, tasks: Sequence[str]) -> bool:
+    strengths = (entry or {}).get("strength") or {}
+    return any(task in labels or strengths.get(task) is not None for task in tasks)
 
 
 def _strengths(
@@ -113,13 +118,16 @@ def _strengths(
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probability of each clip in a class-balanced draw, (clips,): every class of every task is drawn equally often.
 
-    A clip's weight is the mean, over its known labels, of one over the number of clips with that label.
+    A clip's weight is the mean, over its known labels, of one over the number of clips with that label; a clip with
+    none counts as an average one.
     """
     weights = np.full(labels.shape, np.nan)
     for label in (0, 1):
         count = (labels == label).sum(axis=0)
         weights = np.where(labels == label, 1 / np.maximum(count, 1), weights)
-    weight = np.nanmean(weights, axis=1)
+    known = np.isfinite(weights)
+    weight = np.divide(np.nansum(weights, axis=1), known.sum(axis=1), where=known.any(axis=1), out=np.full(len(labels), np.nan))
+    weight = np.where(np.isnan(weight), np.nanmean(weight), weight)
     return np.asarray(weight / weight.sum())
 
 
@@ -319,6 +327,6 @@ def _batch(clips: ClipSet, indices: Sequence[int], views: NDArray[np.float32]) -
     }
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate function: the data sets above already make whole batches."""
     return batch

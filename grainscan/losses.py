@@ -7,7 +7,7 @@ processes of 4 give the same gradients.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,7 +26,6 @@ class Objective:
     alpha: tuple[float, ...] | None = None
     task_weight: tuple[float, ...] | None = None
     strength_weight: float = 0.5
-    tasks: tuple[str, ...] = field(default=())
 
     def __call__(self, logits: Tensor, strength: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
         """Scalar loss. All (n, tasks); labels are 0, 1 or NaN, strengths log2(1 + strength) or NaN."""

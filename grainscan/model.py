@@ -15,7 +15,7 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -44,7 +44,7 @@ from grainscan.views import ViewSpec
 log = logging.getLogger(__name__)
 
 HUB_NAMES = {"vivit-b": "google/vivit-b-16x2-kinetics400"}
-SMALL = {
+SMALL: dict[str, Any] = {
     "tubelet_size": [2, 16, 16],
     "hidden_size": 192,
     "num_hidden_layers": 4,
@@ -322,73 +322,6 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-# --- whitening ------------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def whiten(
-    model: GrainscanViViT,
-    clips: Iterable[Tensor],
-    *,
-    reference: float = 1.0,
-    floor: float = 1.0,
-    seed: int = 0,
-) -> int:
-    """Initialise the tubelet projection with whitening filters of clean footage. Returns the tubelets seen.
-
-    Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse
-    square root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where
-    pictures have no energy (ZCA whitening, Bell and Sejnowski 1997). A random rotation spreads it over the hidden units.
-
-    clips: batches of clean views (n, frames, 3, size, size) in [0, 1].
-    floor: noise floor in 8-bit codes, below which nothing is amplified.
-    reference: LayerNorm divides each token by its magnitude, and with it the grain's energy, unless the token holds a
-        part of constant size; the projection's bias gets a random vector of this deviation (1.0: as large as a clean
-        token), and the position embeddings a tenth of it.
-    """
-    projection = model.vivit.embeddings.patch_embeddings.projection
-    hidden, dimension = projection.weight.shape[0], projection.weight[0].numel()
-    covariance, mean, count = _tubelet_statistics(model, clips, dimension)
-    noise = floor / 255 / model.std.double().mean().item()
-    values, vectors = torch.linalg.eigh(covariance + noise**2 * torch.eye(dimension, dtype=torch.float64))
-    root = vectors @ torch.diag(values.clamp_min(noise**2).rsqrt()) @ vectors.T
-    random = torch.Generator().manual_seed(seed)
-    square = torch.randn(dimension, dimension, generator=random, dtype=torch.float64)
-    rotation = torch.linalg.qr(square).Q
-    filters = rotation[torch.arange(hidden) % dimension] @ root
-    anchor = reference * torch.randn(hidden, generator=random, dtype=torch.float64)
-    projection.weight.copy_(filters.view_as(projection.weight))
-    projection.bias.copy_(anchor - filters @ mean)
-    positions = model.vivit.embeddings.position_embeddings
-    positions.copy_(0.1 * reference * torch.randn(positions.shape, generator=random))
-    model.vivit.embeddings.cls_token.copy_(reference * torch.randn(1, 1, hidden, generator=random))
-    return count
-
-
-def _tubelet_statistics(model: GrainscanViViT, clips: Iterable[Tensor], dimension: int) -> tuple[Tensor, Tensor, int]:
-    """Covariance (d, d), mean (d,) and count of the normalised tubelets, d = 3 * depth * height * width."""
-    total = torch.zeros(dimension, dtype=torch.float64)
-    outer = torch.zeros(dimension, dimension, dtype=torch.float64)
-    count = 0
-    for views in clips:
-        tubelets = _tubelets((views - model.mean) / model.std, model.config.tubelet_size)
-        total += tubelets.double().sum(dim=0)
-        outer += (tubelets.T @ tubelets).double()
-        count += len(tubelets)
-    if count < 2:
-        raise ModelError("no clean views to whiten with", hint="Training from scratch needs clips with the label 0.")
-    mean = total / count
-    return outer / count - torch.outer(mean, mean), mean, count
-
-
-def _tubelets(pixels: Tensor, tubelet: Sequence[int]) -> Tensor:
-    """(n, frames, 3, height, width) -> (tubelets, 3 * depth * height * width), in the order of a Conv3d kernel."""
-    depth, height, width = tubelet
-    n, frames, channels, rows, columns = pixels.shape
-    grid = pixels.reshape(n, frames // depth, depth, channels, rows // height, height, columns // width, width)
-    return grid.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(-1, channels * depth * height * width)
 
 
 # --- saving and loading ---------------------------------------------------------------------------------------------

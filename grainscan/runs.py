@@ -26,6 +26,37 @@ STATE_FILE = "last-runs.json"
 _REMEMBERED = 500  # working directories
 
 
+class Progress:
+    """What happens during a training, for whoever wants to show it. Each method may be overridden, none has to be."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """`done` of `total` clips of a split are in the cache."""
+
+    def begin(self, summary: Mapping[str, Any]) -> None:
+        """Training starts; `summary` is what a dry run prints."""
+
+    def step(self, step: int, total: int) -> None:
+        """An optimiser step was made."""
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """Figures for history.csv: loss, learning_rate and grad_norm, or validation (keys starting with `val_`)."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training."""
+
+    name: str
+    directory: Path
+    model: Path  # model directory
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    seconds: float
+
+
 @dataclass(frozen=True)
 class LastRun:
     """The last training of a working directory."""
@@ -146,3 +177,48 @@ def draw_curves(path: Path, history: Sequence[Mapping[str, float]], tasks: Seque
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- card
+
+
+def card_body(summary: Mapping[str, Any], figures: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    """The part of a model card that tells of its training: figures, data, configuration, versions."""
+    parts = ["", "## Figures", "", *_figures_table(figures), "", "## Data", "", *_data_table(summary["data"])]
+    parts += [f"- {leak}" for leak in summary["data"]["leaks"]]
+    if summary["left_out"]:
+        parts.append(f"- left out, cannot be decoded: {', '.join(summary['left_out'])}")
+    model = summary["model"]
+    parts += [
+        "",
+        "## Training",
+        "",
+        f"{origin['steps']} steps of {summary['views_per_step']} views in {summary['precision']}, "
+        f"{model['trainable']:,} of {model['parameters']:,} parameters trained.",
+        "",
+        "```toml",
+        summary["config"].rstrip(),
+        "```",
+        "",
+        "Versions: " + ", ".join(f"{name} {origin[name]}" for name in ("grainscan", "torch", "transformers")) + ".",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _figures_table(figures: Mapping[str, Any]) -> list[str]:
+    validation = figures.get("validation")
+    if validation is None:
+        return ["Trained without validation clips."]
+    rows = [f"| {key} | {value:.4f} |" for key, value in validation.items() if isinstance(value, float)]
+    head = f"| validation, {validation['clips']} clips, step {figures['best_step']} | |"
+    return [head, "|---|---|", *rows]
+
+
+def _data_table(data: Mapping[str, Any]) -> list[str]:
+    lines = ["| split | clips | sources | task | 0 | 1 | unknown |", "|---|---|---|---|---|---|---|"]
+    for split, clips in data["splits"].items():
+        for task, counts in clips["tasks"].items():
+            numbers = " | ".join(str(counts[key]) for key in ("negative", "positive", "unknown"))
+            lines.append(f"| {split} | {clips['clips']} | {clips['sources']} | {task} | {numbers} |")
+    return lines

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from grainscan.config import DeviceName, ScanConfig, ShortPolicy
 from grainscan.engine import Engine, Outputs, cpus, load_engine
 from grainscan.errors import ConfigError, GrainscanError, UsageError, VideoError
-from grainscan.inputs import Supply, identify, local_copy
+from grainscan.inputs import Supply, identify, is_url, local_copy
 from grainscan.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, ModelSpec, find_model, read_spec
 from grainscan.workers import Ended, Job, Piece, Pool, describe, isolated, read_pieces, unexpected
 
@@ -155,8 +155,8 @@ class Scanner:
     ) -> None:
         if workers < -1:
             raise ConfigError(f"workers is {workers}", hint="Use -1 (automatic), 0 (none) or a number of processes.")
-        if timeout < 0 or max_pixels <= 0 or (windows or 1) < 1 or (crops or 1) < 1:
-            raise ConfigError("windows, crops, timeout and max-pixels must be greater than zero")
+        if timeout < 0 or any(value is not None and value < 1 for value in (windows, crops, max_pixels)):
+            raise ConfigError("windows, crops and max-pixels must be greater than zero, timeout must not be negative")
         self.directory = find_model(None if model is None else str(model))
         self.spec = read_spec(self.directory)
         view = self.spec.view
@@ -219,7 +219,7 @@ class Scanner:
 
     def predict(self, path: str | os.PathLike[str]) -> Result:
         """The verdict on one file. Raises VideoError when it cannot be judged."""
-        result = next(self.scan([path]))
+        (result,) = self.scan([path])
         if result["status"] == "error":
             raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
         return result
@@ -329,7 +329,9 @@ def predict_video(
     with Scanner(model, **options) as scanner:
         name = task or scanner.spec.tasks[0]
         if name not in scanner.spec.tasks:
-            raise UsageError(f"{scanner.spec.name} has no task {name!r}", hint=f"It has: {', '.join(scanner.spec.tasks)}.")
+            raise UsageError(
+                f"{scanner.spec.name} has no task {name!r}", hint=f"It has: {', '.join(scanner.spec.tasks)}."
+            )
         verdict = scanner.predict(path)["tasks"][name]
     label, value = verdict["label"], verdict["probability"]
     return label, value if label else 1.0 - value
@@ -382,7 +384,7 @@ class _Run:
 
     def _finish(self, key: int) -> Result:
         file = self._files.pop(key)
-        if file.source != file.path:
+        if is_url(file.path) and file.source:
             Path(file.source).unlink(missing_ok=True)
         return self._scanner._result(file)
 

@@ -25,7 +25,13 @@ STRENGTH = np.array([[2.0, 0.0]], np.float32)
 
 def toy_spec(**changes: Any) -> ModelSpec:
     return ModelSpec(
-        **{"name": "toy", "tasks": ("graininess", "banding"), "view": SMALL_VIEW, "strength": {"graininess": "codes"}, **changes}
+        **{
+            "name": "toy",
+            "tasks": ("graininess", "banding"),
+            "view": SMALL_VIEW,
+            "strength": {"graininess": "codes"},
+            **changes,
+        }
     )
 
 
@@ -39,7 +45,13 @@ def write_toy_model(directory: Path, **changes: Any) -> Path:
 
 
 def toy_graph(view: ViewSpec) -> Any:
-    constants = {"axes": np.array([1, 2, 3, 4]), "shape": np.array([-1, 1]), "slope": SLOPE, "offset": OFFSET, "unit": STRENGTH}
+    constants = {
+        "axes": np.array([1, 2, 3, 4]),
+        "shape": np.array([-1, 1]),
+        "slope": SLOPE,
+        "offset": OFFSET,
+        "unit": STRENGTH,
+    }
     nodes = [
         helper.make_node("ReduceMean", ["views", "axes"], ["means"], keepdims=0),
         helper.make_node("Reshape", ["means", "shape"], ["column"]),
@@ -76,7 +88,7 @@ def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         time.sleep(600)
     if name.startswith("hungry"):
-        hoard = [bytearray(1 << 28) for _ in range(1 << 12)]
+        hoard = [np.empty(1 << 28, np.uint8) for _ in range(1 << 12)]
         raise AssertionError(len(hoard))
     if name.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -87,7 +99,9 @@ def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
     if name.startswith("lie"):
         for handle in range(3, 64):  # whatever socket it may hold
             try:
-                os.write(handle, b'{"slot": 999, "n": 1, "start": 0, "end": 1, "boxes": [], "baseline": {}}\nnonsense\n')
+                os.write(
+                    handle, b'{"slot": 999, "n": 1, "start": 0, "end": 1, "boxes": [], "baseline": {}}\nnonsense\n'
+                )
             except OSError:
                 continue
         time.sleep(600)

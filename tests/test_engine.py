@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +68,8 @@ def test_views_in_shared_memory_need_no_copy(model: Path) -> None:
 def test_auto_is_onnx_without_a_gpu_and_never_imports_torch(model: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from grainscan.engine import load_engine;"
-        f"print(type(load_engine(Path({str(model)!r}))).__name__, 'torch' in sys.modules, 'transformers' in sys.modules)"
+        f"engine = load_engine(Path({str(model)!r}));"
+        "print(type(engine).__name__, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
@@ -89,13 +92,15 @@ def test_no_device_file_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not engine_module._may_have_cuda()
 
 
-def test_cuda_without_a_gpu_is_a_usage_error(model: Path) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_cuda_without_a_gpu_is_a_usage_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = types.ModuleType("torch")
+    torch.__spec__ = ModuleSpec("torch", None)
+    torch.cuda = types.SimpleNamespace(is_available=lambda: False)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", torch)
     with pytest.raises(UsageError, match="no GPU"):
         load_engine(model, "cuda")
+    monkeypatch.setattr(engine_module, "_may_have_cuda", lambda: True)
+    assert isinstance(load_engine(model), OnnxEngine)
 
 
 def test_cpu_is_taken_at_its_word(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +125,7 @@ def test_missing_and_damaged_files_are_model_errors(model: Path, tmp_path: Path)
 def test_a_graph_of_other_views_is_refused(model: Path) -> None:
     spec = toy_spec(view=SMALL_VIEW.__class__(frames=8, size=64)).to_dict()
     (model / "config.json").write_text(json.dumps({"grainscan": spec}))
-    with pytest.raises(ModelError, match="not of the same model|but config.json says"):
+    with pytest.raises(ModelError, match=r"but config\.json says"):
         OnnxEngine(model)
 
 
@@ -132,7 +137,9 @@ def test_a_graph_with_other_names_is_refused(model: Path) -> None:
         [value("pixels", TensorProto.FLOAT, ["n", 4])],
         [value("scores", TensorProto.FLOAT, ["n", 4])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(model / "model.onnx"))
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(model / "model.onnx")
+    )
     with pytest.raises(ModelError, match="pixels"):
         OnnxEngine(model)
 

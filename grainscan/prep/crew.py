@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 J = TypeVar("J")
@@ -30,6 +33,7 @@ def spread(work: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterat
 
     workers: 0 for one a processor; with 1 the work is done in this process, without that protection. When a worker
     dies, the pool is lost with it: the jobs that were under way are then run again, each in a process of its own.
+    Closing the iterator, or an exception in the caller (Ctrl-C), ends the workers at once.
     """
     waiting = deque(jobs)
     count = min(workers or processors(), len(waiting))
@@ -38,36 +42,53 @@ def spread(work: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterat
         return
     while waiting:
         suspects: list[J] = []
-        pool = _pool(count)
         running: dict[Future[R], J] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < _AHEAD * count:
-                    job = waiting.popleft()
-                    running[pool.submit(work, job)] = job
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result = future.result()
-                    yield running.pop(future), result
+            with _crew(count) as pool:
+                while waiting or running:
+                    while waiting and len(running) < _AHEAD * count:
+                        job = waiting.popleft()
+                        running[pool.submit(work, job)] = job
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result = future.result()
+                        yield running.pop(future), result
         except BrokenProcessPool:
             suspects = [*running.values()]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
         for job in suspects:
             yield job, _alone(work, job)
 
 
 def _alone(work: Callable[[J], R], job: J) -> R | None:
-    with _pool(1) as pool:
-        try:
+    try:
+        with _crew(1) as pool:
             return pool.submit(work, job).result()
-        except BrokenProcessPool:
-            return None
+    except BrokenProcessPool:
+        return None
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
+@contextmanager
+def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(stop,))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
+def _prepare(stop: Event) -> None:
+    """In a new worker: leave Ctrl-C to the parent, and end when it says so or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+
+
+def _watch(stop: Event) -> None:
+    parent = multiprocessing.parent_process()
+    while not stop.wait(1) and (parent is None or parent.is_alive()):
+        pass
+    os._exit(1)  # what a worker writes has its name only once it is complete

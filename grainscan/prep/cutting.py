@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from grainscan.errors import DataError, GrainscanError, VideoError
+from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.labels import scene_of
 from grainscan.prep.footage import Examined
 from grainscan.prep.selection import digest
@@ -57,6 +57,11 @@ class Job:
     destination: str
     journal: str  # file that remembers the clips which are done
 
+    def names(self) -> Iterator[str]:
+        """The clips and their twins."""
+        for clip, twins in self.clips.items():
+            yield from (self.clip_name(clip, number) for number in range(twins + 1))
+
     def clip_name(self, clip: int, number: int = 0) -> str:
         """The name of a clip, or of its twin with that number (from 1)."""
         return f"{self.stem}_c{clip:02d}" + (f"_{self.task}{number}" if number else "") + ".avi"
@@ -64,33 +69,47 @@ class Job:
 
 @dataclass(frozen=True)
 class Cut:
-    """What came of a job: manifest entries by name, and the clips that could not be made."""
+    """What came of a job."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, Entry]  # of the manifest, by name
     failed: dict[str, str]  # clip -> reason
+    missing: int = 0  # clips for which the source has no more places
 
 
 def cut(job: Job) -> Cut:
-    """Write the clips of a source that are not there yet. Faults of the footage end up in the result."""
+    """Write the clips of a source that are not there yet. Faults of the footage end up in the result.
+
+    Raises OutputError where the destination cannot be written.
+    """
     journal = _Journal(job)
     entries, failed = dict(journal.entries), {}
-    left = {clip: twins for clip, twins in job.clips.items() if clip not in journal.clips}
+    left = set(job.clips) - journal.clips
     try:
         for clip, window, box in _places(job, max(left, default=-1) + 1):
             if clip not in left:
                 continue
+            left.remove(clip)
             try:
                 made = _write(job, clip, window, box)
-            except GrainscanError as error:
+            except DataError as error:
                 failed[job.clip_name(clip)] = error.message
             else:
                 entries |= made
                 journal.add(clip, made)
-            del left[clip]
     except VideoError as error:
         reason = error.message.removeprefix(f"{job.path}: ")
-        failed |= {job.clip_name(clip): reason for clip in left}
-    return Cut(entries, failed)
+        return Cut(entries, failed | {job.clip_name(clip): reason for clip in sorted(left)})
+    except OSError as error:
+        raise OutputError(
+            f"{job.destination}: cannot be written: {error.strerror or error}",
+            hint="Nothing is lost: the same command goes on from here.",
+        ) from None
+    return Cut(entries, failed, len(left))
+
+
+def recall(job: Job) -> dict[str, Entry]:
+    """The entries of clips that were done before a worker died."""
+    return _Journal(job).entries
 
 
 class _Journal:
@@ -103,16 +122,14 @@ class _Journal:
         lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
         sound = 0
         for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:  # torn by a power cut
+            if not line.endswith(b"\n"):  # torn by a power cut
+                os.truncate(self._path, sound)
                 break
+            record = json.loads(line)
             sound += len(line)
-            if all(os.path.isfile(os.path.join(job.destination, name)) for name in record["entries"]):  # noqa: PTH118
+            if all(Path(job.destination, name).is_file() for name in record["entries"]):
                 self.clips.add(record["clip"])
                 self.entries |= record["entries"]
-        if sound < sum(map(len, lines)):
-            os.truncate(self._path, sound)
 
     def add(self, clip: int, entries: dict[str, Entry]) -> None:
         with self._path.open("ab") as file:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from grainscan.errors import DataError, GrainscanError, UsageError
-from grainscan.video import is_video_name, probe, verify
+from grainscan.config import ScanConfig
+from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.video import Reader, is_video_name
 
 _STEM_LENGTH = 80  # characters of a clip's name that come from its source
 
@@ -89,11 +90,17 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
 
 def examine(path: str) -> Examined:
     """Decode a file from its first frame to its last."""
+    frames = width = height = 0
     try:
-        frames = verify(path)
-        about = probe(path)
-        return Examined(frames, about.width, about.height, str(about.fps or ""))
-    except GrainscanError as error:
+        with Reader(path, max_pixels=ScanConfig.max_pixels) as reader:
+            for frame in reader.frames():
+                if not frames:
+                    width, height = frame.width, frame.height
+                frames += 1
+            if not frames:
+                return Examined(reason="no frame could be decoded")
+            return Examined(frames, width, height, str(reader.info.fps or ""))
+    except VideoError as error:
         return Examined(reason=error.message.removeprefix(f"{path}: "))
 
 
@@ -128,12 +135,12 @@ def _walk(path: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Ite
 
 def _names(files: list[tuple[Path, Path]]) -> list[str]:
     """Paths from the one folder, or from the one that holds all of several. Never resolved: a link keeps its name."""
-    roots = {os.path.abspath(root) for _, root in files}
+    roots = {os.path.abspath(root) for _, root in files}  # noqa: PTH100
     try:
         top = os.path.commonpath(roots)
     except ValueError:  # two drives of Windows
         top = ""
-    names = (os.path.abspath(file) for file, _ in files)
+    names = (os.path.abspath(file) for file, _ in files)  # noqa: PTH100
     return [Path(os.path.relpath(name, top) if top else name.replace(":", "")).as_posix() for name in names]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +20,6 @@ from grainscan.config import PrepConfig
 from grainscan.errors import LabelsError
 from grainscan.labels import DEFAULT_TASK, LABELS_FILE, MEDIA_FOLDER, STANDARD_TASKS, parse_labels, task_fault
 from grainscan.prep.footage import Source
-from grainscan.video import is_video_name
 
 CSV_FILE = "labels.csv"
 NAME_COLUMNS = ("file", "path", "name", "filename", "video", "clip")
@@ -120,7 +120,12 @@ def _apply(file: Path, sources: Sequence[Source], found: Labelling) -> None:
 
 def _keys(source: Source, folder: Path, shared: Counter[str]) -> Iterable[str]:
     """What a labels file may call a source, the surest first. A bare name counts where only one file has it."""
-    names = [_below(source.path, folder), source.name, _below(source.path, source.root), source.path.absolute().as_posix()]
+    names = [
+        _below(source.path, folder),
+        source.name,
+        _below(source.path, source.root),
+        source.path.absolute().as_posix(),
+    ]
     if shared[source.path.name] == 1:
         names.append(source.path.name)
     for name in names:
@@ -131,7 +136,7 @@ def _keys(source: Source, folder: Path, shared: Counter[str]) -> Iterable[str]:
 
 
 def _below(path: Path, folder: Path) -> str:
-    path, folder = path.absolute(), folder.absolute()
+    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))  # noqa: PTH100 (links keep their names)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
 
 
@@ -189,7 +194,7 @@ def _column_fault(title: str, header: list[str]) -> str | None:
 
 
 def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Labels from the folders between the root, its own name included, and the file; the innermost has the last word."""
+    """Labels from the folders from the root, its own name included, to the file; the innermost has the last word."""
     asked = {task for task in (config.balance, config.synthesize) if task}
     meaning = _meanings({*STANDARD_TASKS, *asked})
     folders = {source.name: _folders(source) for source in sources}

@@ -33,7 +33,11 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     lacks, spread evenly over the clean clips. Raises DataError when a class is empty.
     """
     queue = sorted(
-        ((clip, digest(config.seed, name, clip, "order"), name) for name, count in available.items() for clip in range(count))
+        (
+            (clip, digest(config.seed, name, clip, "order"), name)
+            for name, count in available.items()
+            for clip in range(count)
+        )
     )
     clips = [(name, clip) for clip, _, name in queue]
     if config.balance is None:
@@ -49,14 +53,13 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
         )
     needed = max(0, each - len(affected))
     chosen = [
-        Wanted(name, clip, needed // each + (number < needed % each)) for number, (name, clip) in enumerate(clean[:each])
+        Wanted(name, clip, needed // each + (number < needed % each))
+        for number, (name, clip) in enumerate(clean[:each])
     ]
     return chosen + [Wanted(name, clip) for name, clip in affected[:each]]
 
 
-def _limited(
-    clips: list[tuple[str, int]], labels: Mapping[str, Mapping[str, int]], config: PrepConfig
-) -> list[Wanted]:
+def _limited(clips: list[tuple[str, int]], labels: Mapping[str, Mapping[str, int]], config: PrepConfig) -> list[Wanted]:
     chosen = []
     left = config.limit
     for name, clip in clips:

@@ -5,6 +5,7 @@ pass JSON, JSONL and CSV on as they come; the HTML page and the tables have to s
 `summary` and `evaluation` are for a terminal. Rich and Jinja are imported on use.
 """
 
+from grainscan.report.commands import write_evaluation
 from grainscan.report.rows import FORMATS, replacing, save, to_line, write
 from grainscan.report.tables import evaluation, results_table, summary
 from grainscan.report.words import printable, verdict
@@ -20,4 +21,5 @@ __all__ = [
     "to_line",
     "verdict",
     "write",
+    "write_evaluation",
 ]

@@ -248,6 +248,8 @@ def _row(result: Result, tasks: Sequence[str]) -> Row:
     if len(tasks) > 1 and blocks and not any(block["label"] for block in blocks):
         blocks[0]["verdict"] = "clean"
     shown = [block for block in blocks if block["label"]] or blocks[:1]
+    for block in shown:
+        block["map"] = heat_map(result, block["task"])
     worst = worst_window(result, ranked[0]) if ranked else None
     place, _, name = path.rpartition("/")
     return Row(
@@ -270,6 +272,7 @@ def _task(result: Result, task: str) -> dict[str, Any]:
     block = result["tasks"][task]
     window = worst_window(result, task)
     return {
+        "task": task,
         "name": task.replace("_", " "),
         "label": block["label"],
         "verdict": verdict(task, block["label"]),
@@ -279,7 +282,6 @@ def _task(result: Result, task: str) -> dict[str, Any]:
         "colour": colour(block["probability"], block["threshold"]),
         "worst": clock(window["start"]) if window else "",
         "timeline": timeline(result, task),
-        "map": heat_map(result, task),
     }
 
 

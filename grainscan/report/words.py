@@ -47,10 +47,10 @@ def verdict(task: str, label: int) -> str:
 
 def clock(seconds: float) -> str:
     """83.25 as 1:23.3, an hour and more as 1:00:00."""
-    if seconds >= 3600:
-        minutes, rest = divmod(int(seconds), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     tenths = round(seconds * 10)
+    if tenths >= 36000:
+        minutes, rest = divmod(tenths // 10, 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 

@@ -1,8 +1,12 @@
 """Artifact synthesis: clean clips in, clips with a known artifact out, labelled by what survives encoding.
 
+In use:
+
     rng = np.random.default_rng(seed)
     recipe = draw("graininess", rng, width=128, height=128)
-    pair = twin(block, recipe)          # pair.grainy, pair.clean, pair.strength, pair.label
+    pair = twin(block, recipe)  # pair.grainy, pair.clean, pair.strength, pair.label
+
+The modules:
 
     recipe    what is done, as data                    grain       the grain itself
     drawing   the distribution of recipes              defects     dirt, scratches, flicker, frozen noise

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from grainscan.errors import UsageError
 from grainscan.synth import grain as kinds
 from grainscan.synth.recipe import FLAT, Curve, Effect, Generation, Grain, Recipe, Scale
+
+Name = TypeVar("Name")
 
 TASKS = ("graininess",)  # that can be synthesised
 
@@ -73,7 +76,7 @@ LOOKS = {
         0.35,
         _SCENE,
         {"dirt": 0.05, "hairs": 0.02, "scratches": 0.04, "flicker": 0.07, "frozen": 0.08},
-        {"sharpen": 0.1, "soften": 0.07, "denoise": 0.07, "settle": 0.06, "grade": 0.08, "cadence": 0.05},
+        {"sharpen": 0.1, "soften": 0.07, "denoise": 0.07, "settle": 0.06, "grade": 0.08, "bleach": 0.04, "cadence": 0.05},
         0.15,
     ),
     "old film": Look(
@@ -84,7 +87,7 @@ LOOKS = {
         0.75,
         {"shake": 0.35, "still": 0.03, "fade": 0.03},
         {"dirt": 0.6, "hairs": 0.2, "scratches": 0.4, "flicker": 0.6, "frozen": 0.03},
-        {"soften": 0.2, "sharpen": 0.1, "grade": 0.2, "settle": 0.05, "cadence": 0.2},
+        {"soften": 0.2, "sharpen": 0.1, "grade": 0.2, "settle": 0.05, "bleach": 0.6, "cadence": 0.2},
         0.15,
     ),
     "camera": Look(
@@ -130,6 +133,7 @@ VALUES: dict[str, dict[str, Span]] = {
     "denoise": {"threshold": Span(1, 8, log=True), "radius": Span(0.7, 2)},
     "settle": {"strength": Span(0.3, 0.85), "threshold": Span(3, 20, log=True)},
     "grade": {"contrast": Span(0.6, 1.5), "lift": Span(-25, 25)},
+    "bleach": {"saturation": Span(-0.2, 0.4)},
     "cadence": {"hold": Span(0.6, 4.4)},
 }
 REDUCED, ENLARGED = Span(0.5, 0.85), Span(1.15, 2.2, log=True)
@@ -149,8 +153,8 @@ CODECS: dict[str, tuple[float, int, int, int]] = {
     "ffv1": (0.04, 0, 0, 0),
 }
 _EVENLY = 0.25  # part of the qualities drawn evenly, so that the worst are learned too
-_GENERATIONS = (0.72, 0.21, 0.07)  # one, two, three
-_EFFORTS = (0.06, 0.44, 0.5)  # usual, fast, fastest: usual ones cost most of the time of a synthesis
+_GENERATIONS = {1: 0.72, 2: 0.21, 3: 0.07}
+_EFFORTS = {0: 0.06, 1: 0.44, 2: 0.5}  # usual, fast, fastest: the usual one costs most of the time of a synthesis
 
 
 def draw(task: str, rng: np.random.Generator, *, width: int, height: int) -> Recipe:
@@ -221,7 +225,7 @@ def _draw_scale(rng: np.random.Generator, side: int) -> Scale | None:
 
 def _draw_encode(rng: np.random.Generator) -> tuple[Generation, ...]:
     """One to three generations; all but the last are of better quality, as masters and uploads are."""
-    count = 1 + int(rng.choice(len(_GENERATIONS), p=_GENERATIONS))
+    count = _pick(rng, _GENERATIONS)
     generations = []
     for number in range(count):
         codec = _pick(rng, {name: row[0] for name, row in CODECS.items()})
@@ -233,9 +237,7 @@ def _draw_encode(rng: np.random.Generator) -> tuple[Generation, ...]:
         drawn = rng.uniform(low, high) if rng.random() < _EVENLY else rng.triangular(low, usual, high)
         if number < count - 1:
             drawn = best + (drawn - best) * 0.5
-        generations.append(
-            Generation(codec, round(drawn), _draw_gop(rng), int(rng.choice(len(_EFFORTS), p=_EFFORTS)))
-        )
+        generations.append(Generation(codec, round(drawn), _draw_gop(rng), _pick(rng, _EFFORTS)))
     return tuple(generations)
 
 
@@ -246,10 +248,14 @@ def _draw_gop(rng: np.random.Generator) -> int | None:
     return 1 if chance < 0.8 else int(rng.integers(2, 13))
 
 
-def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    names = list(weights)
-    shares = np.array(list(weights.values()))
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+def _pick(rng: np.random.Generator, weights: Mapping[Name, float]) -> Name:
+    """A key, with a probability in proportion to its value."""
+    level = rng.random() * sum(weights.values())
+    for name, weight in weights.items():
+        level -= weight
+        if level < 0:
+            return name
+    return list(weights)[-1]  # rounding left nothing
 
 
 def _short(value: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +57,14 @@ def shaped(rng: np.random.Generator, shape: tuple[int, int, int], transfer: Tran
 
 def normalised(transfer: Transfer, height: int, width: int) -> Transfer:
     """The transfer function without a mean and scaled so that white noise through it has unit deviation."""
-    full = np.array(np.broadcast_to(transfer, (height, width // 2 + 1)))
+    full: NDArray[Any] = np.array(np.broadcast_to(transfer, (height, width // 2 + 1)))
     full[0, 0] = 0
     power = np.abs(full) ** 2
     twice = power[:, 1:-1].sum() if width % 2 == 0 else power[:, 1:].sum()
     mean = (power.sum() + twice) / (height * width)
-    return full / np.sqrt(mean, dtype=np.float32) if mean > 0 else full
+    if mean > 0:
+        full /= math.sqrt(mean)
+    return full
 
 
 def gaussian(height: int, width: int, size: float, aspect: float = 1.0) -> Array:

@@ -61,8 +61,8 @@ def skewed(field: Array, skew: float) -> Array:
     """A Gaussian field of unit deviation given a skewness, to second order (Cornish, Fisher 1938)."""
     if skew == 0:
         return field
-    bent = field + np.float32(skew / 6) * (np.square(field) - 1)
-    return bent * np.float32(1 / math.sqrt(1 + skew**2 / 18))
+    bent = field + np.float32(skew / 6) * (np.square(field) - np.float32(1))
+    return np.asarray(bent * np.float32(1 / math.sqrt(1 + skew**2 / 18)), np.float32)
 
 
 def film_curve(peak: float = 1.0) -> Curve:
@@ -120,10 +120,10 @@ def _band(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
     Real decoders smooth upright edges alone; coarse grain would then show the others.
     """
     pattern = fields.shaped(rng, (1, *H274_PATTERN), fields.band(*H274_PATTERN, grain.size, grain.aspect, grain.low))
-    field = fields.tiled(rng, pattern / pattern.std(), shape, H274_BLOCK).copy()
+    field = fields.tiled(rng, pattern, shape, H274_BLOCK).copy()
     _smooth_edges(field, H274_BLOCK)
     _smooth_edges(field.swapaxes(1, 2), H274_BLOCK)
-    return field
+    return field * np.float32(1 / field.std())
 
 
 def _smooth_edges(field: Array, side: int) -> None:
@@ -147,8 +147,8 @@ def _film(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
     return fields.shaped(rng, shape, fields.discs(*shape[1:], grain.size))
 
 
-# Kinds whose luma and chroma are independent fields with one spectrum. `shot` is white or, after a lens, a little blurred;
-# what makes it shot noise is its gain curve and its skewness (a Poisson variable of mean m has 1 / sqrt(m)).
+# Kinds whose luma and chroma are independent fields with one spectrum. `shot` is white or, after a lens, slightly
+# blurred; what makes it shot noise is its gain and its skewness (a Poisson variable of mean m has 1 / sqrt(m)).
 _SCALAR: dict[str, Callable[[np.random.Generator, Shape, Grain], Array]] = {
     "white": _white,
     "gaussian": _gaussian,

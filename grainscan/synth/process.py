@@ -1,4 +1,4 @@
-"""Processing between the grain and the encoder: scaling, sharpening, softening, denoising, grading, repeated frames.
+"""Processing between the grain and the encoder: scaling, sharpening, softening, denoising, grading, lost colour, repeated frames.
 
 Grain goes through it as the picture does, in both branches; what is left of it there is what can be found later.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.synth.stack import Array, Stack, Step, blur, mapped, resample, taken
+from grainscan.synth.stack import NEUTRAL, Array, Stack, Step, blur, luma, mapped, resample, taken
 
 
 def enlarge(stack: Stack, factor: float, taps: int) -> Stack:
@@ -84,6 +84,16 @@ def grade(stack: Stack, rng: np.random.Generator, *, contrast: float, lift: floa
     return _on_brightness(stack, lambda plane: (plane - 118) * np.float32(contrast) + np.float32(118 + lift))
 
 
+def bleach(stack: Stack, rng: np.random.Generator, *, saturation: float) -> Stack:
+    """Colour drawn towards gray: 0 (and less) is black and white, 1 leaves the colours."""
+    saturation = max(0.0, saturation)
+    if stack.format.layout == "rgb":
+        gray = luma(stack)
+        return Stack(tuple(gray + np.float32(saturation) * (plane - gray) for plane in stack.planes), stack.format)
+    chroma = (NEUTRAL + np.float32(saturation) * (plane - np.float32(NEUTRAL)) for plane in stack.planes[1:])
+    return Stack((stack.planes[0], *chroma), stack.format)
+
+
 def cadence(stack: Stack, rng: np.random.Generator, *, hold: float) -> Stack:
     """Repeated frames: a slower film played faster. Of hold + 1 pictures the last repeats the one before it.
 
@@ -102,6 +112,7 @@ PROCESSES: dict[str, Step] = {
     "denoise": denoise,
     "settle": settle,
     "grade": grade,
+    "bleach": bleach,
     "cadence": cadence,
 }
 

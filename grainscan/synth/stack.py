@@ -71,9 +71,7 @@ def luma(stack: Stack) -> Array:
 def add_luma(stack: Stack, field: Array) -> Stack:
     """Add a field (broadcastable to (frames, height, width)) to the brightness and leave colour differences alone."""
     brighter = 3 if stack.format.layout == "rgb" else 1
-    return Stack(
-        tuple(plane + field if i < brighter else plane for i, plane in enumerate(stack.planes)), stack.format
-    )
+    return Stack(tuple(plane + field if i < brighter else plane for i, plane in enumerate(stack.planes)), stack.format)
 
 
 def cover(stack: Stack, alpha: Array, value: Array | float, colour: tuple[float, float] = (0.0, 0.0)) -> Stack:
@@ -88,15 +86,13 @@ def cover(stack: Stack, alpha: Array, value: Array | float, colour: tuple[float,
             target, mask = value, alpha
         else:
             target, mask = NEUTRAL + colour[i - 1], pool(alpha, *stack.subsampling(i))
-        planes.append(plane + mask * (np.float32(target) - plane))
+        planes.append(plane + mask * (np.asarray(target, np.float32) - plane))
     return Stack(tuple(planes), stack.format)
 
 
 def mapped(stack: Stack, function: Callable[..., Array]) -> Stack:
     """`function(plane, horizontal, vertical subsampling)` on every plane."""
-    return Stack(
-        tuple(function(plane, *stack.subsampling(i)) for i, plane in enumerate(stack.planes)), stack.format
-    )
+    return Stack(tuple(function(plane, *stack.subsampling(i)) for i, plane in enumerate(stack.planes)), stack.format)
 
 
 def taken(stack: Stack, frames: NDArray[np.intp]) -> Stack:

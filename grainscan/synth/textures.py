@@ -1,8 +1,8 @@
 """Hard negatives painted into the picture: textures that look like grain in one picture but move with the scene.
 
 Foliage, water, gravel, fabric, falling particles, text, screen content and dithered gradients. They happen before
-grain, in the clean and in the grainy branch alike. Natural textures modulate the brightness inside a soft, resting mask;
-text and screens cover what was there.
+grain, in the clean and in the grainy branch alike. Natural textures modulate the brightness inside a soft mask that
+rests; text and screens cover what was there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def water(
     y, x = fields.frequencies(height, width)
     wave_number = 2 * math.pi * np.hypot(y, x)
     along = (2 * math.pi * np.abs(x) / np.maximum(wave_number, 1e-6)) ** 2 + 0.15  # the wind blows along the rows
-    transfer = np.sqrt(along) * np.exp(-((wave_number * size / 6) ** 2)) / np.maximum(wave_number, 0.05)
+    falloff = np.exp(-((wave_number * size / 6) ** 2)) / np.maximum(wave_number, 0.05)
+    transfer = np.asarray(np.sqrt(along) * falloff, np.float32)
     coefficients = fields.spectrum(rng, 1, height, width)[0] * fields.normalised(transfer, height, width)
     turn = np.exp(np.complex64(-1j * speed) * np.sqrt(_GRAVITY * wave_number))
     turns = turn ** np.arange(frames, dtype=np.float32)[:, None, None]
@@ -201,7 +202,7 @@ def _window(rng: np.random.Generator, height: int, width: int, coverage: float) 
 
 
 def _page(rng: np.random.Generator, height: int, width: int, size: int) -> Array:
-    """(height, width) in [0, 1]: smoothed lines of letters `size` pixels high, each letter a few strokes on a 5x3 grid."""
+    """(height, width) in [0, 1]: smoothed lines of letters `size` pixels high, each letter of up to five strokes."""
     stroke = max(1, size // 6)
     letter_width, pitch = max(3, size * 3 // 5), max(4, size * 4 // 5)
     columns, lines = -(-width // pitch), -(-height // (size + max(2, size // 2)))

@@ -114,9 +114,9 @@ def surviving(reference: Block, decoded: Block, added: Array) -> float:
 
     With d the luma of `decoded` minus that of `reference` (the clean branch through the same encoders) and a the grain
     added, both without their mean over the picture, the part of a that is left in a picture is the projection
-    <d, a> / <a, a>. Times the deviation of a it is a strength; the result is the mean over the pictures. What the
-    encoders did differently to the two branches is no part of a and cancels in the product, but for an error of about its
-    deviation over the square root of the number of pixels. Pictures to which nothing was added count as 0.
+    <d, a> / <a, a>. Times the deviation of a it is a strength; the result is the mean over the pictures. What else
+    the encoders did differently to the two branches is no part of a and cancels in the product, but for an error of
+    about its deviation over the square root of the number of pixels. Pictures without grain added count as 0.
     """
     difference = decoded.luma8() - reference.luma8()
     pixels = float(added.shape[1] * added.shape[2])
@@ -163,7 +163,7 @@ def _through(stack: Stack, recipe: Recipe, stage: str, effects: Sequence[Effect]
         try:
             stack = family[effect.kind](stack, rng, **effect.values)
         except TypeError as error:
-            raise DataError(f"the recipe's {effect.kind} has wrong values: {error}") from None
+            raise DataError(f"the recipe's {effect.kind} has wrong values: {error}") from error
     return stack
 
 

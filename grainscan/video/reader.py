@@ -275,6 +275,14 @@ class Reader:
                 hint="Raise --max-pixels if the file is to be trusted.",
             )
 
+    def refuse_unknown_size(self) -> None:
+        """FFmpeg forgets sizes above its limit: without frames and without a size, that is the likely reason."""
+        if self._max_pixels is not None and not self.info.width:
+            raise VideoError(
+                f"{self.path}: its frames have no size, or exceed the limit of {self._max_pixels} pixels",
+                hint="Raise --max-pixels if the file is to be trusted.",
+            )
+
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
         try:
@@ -383,6 +391,7 @@ def read_windows(
             return
         # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
     if leftover is None:
+        reader.refuse_unknown_size()
         raise _no_frames(reader.path)
     if short == "error":
         raise VideoError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -122,20 +122,19 @@ def write_clip(
         raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
     if block.format.layout == "gray" and codec != "ffv1":
         block = _with_chroma(block)
-    handle, temporary = tempfile.mkstemp(suffix=target.suffix, prefix=".tmp-", dir=target.parent)
-    os.close(handle)
+    temporary = target.with_name(f".tmp-{uuid.uuid4().hex}{target.suffix}")
     try:
-        with av.open(temporary, "w") as container:
+        with av.open(f"file:{temporary}", "w") as container:
             stream: Any = container.add_stream(encoder.encoder, rate=fps)
             _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
             for frame in _to_frames(block, stream.codec_context.pix_fmt):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-        os.replace(temporary, target)  # noqa: PTH105
+        temporary.replace(target)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{target}: {codec} cannot write {block.format.name}: {error}") from None
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _encoder(block: Block, codec: str, quality: int | None, **options: Any) -> Any:

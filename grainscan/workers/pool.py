@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 READER = "grainscan.workers.job:read_pieces"
 _GRACE = 5.0  # seconds beyond the timeout after which the parent gives up a worker that did not end by itself
-_MEMORY = (2 << 30, 8 << 30)  # bytes of address space for a worker: at least, at most
+_MEMORY = (2 << 30, 4 << 30)  # bytes of address space for a worker: at least, at most
 
 isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else decoding stays in the calling process
 
@@ -247,10 +247,8 @@ class Pool:
 
     def _post_mortem(self, worker: _Worker) -> VideoError:
         code = self._exit_code(worker.number)
-        if code is None and self._nursery is not None and self._nursery.poll() == 1:
-            raise GrainscanError(
-                "decoding processes cannot start", hint="-vv shows why; --workers 0 decodes in the main process."
-            )
+        if code is None:
+            self._check_nursery()
         if code == -signal.SIGALRM:
             return _timed_out(worker.path, self._job.timeout)
         if code == -signal.SIGKILL:
@@ -263,6 +261,15 @@ class Pool:
             f"{worker.path}: its decoder crashed ({name})",
             hint="The file is damaged in a way that FFmpeg does not survive. Other files are not affected.",
         )
+
+    def _check_nursery(self) -> None:
+        """The nursery has gone too. If it was killed, another takes its place; if it failed, so will the next."""
+        assert self._nursery is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._nursery.wait(_GRACE) > 0:
+                raise GrainscanError(
+                    "decoding processes cannot start", hint="-vv shows why; --workers 0 decodes in the main process."
+                )
 
     def _exit_code(self, number: int) -> int | None:
         """How a worker ended, as the nursery reports it shortly after its socket closed."""

@@ -1,0 +1,146 @@
+"""Everything behind `grainscan predict`: inputs to results, to where they were asked for.
+
+JSONL goes out row by row, and into a file through the log that can be resumed; CSV and JSON are streamed too, but a
+file appears under its name only when it is complete. Only a table or a page holds all results in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from grainscan.config import PredictConfig
+from grainscan.errors import OutputError, UsageError
+from grainscan.inputs import collect
+from grainscan.records import ResultLog
+from grainscan.scan import Scanner, parse_thresholds
+from grainscan.spec import find_model, read_spec
+
+Result = dict[str, Any]
+Watch = Callable[[int, int, Iterator[Result]], Iterator[Result]]
+
+FAILED, FOUND = 1, 3
+
+
+@dataclass
+class Outcome:
+    """What a scan came to. `rows` are all results where a table is wanted, else empty."""
+
+    tasks: tuple[str, ...]
+    files: int = 0
+    errors: int = 0
+    found: dict[str, int] = field(default_factory=dict)  # files with each task
+    skipped: int = 0  # files that the log held already
+    rows: list[Result] = field(default_factory=list)
+
+    def count(self, result: Result) -> None:
+        self.files += 1
+        if result["status"] != "ok":
+            self.errors += 1
+            return
+        for task, verdict in result["tasks"].items():
+            self.found[task] = self.found.get(task, 0) + verdict["label"]
+
+    def exit_code(self, fail_on: str | None) -> int:
+        """1 where an input failed, 3 where the task asked for was found, else 0."""
+        if self.errors:
+            return FAILED
+        return FOUND if fail_on and self.found.get(fail_on) else 0
+
+
+def format_of(config: PredictConfig) -> str:
+    """The format asked for, else that of the output's suffix, else table. Raises UsageError."""
+    from grainscan.report import FORMATS
+
+    if config.format is not None:
+        if config.format == "table" and config.output is not None:
+            raise UsageError("a table goes to the terminal, not into a file", hint=f"Use one of: {', '.join(FORMATS)}.")
+        return config.format
+    if config.output is None:
+        return "table"
+    suffix = config.output.suffix.lower().lstrip(".")
+    if suffix == "htm":
+        suffix = "html"
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"{config.output}: the suffix names no format", hint=f"Use one of: {', '.join(FORMATS)}, or --format."
+        )
+    return suffix
+
+
+def predict(config: PredictConfig, *, stdout: TextIO, watch: Watch | None = None) -> Outcome:
+    """Judge the inputs and write the results. `watch(files, skipped, results)` may look at the results as they come.
+
+    Raises UsageError for a wrong request, ModelError, OutputError. Files that cannot be judged are error rows.
+    """
+    from grainscan.report import write
+
+    form = format_of(config)
+    spec = read_spec(find_model(config.model))
+    thresholds = parse_thresholds(config.threshold, spec.tasks)
+    if config.fail_on is not None and config.fail_on not in spec.tasks:
+        raise UsageError(
+            f"--fail-on {config.fail_on}: the model has no such task", hint=f"Its tasks are: {', '.join(spec.tasks)}."
+        )
+    if config.output is not None and not config.output.parent.is_dir():
+        raise OutputError(f"{config.output}: no such folder: {config.output.parent}", hint="Make it first.")
+    paths = collect(config.inputs)
+    outcome = Outcome(spec.tasks)
+    maps = config.maps or form == "html"
+    with closing(_Source(config, thresholds, maps)) as source:
+        if form == "jsonl" and config.output is not None:
+            with ResultLog(config.output, source.fingerprint) as log:
+                pending = log.pending(paths)
+                outcome.skipped = len(paths) - len(pending)
+                for row in _watched(source.scan(pending), len(pending), outcome.skipped, watch):
+                    log.append(row)
+                log.finish()
+                for row in log.rows():
+                    outcome.count(row)
+            return outcome
+        results = _counted(_watched(source.scan(paths), len(paths), 0, watch), outcome)
+        if form == "table":
+            outcome.rows = list(results)
+        elif config.output is not None:
+            from grainscan.report import save
+
+            save(results, config.output, form, tasks=spec.tasks)
+        else:
+            write(results, stdout, form, tasks=spec.tasks)
+            stdout.flush()
+    return outcome
+
+
+class _Source:
+    """Where results come from: the scanner here, or the same scanner on a Ray cluster."""
+
+    def __init__(self, config: PredictConfig, thresholds: dict[str, float], maps: bool) -> None:
+        self._scanner = Scanner.from_config(config, thresholds=thresholds, maps=maps)
+        self._config = config
+        self._options = {"thresholds": thresholds, "maps": maps}
+
+    @property
+    def fingerprint(self) -> str:
+        return self._scanner.fingerprint
+
+    def scan(self, paths: list[str]) -> Iterator[Result]:
+        if self._config.ray is None:
+            return self._scanner.scan(paths)
+        from grainscan.cluster import scan_on_ray
+
+        return scan_on_ray(self._config, paths, **self._options)
+
+    def close(self) -> None:
+        self._scanner.close()
+
+
+def _watched(results: Iterator[Result], files: int, skipped: int, watch: Watch | None) -> Iterator[Result]:
+    return results if watch is None else watch(files, skipped, results)
+
+
+def _counted(results: Iterable[Result], outcome: Outcome) -> Iterator[Result]:
+    for result in results:
+        outcome.count(result)
+        yield result

@@ -1,0 +1,458 @@
+"""What people and programs get, above all when file names are hostile."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from grainscan import report
+from grainscan.errors import OutputError
+from grainscan.report import page, rows, words
+
+HOSTILE = (
+    "plain.avi",
+    "-=leading dash.avi",
+    "=cmd|' /C calc'!A0.avi",
+    "+1.avi",
+    "@SUM(A1).avi",
+    "\t=tab.avi",
+    "  =spaces.avi",
+    "\uff1dfull width.avi",
+    "<script>alert(1)</script>.avi",
+    '"><img src=x onerror=alert(1)>.avi',
+    "{{ 7 * 7 }}{% raw %}.avi",
+    "[bold red]markup[/].avi",
+    "comma, \"quote\" and 'apostrophe'.avi",
+    "two\nlines\r.avi",
+    "escape \x1b[2J\x1b]0;title\x07.avi",
+    "caf\udce9 \udcff.avi",
+    "high surrogate \ud800.avi",
+    "right to left \u202egpj.avi",
+    "emoji \U0001f39e\ufe0f \U0001f468\u200d\U0001f469\u200d\U0001f467.avi",
+    "folder/Ünï çödé/映画.mkv",
+)
+
+
+def ok(path: str = "a.avi", probability: float = 0.97, *, label: int | None = None, **more: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "schema": 1,
+        "path": path,
+        "status": "ok",
+        "tasks": {
+            "graininess": {
+                "label": int(probability >= 0.5) if label is None else label,
+                "probability": probability,
+                "threshold": 0.5,
+                "strength": 4.1,
+            }
+        },
+        "windows": [
+            {"start": 0.0, "end": 0.333, "graininess": 0.2},
+            {"start": 83.25, "end": 83.583, "graininess": probability},
+        ],
+        "video": {
+            "width": 1920, "height": 1080, "fps": 24.0, "duration": 120.0, "codec": "h264", "pix_fmt": "yuv420p",
+        },
+        "model": "grainscan-s",
+        "views": 48,
+        "seconds": 0.61,
+    }  # fmt: skip
+    return result | more
+
+
+def failed(path: str = "b.avi") -> dict[str, Any]:
+    error = {"type": "VideoError", "message": f"{path}: no frame could be decoded", "hint": "Is it a <video>?"}
+    return {"schema": 1, "path": path, "status": "error", "error": error}
+
+
+def several(path: str, **probabilities: float) -> dict[str, Any]:
+    result = ok(path)
+    result["tasks"] = {
+        task: {"label": int(p >= 0.5), "probability": p, "threshold": 0.5} for task, p in probabilities.items()
+    }
+    result["windows"] = [{"start": 0.0, "end": 1.0, **probabilities}]
+    return result
+
+
+def written(results: list[dict[str, Any]], format: str, **options: Any) -> str:
+    stream = io.StringIO()
+    report.write(results, stream, format, **options)
+    return stream.getvalue()
+
+
+def shown(renderable: Any, width: int = 150) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False).print(renderable)
+    return stream.getvalue()
+
+
+# -- words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain.avi", "plain.avi"),
+        ("映画 é.mkv", "映画 é.mkv"),
+        ("caf\udce9.avi", r"caf\xe9.avi"),
+        ("\ud800.avi", r"\ud800.avi"),
+        ("a\nb\x1b.avi", r"a\nb\x1b.avi"),
+        ("\u202egpj", r"\u202egpj"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
+    ],
+)
+def test_printable(text: str, expected: str) -> None:
+    assert words.printable(text) == expected
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_printable_text_has_nothing_that_acts(text: str) -> None:
+    shown = words.printable(text)
+    assert all(char.isprintable() or char == "\u200d" for char in shown)
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0:00.0"), (83.25, "1:23.2"), (59.96, "1:00.0"), (3599.0, "59:59.0"), (3599.99, "1:00:00"), (3661.5, "1:01:01")],
+)
+def test_clock(seconds: float, expected: str) -> None:
+    assert words.clock(seconds) == expected
+
+
+def test_verdicts() -> None:
+    assert words.verdict("graininess", 1) == "grainy" and words.verdict("graininess", 0) == "clean"
+    assert words.verdict("motion_blur", 1) == "motion blur" and words.verdict("motion_blur", 0) == "no motion blur"
+
+
+# -- programs
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_json_keeps_every_name(name: str) -> None:
+    results = [ok(name), failed(name)]
+    text = written(results, "json")
+    assert text.isascii() and json.loads(text) == {"schema": 1, "results": results}
+    lines = written(results, "jsonl")
+    assert lines.isascii() and lines.count("\n") == 2
+    assert [json.loads(line) for line in lines.splitlines()] == results
+
+
+def test_json_of_nothing() -> None:
+    assert json.loads(written([], "json")) == {"schema": 1, "results": []}
+    assert written([], "jsonl") == ""
+
+
+def test_results_are_written_as_they_come() -> None:
+    stream = io.StringIO()
+    seen = []
+
+    def coming() -> Any:
+        for name in ("a.avi", "b.avi"):
+            yield ok(name)
+            seen.append(stream.getvalue().count('"path"'))
+
+    for format in ("json", "jsonl"):
+        report.write(coming(), stream, format)
+    report.write(coming(), stream, "csv", tasks=["graininess"])
+    assert seen[:4] == [1, 2, 3, 4]
+
+
+def test_csv_by_column() -> None:
+    table = list(csv.DictReader(io.StringIO(written([ok("x/a.avi"), failed()], "csv"))))
+    assert table[0] == {
+        "path": "x/a.avi", "status": "ok", "graininess_label": "1", "graininess_probability": "0.97",
+        "graininess_threshold": "0.5", "graininess_strength": "4.1", "graininess_worst_start": "83.25",
+        "graininess_worst_end": "83.583", "width": "1920", "height": "1080", "fps": "24.0", "duration": "120.0",
+        "codec": "h264", "pix_fmt": "yuv420p", "model": "grainscan-s", "views": "48", "seconds": "0.61",
+        "error_type": "", "error_message": "", "error_hint": "",
+    }  # fmt: skip
+    assert table[1]["status"] == "error" and table[1]["graininess_label"] == ""
+    assert table[1]["error_message"] == "b.avi: no frame could be decoded"
+
+
+def test_csv_of_errors_alone_and_of_nothing_has_its_header() -> None:
+    assert written([failed()], "csv", tasks=["graininess"]).splitlines()[0].startswith("path,status,graininess_label")
+    assert written([], "csv").splitlines() == [",".join(rows.csv_header([]))]
+
+
+def test_csv_has_one_row_a_file_and_no_formula() -> None:
+    text = written([ok(name) for name in HOSTILE], "csv")
+    text.encode("utf-8")
+    table = list(csv.reader(io.StringIO(text)))
+    assert len(table) == len(HOSTILE) + 1 and len(text.splitlines()) == len(table)
+    for name, row in zip(HOSTILE, table[1:], strict=True):
+        assert row[0].lstrip(" ")[0] not in "=+-@\t\r\n\uff1d"
+        assert row[0].lstrip("'") == words.printable(name)
+    assert table[1][0] == "plain.avi"
+    assert table[3][0] == "'=cmd|' /C calc'!A0.avi"
+
+
+def test_csv_guards_messages_too() -> None:
+    result = failed("=1+1.avi")
+    assert list(csv.DictReader(io.StringIO(written([result], "csv"))))[0]["error_message"].startswith("'=1+1")
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(ValueError, match="xml"):
+        report.write([], io.StringIO(), "xml")
+
+
+# -- files
+
+
+def test_save_is_atomic(tmp_path: Path) -> None:
+    target = tmp_path / "r.json"
+    report.save([ok()], target, "json")
+
+    def breaking() -> Any:
+        yield ok("other.avi")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        report.save(breaking(), target, "json")
+    assert json.loads(target.read_text())["results"][0]["path"] == "a.avi"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("target", ["missing/r.json", "."])
+def test_save_where_nothing_can_be_written(tmp_path: Path, target: str) -> None:
+    with pytest.raises(OutputError) as caught:
+        report.save([ok()], tmp_path / target, "json")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("format", report.FORMATS)
+def test_every_format_saves_every_name(tmp_path: Path, format: str) -> None:
+    report.save([f(name) for name in HOSTILE for f in (ok, failed)], tmp_path / "r", format)
+    assert (tmp_path / "r").read_text(encoding="utf-8")
+
+
+# -- the terminal
+
+
+def test_table_of_one_task() -> None:
+    text = shown(report.results_table([ok("x/a.avi"), ok("c.avi", 0.03), failed()]))
+    grainy, clean, error = (next(line for line in text.splitlines() if name in line) for name in ("x/a", "c.avi", "b.avi"))
+    assert "grainy" in grainy and "0.97 ███████" in grainy and "4.1" in grainy and "1:23.2" in grainy
+    assert "1920×1080 h264 24 fps" in grainy
+    assert "clean" in clean and "0.03" in clean
+    assert "error" in error and "no frame could be decoded" in error and "b.avi: no" not in error
+
+
+def test_table_of_several_tasks_names_what_was_found() -> None:
+    results = [several("a.avi", graininess=0.9, banding=0.95), several("b.avi", graininess=0.1, banding=0.2)]
+    lines = shown(report.results_table(results)).splitlines()
+    first = next(k for k, line in enumerate(lines) if "a.avi" in line)
+    assert "banding" in lines[first] and "0.95" in lines[first]
+    assert "grainy" in lines[first + 1] and "0.90" in lines[first + 1]
+    assert "clean" in lines[first + 2] and "0.20" in lines[first + 2]
+    assert "Strength" not in "".join(lines)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_table_shows_every_name_and_lets_none_act(name: str) -> None:
+    text = shown(report.results_table([ok(name), failed(name)]))
+    assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
+    text.encode("utf-8")
+    assert words.printable(name).strip()[:12] in text
+
+
+def test_summary() -> None:
+    results = [ok(), ok(probability=0.1), ok(probability=0.2), failed()]
+    assert report.summary(results).plain == "4 files · 1 grainy · 2 clean · 1 error · model grainscan-s"
+    assert report.summary([failed()]).plain == "1 file · 1 error"
+    assert report.summary([]).plain == "0 files"
+
+
+EVALUATION: dict[str, Any] = {
+    "schema": 1, "split": "test", "clips": 90, "model": "grainscan-s", "data": "data/test",
+    "tasks": {
+        "graininess": {
+            "accuracy": 0.9, "precision": 0.8, "recall": 0.7, "f1": 0.75, "auroc": 0.971, "average_precision": 0.9,
+            "brier": 0.05, "ece": 0.03, "threshold": 0.42, "prevalence": 0.1, "confusion": [[80, 1], [2, 7]],
+            "clips": 90, "ci95": {"auroc": [0.93, 0.99], "f1": [0.6, 0.9], "precision": None},
+            "baseline": {"name": "temporal", "auroc": 0.81, "ci95": {"auroc": [0.7, 0.9]}, "all": {"temporal": 0.81}},
+            "reliability": [],
+            "mistakes": [{"name": "bad\udcff[red].avi", "label": 0, "probability": 0.93}],
+            "strength": {"clips": 40, "spearman": 0.93, "median_error": 0.41},
+            "sources": {f"scene{k}": {"clips": 2, "positives": 1, "accuracy": 0.5, "auroc": None, "brier": 0.2} for k in range(9)},
+            "operating_point": {"name": "recall=0.9", "split": "val", "clips": 30},
+            "calibration": {"split": "val", "temperature": 1.3, "ece": 0.05, "ece_scaled": 0.02},
+        },
+        "banding": {
+            **dict.fromkeys(("accuracy", "precision", "recall", "f1", "auroc", "average_precision", "brier", "ece", "prevalence")),
+            "threshold": 0.5, "confusion": [[0, 0], [0, 0]], "clips": 0, "ci95": {"auroc": None}, "baseline": None,
+            "reliability": [], "mistakes": [],
+        },
+    },
+    "errors": [{"name": "x.avi", "path": "data/test/x.avi", "type": "VideoError", "message": "data/test/x.avi: is empty", "hint": ""}],
+    "compare": {
+        "model": "other", "errors": [],
+        "tasks": {"graininess": {"clips": 90, "auroc": [0.971, 0.9], "difference": 0.071, "ci95": [0.01, 0.12], "p_value": 0.02}},
+    },
+    "plots": ["p/graininess_roc.png"], "not_judged": ["dark_scenes"],
+}  # fmt: skip
+
+
+def test_evaluation_says_it_all() -> None:
+    text = shown(report.evaluation(EVALUATION))
+    for part in (
+        "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline temporal", "0.810", "0.70–0.90",
+        "threshold 0.42 (recall=0.9 on val)", "7 found, 2 missed", "80 right, 1 false alarms", "Spearman 0.930",
+        "median error 0.41", "temperature 1.30", r"bad\xff[red].avi", "Worst sources of 9", "scene4", "+0.071",
+        "+0.010 to +0.120", "0.020", "x.avi", "is empty", "p/graininess_roc.png", "dark_scenes",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "scene5" not in text
+
+
+def test_write_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.write_evaluation(EVALUATION, format="json", output=tmp_path / "e.json")
+    assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8")) == EVALUATION
+    report.write_evaluation(EVALUATION, output=tmp_path / "e.txt")
+    assert "baseline temporal" in (tmp_path / "e.txt").read_text(encoding="utf-8")
+
+
+# -- the page
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self._script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._script = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = False
+
+    def handle_data(self, data: str) -> None:
+        if self._script:
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def test_page_is_whole_and_needs_nothing_else() -> None:
+    text = written([ok("x/a.avi"), ok("c.avi", 0.03), failed()], "html")
+    parsed = Page(text)
+    assert [body["data-state"] for body in parsed.all("tbody")] == ["found", "clean", "error"]
+    assert "no frame could be decoded" in parsed.text and "Is it a <video>?" in parsed.text
+    assert "1:23.2" in parsed.text
+    assert not parsed.all("link") and not parsed.all("img")
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", text) and "http://" not in text and "https://" not in text
+    policy = next(m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256("".join(parsed.scripts).encode()).digest()).decode()
+    assert policy and f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+
+def test_names_cannot_become_markup() -> None:
+    plain = Page(written([ok("plain.avi") for _ in HOSTILE] + [failed("plain.avi") for _ in HOSTILE], "html"))
+    text = written([ok(name) for name in HOSTILE] + [failed(name) for name in HOSTILE], "html")
+    hostile = Page(text)
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
+    assert [sorted(attributes) for _, attributes in hostile.tags] == [sorted(attributes) for _, attributes in plain.tags]
+    assert hostile.scripts == plain.scripts
+    assert "{{ 7 * 7 }}{% raw %}.avi" in hostile.text and "49" not in hostile.text.split("{{ 7 * 7 }}")[0][-5:]
+    text.encode("utf-8")
+
+
+def test_page_of_nothing_of_errors_and_of_several_tasks() -> None:
+    assert "0 files" in written([], "html")
+    assert "not judged" in written([failed()], "html")
+    text = written([several("a.avi", graininess=0.9, banding=0.95), several("b.avi", graininess=0.1, banding=0.2)], "html")
+    assert text.index('">banding</span>') < text.index('">grainy</span>')
+    assert "Strength" not in text
+
+
+def test_large_scans_keep_errors_and_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "ROWS", 3)
+    results = [ok("low.avi", 0.1), ok("high.avi", 0.9), ok("lowest.avi", 0.05), failed("broken.avi"), ok("mid.avi", 0.6)]
+    text = written(results, "html")
+    assert [body["data-name"] for body in Page(text).all("tbody")] == ["high.avi", "broken.avi", "mid.avi"]
+    assert "shows 3 of 5 files" in text
+
+
+def test_timeline_by_hand() -> None:
+    line = page.timeline(ok(), "graininess")
+    assert line is not None and line["length"] == "2:00.0" and line["threshold"] == 15
+    first, second = line["bars"]
+    assert (first["x"], first["width"], first["height"], first["y"]) == (0, 5, 6, 24)  # 0.2 of 30 units
+    assert second["x"] == pytest.approx(83.25 / 120 * 240) and second["height"] == pytest.approx(0.97 * 30)
+    assert second["title"] == "1:23.2–1:23.6: 0.97"
+    late = ok(windows=[{"start": 119.9, "end": 120.2, "graininess": 1.0}])
+    assert page.timeline(late, "graininess")["bars"][0]["x"] <= 235
+    assert page.timeline(ok(windows=[]), "graininess") is None
+
+
+def test_colours_turn_at_the_threshold() -> None:
+    calm, doubt, found = page.colour(0, 0.5), page.colour(0.5, 0.5), page.colour(1, 0.5)
+    assert len({calm, doubt, found}) == 3
+    assert page.colour(0.3, 0.3) == doubt and page.colour(0, 0.3) == calm
+    assert page.colour(0, 0.0) == doubt and page.colour(1, 1.0) == found
+
+
+def _pixels(uri: str) -> tuple[int, int, list[list[tuple[int, ...]]]]:
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        (size,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        body = data[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0] == zlib.crc32(kind + body)
+        chunks[kind], at = body, at + 12 + size
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    raw = zlib.decompress(chunks[b"IDAT"])
+    lines = [raw[k * (3 * width + 1) + 1 : (k + 1) * (3 * width + 1)] for k in range(height)]
+    return width, height, [[tuple(line[3 * x : 3 * x + 3]) for x in range(width)] for line in lines]
+
+
+def test_heat_map_shows_where() -> None:
+    views = [
+        {"window": 0, "x": 0, "y": 0, "size": 64, "graininess": 0.0},
+        {"window": 1, "x": 0, "y": 0, "size": 64, "graininess": 0.0},
+        {"window": 0, "x": 1856, "y": 1016, "size": 64, "graininess": 1.0},
+    ]
+    drawn = page.heat_map(ok(map=views), "graininess")
+    assert drawn is not None and len(drawn["boxes"]) == 2
+    width, height, pixels = _pixels(drawn["picture"])
+    assert (width, height) == (32, 18)
+    calm, found = (tuple(bytes.fromhex(page.colour(p, 0.5)[1:])) for p in (0, 1))
+    assert max(abs(a - b) for a, b in zip(pixels[0][0], calm, strict=True)) < 12
+    assert max(abs(a - b) for a, b in zip(pixels[-1][-1], found, strict=True)) < 12
+    assert page.heat_map(ok(), "graininess") is None
+
+
+def test_predict_needs_no_heavy_library() -> None:
+    program = (
+        "import sys; from grainscan import report; "
+        "heavy = {'rich', 'jinja2', 'matplotlib', 'sklearn', 'torch', 'transformers', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
