@@ -292,16 +292,27 @@ class Grade:
         graded = grey + np.float32(self.saturation) * (graded - grey)
         return np.clip(graded, 0, 1, out=graded)
 
+    def keeps(self, frames: Frames) -> bool:
+        """Whether something is left to see: most of a frame neither black nor white."""
+        level = luma(self.apply(frames[:1, ::4, ::4].copy()))
+        return float(((level > 0.03) & (level < 0.97)).mean()) > 0.6
+
+
+def fitting_grade(frames: Frames, rng: np.random.Generator) -> Grade:
+    """A drawn grade that leaves something to see of these frames, the neutral one if none of a few does."""
+    drawn = (draw_grade(rng) for _ in range(6))
+    return next((grade for grade in drawn if grade.keeps(frames)), Grade())
+
 
 def draw_grade(rng: np.random.Generator) -> Grade:
     """Mostly mild; one in six a dark scene, one in ten hard contrast, one in twelve without colour."""
     dark = rng.random() < 1 / 6
     hard = rng.random() < 0.1
     return Grade(
-        gain=float(rng.uniform(0.12, 0.45) if dark else rng.uniform(0.75, 1.15)),
+        gain=float(rng.uniform(0.18, 0.5) if dark else rng.uniform(0.75, 1.15)),
         gamma=float(rng.uniform(0.75, 1.35)),
         contrast=float(rng.uniform(1.3, 1.8) if hard else rng.uniform(0.7, 1.15)),
-        lift=float(rng.uniform(-0.2, 0.02) if dark else rng.uniform(-0.05, 0.05)),
+        lift=float(rng.uniform(-0.04, 0.02) if dark else rng.uniform(-0.05, 0.05)),
         saturation=float(0.0 if rng.random() < 1 / 12 else rng.uniform(0.5, 1.3)),
         tint=tuple(float(value) for value in rng.uniform(0.93, 1.07, 3)),  # type: ignore[arg-type]
     )

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from camera import Frames
-from procedural import _font, _word
+from procedural import font_file, random_word
 
 Rng = np.random.Generator
 
@@ -76,8 +76,8 @@ def titles(frames: Frames, rng: Rng) -> Frames:
     """A subtitle or a caption, still."""
     height, width = frames.shape[1:3]
     mask = Image.new("L", (width * 2, height * 2))
-    font = ImageFont.truetype(str(_font("DejaVuSans")), int(height * rng.uniform(0.04, 0.09)) * 2)
-    words = " ".join(_word(rng) for _ in range(int(rng.integers(2, 7))))
+    font = ImageFont.truetype(str(font_file("DejaVuSans")), int(height * rng.uniform(0.04, 0.09)) * 2)
+    words = " ".join(random_word(rng) for _ in range(int(rng.integers(2, 7))))
     ImageDraw.Draw(mask).text((int(0.1 * width), int(height * 2 * rng.choice([0.08, 0.82]))), words, font=font, fill=255)
     cover = np.asarray(mask, np.float32).reshape(height, 2, width, 2).mean((1, 3)) / 255
     colour = np.array(rng.choice([0.95, 1.0]) * np.array([1, 1, rng.choice([0.3, 1.0])]), dtype=np.float32)

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import edits
-from camera import KERNELS, MOVES, Canvas, Frames, draw_grade, luma, move, open_canvas, residual, shoot, to_block
+from camera import KERNELS, MOVES, Canvas, Frames, fitting_grade, move, open_canvas, residual, shoot, to_block
 from grainscan import __version__
 from grainscan.errors import GrainscanError
 from grainscan.labels import write_labels, write_manifest
@@ -113,8 +113,10 @@ def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]
         for number in range(COMPUTED):
             yield Job(TRAINING, f"made-{kind}-{number:02d}", kind, 0, None, "computed", seed)
         yield Job(HELD_OUT, f"made-{kind}-test", kind, 0, None, "computed", seed)
+    known = {source.path.stem.lower() for source in sources if source.kind == "video"}
     for path in sorted(videos.rglob("*")) if videos else ():
-        if is_video_name(path) and not _held_out(path.stem, "video"):
+        same = any(f"_{path.stem}".lower().endswith(f"_{stem}") for stem in known)
+        if is_video_name(path) and not same and not _held_out(path.stem, "video"):
             for number in range(2):
                 yield Job(TRAINING, f"local-{path.stem}", "video", number, path, "local", seed)
 
@@ -191,13 +193,13 @@ def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         taken = SCENES[job.kind](rng, size, frames)
         if job.folder == TRAINING and rng.random() < 0.5:
             taken = edits.beside_calm(taken, rng)
-    elif job.kind != "art" and rng.random() < 0.06:
+    elif rng.random() < {"photo": 0.06, "texture": 0.25}.get(job.kind, 0.0):
         taken = wobble(canvas, rng, size, frames)
     else:
         taken = _moved(canvas, rng, size, frames)
     if job.folder == TRAINING:
         taken = edits.draw(taken, rng)
-    graded = draw_grade(rng).apply(taken) if job.folder == TRAINING else taken
+    graded = fitting_grade(taken, rng).apply(taken) if job.folder == TRAINING else taken
     write_clip(folder / name, to_block(graded, _format(rng, job.folder)))
     return {name: entry}
 

@@ -337,10 +337,10 @@ def text(rng: Rng, size: Size, frames: int) -> Frames:
     image = Image.new("RGB", (width, height), _rgb(paper))
     draw = ImageDraw.Draw(image)
     points = int(rng.integers(9, 22)) * DENSITY
-    font = ImageFont.truetype(str(_font(str(rng.choice(["DejaVuSans", "DejaVuSansMono", "DejaVuSerif"])))), points)
+    font = ImageFont.truetype(str(font_file(str(rng.choice(["DejaVuSans", "DejaVuSansMono", "DejaVuSerif"])))), points)
     inset = int(rng.uniform(0.02, 0.2) * width)
     for top in range(points, height, int(points * rng.uniform(1.2, 1.6))):
-        line = " ".join(_word(rng) for _ in range(int(rng.integers(1, 14))))
+        line = " ".join(random_word(rng) for _ in range(int(rng.integers(1, 14))))
         shade = ink if rng.random() < 0.8 else _colours(rng, "bright", 1)[0]
         draw.text((inset, top), line, font=font, fill=_rgb(shade))
     canvas = Canvas(np.asarray(image, np.float32) / 255, 1.0, 0.0)
@@ -377,11 +377,11 @@ def _window(rng: Rng, size: Size) -> Image.Image:
     image = Image.new("RGB", size, (38, 40, 44) if dark else (250, 250, 250))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, size[0], 22 * DENSITY), fill=_rgb(_colours(rng, "grey", 1)[0]))
-    font = ImageFont.truetype(str(_font("DejaVuSansMono")), int(rng.integers(8, 13)) * DENSITY)
+    font = ImageFont.truetype(str(font_file("DejaVuSansMono")), int(rng.integers(8, 13)) * DENSITY)
     ink = (220, 220, 220) if dark else (30, 30, 30)
     if rng.random() < 0.5:
         for top in range(28 * DENSITY, size[1], 15 * DENSITY):
-            draw.text((8 * DENSITY, top), " ".join(_word(rng) for _ in range(12)), font=font, fill=ink)
+            draw.text((8 * DENSITY, top), " ".join(random_word(rng) for _ in range(12)), font=font, fill=ink)
         return image
     for colour in _colours(rng, "bright", 3):
         values = np.cumsum(rng.normal(0, 1, 40))
@@ -393,7 +393,7 @@ def _window(rng: Rng, size: Size) -> Image.Image:
     return image
 
 
-def _word(rng: Rng) -> str:
+def random_word(rng: Rng) -> str:
     letters = "etaoinshrdlucmfwypvbgkjqxz0123456789"
     weights = np.linspace(2, 0.1, len(letters))
     return "".join(rng.choice(list(letters), size=int(rng.integers(1, 10)), p=weights / weights.sum()))
@@ -405,7 +405,7 @@ def _rgb(colour: Any) -> tuple[int, int, int]:
 
 
 @cache
-def _font(name: str) -> Path:
+def font_file(name: str) -> Path:
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"

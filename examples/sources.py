@@ -138,7 +138,7 @@ PACKAGES: tuple[Package, ...] = (
         texture=tuple(f"/data/{name}" for name in ("brick.png", "grass.png", "gravel.png", "ihc.png", "retina.jpg")),
     ),
     Package("pip", "miniworld", "miniworld", "Apache-2.0", texture=("miniworld/textures/[a-z]*_[0-9].png",),
-            skip=("/lava_*", "/slime_*", "/portraits/*", "/chars/*")),
+            skip=("/lava_*", "/slime_*", "/portraits/*", "/chars/*", "/logo*", "/white_*", "/black_*")),
     Package("pip", "robosuite", "robosuite", "MIT", texture=("/assets/textures/*-*.png", "/assets/textures/dirt.png",
                                                              "/assets/textures/clay.png")),
     Package("installed", "sklearn", "sklearn", "BSD-3-Clause; pictures CC-BY", photo=("/datasets/images/*.jpg",)),

@@ -32,7 +32,6 @@ _WEAK_PATCH = 7  # side of the patches of `weak_texture`, pixels
 _WEAK_STEP = 4
 _WEAK_ROUNDS = 3
 _WEAK_SIGMAS = 3.0  # texture strength, in its own standard deviations, above which a patch counts as textured
-_FEWEST = 50  # patches that a covariance needs
 
 Frames = NDArray[np.float32]
 
@@ -132,13 +131,14 @@ def mad(picture: Picture) -> float:
 def pca(picture: Picture) -> float:
     """The root of the smallest eigenvalue of the covariance of the flattest patches, which texture reaches last.
 
+    On pure noise about four fifths of its deviation, since the flattest patches are those where it happens to be weak.
     Pyatykh, Hesser & Zheng, "Image noise level estimation by principal component analysis", TIP 22, 2013; their
     search for the right part of the patches is replaced by the PERCENTILE with the least variance.
     """
     patches = _patches(picture.luma[0], _PATCH, _PATCH_STEP)
     variance = patches.var(axis=1)
     patches, variance = patches[variance > 0], variance[variance > 0]
-    if len(patches) < _FEWEST:
+    if not len(patches):
         return 0.0
     return _smallest_deviation(patches[variance <= np.percentile(variance, PERCENTILE)])
 
@@ -156,10 +156,10 @@ def weak_texture(picture: Picture) -> float:
     deviation = _smallest_deviation(patches)
     for _ in range(_WEAK_ROUNDS):
         limit = 2 * deviation**2 * (gradients + _WEAK_SIGMAS * np.sqrt(3 * gradients))
-        weak = patches[texture < limit]
-        if len(weak) < _FEWEST:
+        weak = _smallest_deviation(patches[texture < limit])
+        if not weak:
             break
-        deviation = _smallest_deviation(weak)
+        deviation = weak
     return deviation
 
 
@@ -173,7 +173,7 @@ BASELINES: dict[str, Callable[[Picture], float]] = {
     "pca": pca,
     "weak_texture": weak_texture,
 }
-DEFAULT = "laplacian"
+DEFAULT = "temporal"
 
 
 def immerkaer_operator(frames: Frames) -> Frames:
@@ -210,9 +210,14 @@ def _patches(frame: NDArray[np.float32], side: int, step: int) -> NDArray[np.flo
 
 
 def _smallest_deviation(patches: NDArray[np.float32]) -> float:
-    """Root of the smallest eigenvalue of the covariance of the pixels of patches."""
-    if len(patches) < _FEWEST:
+    """Root of the smallest eigenvalue of the covariance of the pixels (n, d) of patches; 0 for too few patches.
+
+    That of a sample lies below the true one by (1 - sqrt(d / n))^2, and is corrected for it (Marchenko & Pastur 1967).
+    """
+    count, pixels = patches.shape
+    if count < 2 * pixels:
         return 0.0
     centred = patches - patches.mean(axis=0)
-    covariance = (centred.T @ centred).astype(np.float64) / (len(patches) - 1)
-    return float(np.sqrt(max(0.0, float(np.linalg.eigvalsh(covariance)[0]))))
+    covariance = (centred.T @ centred).astype(np.float64) / (count - 1)
+    smallest = max(0.0, float(np.linalg.eigvalsh(covariance)[0]))
+    return float(np.sqrt(smallest) / (1 - np.sqrt(pixels / count)))

@@ -14,12 +14,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grainscan import metrics
+from grainscan import baseline, metrics
 from grainscan.config import EvalConfig
 from grainscan.errors import DataError, UsageError
 from grainscan.labels import LabelSet, find_split, read_labels, read_manifest
@@ -97,7 +96,7 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
     manifest = read_manifest(folder, brief=True)
     val = read_labels(find_split(data, POINT_SPLIT)) if point else None
 
-    judged = judge(config, labels, tell, baseline=True)
+    judged = judge(config, labels, tell, baselines=True)
     tasks = [task for task in judged.tasks if task in labels.tasks]
     chosen = judge(config, val, tell) if val else None
     other = judge(replace(config, model=config.compare), labels, tell) if config.compare else None
@@ -130,9 +129,9 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
     return report
 
 
-def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baseline: bool = False) -> Judged:
+def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
     """Scan the clips that have a label for one of the model's tasks. Raises DataError when there are none."""
-    with Scanner.from_config(config, baseline=baseline) as scanner:
+    with Scanner.from_config(config, baseline=baselines) as scanner:
         tasks = scanner.spec.tasks
         names = [name for name, known in labels.clips.items() if any(task in known for task in tasks)]
         if not names:
@@ -191,21 +190,20 @@ def figures(
 
 
 def _baseline(sample: Sample, judged: Judged, drawing: dict[str, Any]) -> dict[str, Any] | None:
-    """The classical detector with the highest AUROC on these very clips: chosen in its favour, to compare with."""
+    """The classical detector that was chosen before anything was measured, and `all` of them by AUROC.
+
+    `strongest` is the best of them on these very clips: an upper bound, since it was chosen by what it is judged on.
+    """
     if sample.task != BASELINE_TASK or not sample.names:
         return None
-    values = {
-        name: np.array([judged.baseline[clip][name] for clip in sample.names])
-        for name in judged.baseline[sample.names[0]]
-    }
+    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in baseline.BASELINES}
     areas = {name: metrics.auroc(sample.labels, value) for name, value in values.items()}
-    if not areas:
-        return None
     best = max(areas, key=lambda name: areas[name] or 0.0)
     return {
-        "name": best,
-        "auroc": areas[best],
-        "ci95": {"auroc": metrics.auroc_interval(sample.labels, values[best], **drawing)},
+        "name": baseline.DEFAULT,
+        "auroc": areas[baseline.DEFAULT],
+        "ci95": {"auroc": metrics.auroc_interval(sample.labels, values[baseline.DEFAULT], **drawing)},
+        "strongest": {"name": best, "auroc": areas[best]},
         "all": areas,
     }
 
@@ -343,12 +341,11 @@ def _curves(
             values = [other.probability[name][task] for name in sample.names]
             scores[task][_apart(other.model, scores[task])] = np.array(values)
         if block["baseline"]:
-            name = block["baseline"]["name"]
-            values = [judged.baseline[clip][name] for clip in sample.names]
-            scores[task][f"baseline: {name}"] = np.array(values)
+            for name in dict.fromkeys((block["baseline"]["name"], block["baseline"]["strongest"]["name"])):
+                values = [judged.baseline[clip][name] for clip in sample.names]
+                scores[task][f"baseline {name}"] = np.array(values)
     return truths, scores, thresholds
 
 
 def _apart(name: str, taken: Iterable[str]) -> str:
     return f"{name} (compared)" if name in taken else name
-

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,7 +134,7 @@ class Scanner:
     `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
     process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; not kept
     without workers). `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the
-    classical detectors' values. Raises ModelError when there is no such model.
+    classical detectors' values; `observe` is called with what every view of a file said. Raises ModelError when there is no such model.
     """
 
     def __init__(
@@ -151,6 +151,7 @@ class Scanner:
         thresholds: Mapping[str, float] | None = None,
         baseline: bool = False,
         maps: bool = False,
+        observe: Callable[[str, Outputs], object] | None = None,
         reader: str | None = None,
     ) -> None:
         if workers < -1:
@@ -164,6 +165,7 @@ class Scanner:
         self.job = Job(view=view, short=short, max_pixels=max_pixels, timeout=timeout, baseline=baseline)
         self.thresholds = dict(thresholds or {})
         self._maps = maps
+        self._observe = observe
         self._device: DeviceName = device
         self._workers = workers if isolated else 0
         self._reader = reader
@@ -279,6 +281,8 @@ class Scanner:
         everything = Outputs(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
         )
+        if self._observe is not None:
+            self._observe(file.path, everything)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,

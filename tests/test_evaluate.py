@@ -14,7 +14,7 @@ from scan_kit import write_toy_model
 
 from grainscan import evaluate as module
 from grainscan import metrics
-from grainscan.baseline import BASELINES
+from grainscan.baseline import BASELINES, DEFAULT
 from grainscan.config import EvalConfig
 from grainscan.errors import DataError, LabelsError, ModelError, UsageError
 from grainscan.evaluate import Judged, Sample, evaluate, operate, to_logits
@@ -29,7 +29,7 @@ CLIPS = {
     "b_bright.avi": ((170, 200), 1),
     "c_dark.avi": ((40, 70), 0),
     "d_dark.avi": ((60, 90), 1),
-    "e_middling.avi": ((118, 124), 0),
+    "e_middling.avi": ((100, 106), 0),
 }
 
 
@@ -82,11 +82,13 @@ def test_figures_are_those_of_predict(config: EvalConfig) -> None:
     assert {key: block[key] for key in expected} == expected
 
 
-def test_baseline_is_the_strongest_on_these_clips(config: EvalConfig) -> None:
+def test_baselines_stand_beside_the_model(config: EvalConfig) -> None:
     baseline = evaluate(config)["tasks"]["graininess"]["baseline"]
     assert set(baseline["all"]) == set(BASELINES)
-    assert baseline["auroc"] == max(baseline["all"].values()) == 1.0  # the grain is real, whatever the brightness
-    assert baseline["name"] in BASELINES and len(baseline["ci95"]["auroc"]) == 2
+    assert baseline["name"] == DEFAULT and baseline["auroc"] == baseline["all"][DEFAULT]
+    assert baseline["auroc"] == 1.0  # the grain is real, whatever the brightness
+    assert baseline["strongest"]["auroc"] == max(baseline["all"].values())
+    assert len(baseline["ci95"]["auroc"]) == 2
 
 
 def test_a_clip_that_cannot_be_decoded_leaves_the_figures(config: EvalConfig) -> None:
@@ -120,7 +122,7 @@ def test_unknown_labels_take_no_part(config: EvalConfig) -> None:
 
 def test_model_and_labels_without_a_common_task(config: EvalConfig) -> None:
     (config.data / "labels.json").write_text(json.dumps({name: {"aliasing": 0} for name in CLIPS}))
-    with pytest.raises(DataError, match="aliasing|no label") as caught:
+    with pytest.raises(DataError, match="no label") as caught:
         evaluate(config)
     assert "aliasing" in caught.value.hint
 
@@ -154,7 +156,8 @@ def test_operating_point_comes_from_val(tmp_path: Path, config: EvalConfig) -> N
     block = evaluate(config)["tasks"]["graininess"]
     with Scanner(config.model, workers=0) as scanner:
         probability = {
-            name: scanner.predict(tmp_path / "data" / "val" / name)["tasks"]["graininess"]["probability"] for name in val
+            name: scanner.predict(tmp_path / "data" / "val" / name)["tasks"]["graininess"]["probability"]
+            for name in val
         }
     assert block["threshold"] == pytest.approx((probability["v2.avi"] + probability["v3.avi"]) / 2)
     assert block["recall"] == 1.0
@@ -201,9 +204,7 @@ def test_progress_counts_the_clips(config: EvalConfig) -> None:
     assert told[0][2] == "toy on test"
 
 
-def test_model_and_data_of_the_last_run(
-    tmp_path: Path, config: EvalConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_and_data_of_the_last_run(tmp_path: Path, config: EvalConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no data"):
         evaluate(replace(config, data=None, model=None))
@@ -227,6 +228,8 @@ def test_logits_of_rounded_probabilities_are_finite() -> None:
 
 def test_clips_of_another_folder_are_not_mixed_up() -> None:
     judged = Judged("toy", ("graininess",), {"graininess": 0.5})
-    module._record(judged, "a", {"status": "error", "path": "x/a", "error": {"type": "VideoError", "message": "m", "hint": ""}})
+    module._record(
+        judged, "a", {"status": "error", "path": "x/a", "error": {"type": "VideoError", "message": "m", "hint": ""}}
+    )
     assert judged.errors == [{"name": "a", "path": "x/a", "type": "VideoError", "message": "m", "hint": ""}]
     assert not judged.probability

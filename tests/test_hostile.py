@@ -294,7 +294,7 @@ def test_tiny_and_odd_pictures(make_clip: MakeClip, scanner: Scanner, size: tupl
 
 def test_eight_k(tmp_path: Path, scanner: Scanner) -> None:
     path = tmp_path / "8k.avi"
-    tile = scene_block(1, 128, 80, pix_fmt="yuvj420p", grain=4)
+    tile = scene_block(1, 128, 80, grain=4)
     write_clip(path, Block(tuple(np.tile(plane, (1, 54, 60)) for plane in tile.planes), tile.format), codec="mjpeg")
     row = judged(scanner, path)
     assert row["status"] == "ok"
@@ -418,9 +418,11 @@ PLAYLISTS = {
     "hls-key": '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-KEY:METHOD=AES-128,URI="{target}"\n#EXTINF:1,\n{target}\n',
     "concat": "ffconcat version 1.0\nfile '{target}'\n",
     "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-    'mediaPresentationDuration="PT9S" profiles="urn:mpeg:dash:profile:full:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" '
-    'bandwidth="9"><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:{target}\nm=video 5004 RTP/AVP 9\n",
+    'mediaPresentationDuration="PT9S" profiles="urn:mpeg:dash:profile:full:2011"><Period><AdaptationSet '
+    'mimeType="video/mp4"><Representation id="1" bandwidth="9"><BaseURL>{target}</BaseURL></Representation>'
+    "</AdaptationSet></Period></MPD>",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:{target}\n"
+    "m=video 5004 RTP/AVP 96\n",
     "smil": '<smil><body><video src="{target}"/></body></smil>',
     "pls": "[playlist]\nFile1={target}\nNumberOfEntries=1\n",
     "ram": "{target}\n",

@@ -107,9 +107,7 @@ def test_weighted_figures_equal_scikit_learn() -> None:
         assert figures["brier"] == pytest.approx(
             reference.brier_score_loss(labels, probabilities, sample_weight=weight)
         )
-        assert figures["auroc"] == pytest.approx(
-            reference.roc_auc_score(labels, probabilities, sample_weight=weight)
-        )
+        assert figures["auroc"] == pytest.approx(reference.roc_auc_score(labels, probabilities, sample_weight=weight))
 
 
 def test_intervals_hold_the_figure_narrow_with_n_and_repeat() -> None:
@@ -159,9 +157,7 @@ def test_compare() -> None:
     same = metrics.compare(labels, probabilities, probabilities, resamples=200)
     assert same["difference"] == 0 and same["ci95"] == [0, 0] and same["p_value"] == 1.0
     better = metrics.compare(labels, probabilities, noise, resamples=400)
-    assert better["difference"] == pytest.approx(
-        metrics.auroc(labels, probabilities) - metrics.auroc(labels, noise)
-    )
+    assert better["difference"] == pytest.approx(metrics.auroc(labels, probabilities) - metrics.auroc(labels, noise))
     assert better["ci95"][0] > 0
     assert better["p_value"] == pytest.approx(2 / 401)
     other_way = metrics.compare(labels, noise, probabilities, resamples=400)
@@ -194,9 +190,7 @@ def test_operating_point_separates_neighbouring_floats() -> None:
     assert low < threshold <= high
 
 
-@pytest.mark.parametrize(
-    "text", ["", "f2", "f1=0.5", "precision", "precision=", "recall=0", "recall=1.1", "auc=nan"]
-)
+@pytest.mark.parametrize("text", ["", "f2", "f1=0.5", "precision", "precision=", "recall=0", "recall=1.1", "auc=nan"])
 def test_unknown_operating_points_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         metrics.OperatingPoint.parse(text)

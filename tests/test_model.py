@@ -42,11 +42,12 @@ TINY = VivitConfig(
 VIEW = ViewSpec(frames=4, size=32)
 
 
-def tiny(*tasks: str, seed: int = 0, pooling: str = "mean", **options: object) -> GrainscanViViT:
+def tiny(*tasks: str, seed: int = 0, pooling: str = "mean", tubelet: int = 16, **options: object) -> GrainscanViViT:
     """Two layers of 32, with every weight drawn at random, so that no part of the network is idle."""
     torch.manual_seed(seed)
     spec = ModelSpec("tiny", tasks or ("graininess",), VIEW, pooling, adapter=8, **options)  # type: ignore[arg-type]
-    model = GrainscanViViT(VivitConfig(**TINY.to_dict()), spec)
+    config = VivitConfig(**{**TINY.to_dict(), "tubelet_size": [2, tubelet, tubelet]})
+    model = GrainscanViViT(config, spec)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.2)
@@ -81,7 +82,9 @@ def test_forward_is_backbone_pooling_and_adapter(pooling: str) -> None:
 def test_input_is_brought_to_the_range_of_the_published_checkpoint() -> None:
     model = tiny()
     seen = []
-    model.backbone.register_forward_hook(lambda _, __, kwargs, ___: seen.append(kwargs["pixel_values"]), with_kwargs=True)
+    model.backbone.register_forward_hook(
+        lambda _, __, kwargs, ___: seen.append(kwargs["pixel_values"]), with_kwargs=True
+    )
     model(torch.stack([torch.zeros(4, 3, 32, 32), torch.ones(4, 3, 32, 32)]))
     assert seen[0][0].unique().tolist() == [-1] and seen[0][1].unique().tolist() == [1]
 
@@ -334,7 +337,10 @@ def test_the_small_preset_has_two_million_parameters() -> None:
     model = build("small", scratch=True)
     assert model.spec.view == ViewSpec() and model.spec.tasks == ("graininess",)
     assert 2.0e6 < count_parameters(model) < 2.2e6
-    assert torch.equal(model.state_dict()["vivit.layers.0.mlp.fc1.weight"], build("small", scratch=True).state_dict()["vivit.layers.0.mlp.fc1.weight"])
+    assert torch.equal(
+        model.state_dict()["vivit.layers.0.mlp.fc1.weight"],
+        build("small", scratch=True).state_dict()["vivit.layers.0.mlp.fc1.weight"],
+    )
 
 
 # ------------------------------------------------------------------------------------------------ tuning
@@ -342,30 +348,30 @@ def test_the_small_preset_has_two_million_parameters() -> None:
 
 @torch.no_grad()
 def test_whitening_makes_clean_tubelets_white_and_grain_stand_out() -> None:
+    model = tiny(tubelet=8)
     torch.manual_seed(0)
-    model = tiny()
     ramp = torch.linspace(0, 0.5, 32)
-    shade = torch.rand(600, 1, 3, 1, 1) * 0.4
-    slope = torch.rand(600, 1, 1, 1, 1)
-    clean = (shade + slope * ramp).expand(600, 4, 3, 32, 32)
-    assert whiten(model, [clean[:300], clean[300:]], reference=0.0) == 600 * 2 * 2 * 2
+    shade = torch.rand(240, 1, 3, 1, 1) * 0.4
+    slope = torch.rand(240, 1, 1, 1, 1)
+    clean = (shade + slope * ramp).expand(240, 4, 3, 32, 32)
+    assert whiten(model, [clean[:120], clean[120:]], reference=0.0) == 240 * 2 * 4 * 4
     tokens = model.backbone.embeddings.patch_embeddings(2 * clean - 1)
     assert tokens.mean().abs() < 0.05
     # Four directions carry pictures (shade of three channels, slope): each is brought to a deviation of 1.
     energy = tokens.flatten(0, 1).var(dim=0).sum()
-    assert energy == pytest.approx(4 * 32 / 1536, rel=0.4)
-    grainy = clean + torch.randn(600, 4, 1, 32, 32) * (5 / 255)
+    assert energy == pytest.approx(4 * 32 / 384, rel=0.4)
+    grainy = clean + torch.randn(240, 4, 1, 32, 32) * (5 / 255)
     louder = model.backbone.embeddings.patch_embeddings(2 * grainy - 1).flatten(0, 1).var(dim=0).sum()
     assert louder > 50 * energy
     # White noise of one code, the floor, has a deviation of at most 1 in every unit (0.7: half floor, half noise).
-    noise = torch.randn(600, 4, 3, 32, 32) / 255
+    noise = torch.randn(240, 4, 3, 32, 32) / 255
     floor = model.backbone.embeddings.patch_embeddings(2 * (0.3 + noise) - 1).flatten(0, 1).std(dim=0)
     assert floor.mean() == pytest.approx(1, abs=0.1)
 
 
 @torch.no_grad()
 def test_whitening_leaves_a_constant_part_of_the_chosen_size() -> None:
-    model = tiny()
+    model = tiny(tubelet=8)
     clean = [torch.rand(64, 4, 3, 32, 32)]
     whiten(model, clean, reference=3.0, seed=4)
     tokens = model.backbone.embeddings.patch_embeddings(2 * clean[0] - 1).flatten(0, 1)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from grainscan import report
 from grainscan.errors import OutputError
+from grainscan.metrics import FIGURES
 from grainscan.report import page, rows, words
 
 HOSTILE = (
@@ -128,7 +129,14 @@ def test_printable_text_has_nothing_that_acts(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0, "0:00.0"), (83.25, "1:23.2"), (59.96, "1:00.0"), (3599.0, "59:59.0"), (3599.99, "1:00:00"), (3661.5, "1:01:01")],
+    [
+        (0, "0:00.0"),
+        (83.25, "1:23.2"),
+        (59.96, "1:00.0"),
+        (3599.0, "59:59.0"),
+        (3599.99, "1:00:00"),
+        (3661.5, "1:01:01"),
+    ],
 )
 def test_clock(seconds: float, expected: str) -> None:
     assert words.clock(seconds) == expected
@@ -204,7 +212,8 @@ def test_csv_has_one_row_a_file_and_no_formula() -> None:
 
 def test_csv_guards_messages_too() -> None:
     result = failed("=1+1.avi")
-    assert list(csv.DictReader(io.StringIO(written([result], "csv"))))[0]["error_message"].startswith("'=1+1")
+    row = next(csv.DictReader(io.StringIO(written([result], "csv"))))
+    assert row["error_message"].startswith("'=1+1")
 
 
 def test_unknown_format() -> None:
@@ -247,7 +256,9 @@ def test_every_format_saves_every_name(tmp_path: Path, format: str) -> None:
 
 def test_table_of_one_task() -> None:
     text = shown(report.results_table([ok("x/a.avi"), ok("c.avi", 0.03), failed()]))
-    grainy, clean, error = (next(line for line in text.splitlines() if name in line) for name in ("x/a", "c.avi", "b.avi"))
+    grainy, clean, error = (
+        next(line for line in text.splitlines() if name in line) for name in ("x/a", "c.avi", "b.avi")
+    )
     assert "grainy" in grainy and "0.97 ███████" in grainy and "4.1" in grainy and "1:23.2" in grainy
     assert "1920×1080 h264 24 fps" in grainy
     assert "clean" in clean and "0.03" in clean
@@ -279,40 +290,84 @@ def test_summary() -> None:
     assert report.summary([]).plain == "0 files"
 
 
+SOURCE = {"clips": 2, "positives": 1, "accuracy": 0.5, "auroc": None, "brier": 0.2}
 EVALUATION: dict[str, Any] = {
-    "schema": 1, "split": "test", "clips": 90, "model": "grainscan-s", "data": "data/test",
+    "schema": 1,
+    "split": "test",
+    "clips": 90,
+    "model": "grainscan-s",
+    "data": "data/test",
     "tasks": {
         "graininess": {
-            "accuracy": 0.9, "precision": 0.8, "recall": 0.7, "f1": 0.75, "auroc": 0.971, "average_precision": 0.9,
-            "brier": 0.05, "ece": 0.03, "threshold": 0.42, "prevalence": 0.1, "confusion": [[80, 1], [2, 7]],
-            "clips": 90, "ci95": {"auroc": [0.93, 0.99], "f1": [0.6, 0.9], "precision": None},
-            "baseline": {"name": "temporal", "auroc": 0.81, "ci95": {"auroc": [0.7, 0.9]}, "all": {"temporal": 0.81}},
+            "accuracy": 0.9,
+            "precision": 0.8,
+            "recall": 0.7,
+            "f1": 0.75,
+            "auroc": 0.971,
+            "average_precision": 0.9,
+            "brier": 0.05,
+            "ece": 0.03,
+            "threshold": 0.42,
+            "prevalence": 0.1,
+            "confusion": [[80, 1], [2, 7]],
+            "clips": 90,
+            "ci95": {"auroc": [0.93, 0.99], "f1": [0.6, 0.9], "precision": None},
+            "baseline": {
+                "name": "temporal",
+                "auroc": 0.81,
+                "ci95": {"auroc": [0.7, 0.9]},
+                "strongest": {"name": "flat", "auroc": 0.83},
+                "all": {"temporal": 0.81, "flat": 0.83},
+            },
             "reliability": [],
             "mistakes": [{"name": "bad\udcff[red].avi", "label": 0, "probability": 0.93}],
             "strength": {"clips": 40, "spearman": 0.93, "median_error": 0.41},
-            "sources": {f"scene{k}": {"clips": 2, "positives": 1, "accuracy": 0.5, "auroc": None, "brier": 0.2} for k in range(9)},
+            "sources": {f"scene{k}": SOURCE for k in range(9)},
             "operating_point": {"name": "recall=0.9", "split": "val", "clips": 30},
             "calibration": {"split": "val", "temperature": 1.3, "ece": 0.05, "ece_scaled": 0.02},
         },
         "banding": {
-            **dict.fromkeys(("accuracy", "precision", "recall", "f1", "auroc", "average_precision", "brier", "ece", "prevalence")),
-            "threshold": 0.5, "confusion": [[0, 0], [0, 0]], "clips": 0, "ci95": {"auroc": None}, "baseline": None,
-            "reliability": [], "mistakes": [],
+            **dict.fromkeys((*FIGURES, "prevalence")),
+            "threshold": 0.5,
+            "confusion": [[0, 0], [0, 0]],
+            "clips": 0,
+            "ci95": {"auroc": None},
+            "baseline": None,
+            "reliability": [],
+            "mistakes": [],
         },
     },
-    "errors": [{"name": "x.avi", "path": "data/test/x.avi", "type": "VideoError", "message": "data/test/x.avi: is empty", "hint": ""}],
+    "errors": [
+        {
+            "name": "x.avi",
+            "path": "data/test/x.avi",
+            "type": "VideoError",
+            "message": "data/test/x.avi: is empty",
+            "hint": "",
+        }
+    ],
     "compare": {
-        "model": "other", "errors": [],
-        "tasks": {"graininess": {"clips": 90, "auroc": [0.971, 0.9], "difference": 0.071, "ci95": [0.01, 0.12], "p_value": 0.02}},
+        "model": "other",
+        "errors": [],
+        "tasks": {
+            "graininess": {
+                "clips": 90,
+                "auroc": [0.971, 0.9],
+                "difference": 0.071,
+                "ci95": [0.01, 0.12],
+                "p_value": 0.02,
+            }
+        },
     },
-    "plots": ["p/graininess_roc.png"], "not_judged": ["dark_scenes"],
-}  # fmt: skip
+    "plots": ["p/graininess_roc.png"],
+    "not_judged": ["dark_scenes"],
+}
 
 
 def test_evaluation_says_it_all() -> None:
     text = shown(report.evaluation(EVALUATION))
     for part in (
-        "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline temporal", "0.810", "0.70–0.90",
+        "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline temporal", "0.810", "0.70–0.90", "best of 2: flat", "0.830",
         "threshold 0.42 (recall=0.9 on val)", "7 found, 2 missed", "80 right, 1 false alarms", "Spearman 0.930",
         "median error 0.41", "temperature 1.30", r"bad\xff[red].avi", "Worst sources of 9", "scene4", "+0.071",
         "+0.010 to +0.120", "0.020", "x.avi", "is empty", "p/graininess_roc.png", "dark_scenes",
@@ -377,7 +432,9 @@ def test_names_cannot_become_markup() -> None:
     text = written([ok(name) for name in HOSTILE] + [failed(name) for name in HOSTILE], "html")
     hostile = Page(text)
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
-    assert [sorted(attributes) for _, attributes in hostile.tags] == [sorted(attributes) for _, attributes in plain.tags]
+    assert [sorted(attributes) for _, attributes in hostile.tags] == [
+        sorted(attributes) for _, attributes in plain.tags
+    ]
     assert hostile.scripts == plain.scripts
     assert "{{ 7 * 7 }}{% raw %}.avi" in hostile.text and "49" not in hostile.text.split("{{ 7 * 7 }}")[0][-5:]
     text.encode("utf-8")
@@ -386,14 +443,22 @@ def test_names_cannot_become_markup() -> None:
 def test_page_of_nothing_of_errors_and_of_several_tasks() -> None:
     assert "0 files" in written([], "html")
     assert "not judged" in written([failed()], "html")
-    text = written([several("a.avi", graininess=0.9, banding=0.95), several("b.avi", graininess=0.1, banding=0.2)], "html")
+    text = written(
+        [several("a.avi", graininess=0.9, banding=0.95), several("b.avi", graininess=0.1, banding=0.2)], "html"
+    )
     assert text.index('">banding</span>') < text.index('">grainy</span>')
     assert "Strength" not in text
 
 
 def test_large_scans_keep_errors_and_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "ROWS", 3)
-    results = [ok("low.avi", 0.1), ok("high.avi", 0.9), ok("lowest.avi", 0.05), failed("broken.avi"), ok("mid.avi", 0.6)]
+    results = [
+        ok("low.avi", 0.1),
+        ok("high.avi", 0.9),
+        ok("lowest.avi", 0.05),
+        failed("broken.avi"),
+        ok("mid.avi", 0.6),
+    ]
     text = written(results, "html")
     assert [body["data-name"] for body in Page(text).all("tbody")] == ["high.avi", "broken.avi", "mid.avi"]
     assert "shows 3 of 5 files" in text

@@ -136,11 +136,12 @@ def heat_map(result: Result, task: str) -> dict[str, Any] | None:
     places: dict[tuple[int, int, int], list[float]] = {}
     for view in views:
         places.setdefault((view["x"], view["y"], view["size"]), []).append(view[task])
+    means = {place: float(np.mean(said)) for place, said in places.items()}
     boxes = [
-        {"x": x, "y": y, "size": size, "colour": colour(float(np.mean(said)), threshold), "title": f"{np.mean(said):.2f}"}
-        for (x, y, size), said in places.items()
+        {"x": x, "y": y, "size": size, "colour": colour(mean, threshold), "title": f"{mean:.2f}"}
+        for (x, y, size), mean in means.items()
     ]
-    spread = _spread(places, width, height, rows=max(1, round(_MAP_COLUMNS * height / width)))
+    spread = _spread(means, width, height, rows=max(1, round(_MAP_COLUMNS * height / width)))
     pixels = [[bytes.fromhex(colour(float(p), threshold)[1:]) for p in line] for line in spread]
     return {"width": width, "height": height, "picture": _png(pixels), "boxes": boxes}
 
@@ -157,12 +158,10 @@ def _png(pixels: Sequence[Sequence[bytes]]) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def _spread(
-    places: Mapping[tuple[int, int, int], list[float]], width: int, height: int, *, rows: int
-) -> NDArray[np.float64]:
+def _spread(means: Mapping[tuple[int, int, int], float], width: int, height: int, *, rows: int) -> NDArray[np.float64]:
     """Probability (rows, columns) of each cell: the mean of the views, weighted by nearness (inverse distance)."""
-    centres = np.array([[x + size / 2, y + size / 2] for x, y, size in places], dtype=np.float64)
-    said = np.array([np.mean(values) for values in places.values()])
+    centres = np.array([[x + size / 2, y + size / 2] for x, y, size in means], dtype=np.float64)
+    said = np.array(list(means.values()))
     x = (np.arange(_MAP_COLUMNS) + 0.5) * width / _MAP_COLUMNS
     y = (np.arange(rows) + 0.5) * height / rows
     distance = (x[None, :, None] - centres[:, 0]) ** 2 + (y[:, None, None] - centres[:, 1]) ** 2

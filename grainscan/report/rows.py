@@ -125,7 +125,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         if error.filename not in (None, str(temporary), str(path)):
             raise  # not ours: the results are computed while they are written

@@ -166,6 +166,10 @@ def _figures(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
             table.add_row(Text(f"  baseline {baseline['name']}", "cyan"), "", area)
             if baseline["ci95"]["auroc"]:
                 table.add_row("", "", Text(_span(baseline["ci95"]["auroc"]), _DIM))
+            strongest = baseline["strongest"]
+            if strongest["name"] != baseline["name"]:
+                head = f"  best of {len(baseline['all'])}: {strongest['name']}"
+                table.add_row(Text(head, _DIM), "", Text(_number(strongest["auroc"]), _DIM))
     return table
 
 
@@ -176,9 +180,11 @@ def _details(task: str, block: Mapping[str, Any]) -> list[RenderableType]:
     yes, no = verdict(task, 1), verdict(task, 0)
     lines = [
         Text.assemble(
-            (task, "bold"), (f"  threshold {block['threshold']:.3g}", ""), (_origin(block), _DIM),
+            (task, "bold"),
+            (f"  threshold {block['threshold']:.3g}", ""),
+            (_origin(block), _DIM),
             (f"   {yes}: {tp} found, {fn} missed   {no}: {tn} right, {fp} false alarms", ""),
-        )  # fmt: skip
+        )
     ]
     if "strength" in block:
         strength = block["strength"]

@@ -76,7 +76,8 @@ LOOKS = {
         0.35,
         _SCENE,
         {"dirt": 0.05, "hairs": 0.02, "scratches": 0.04, "flicker": 0.07, "frozen": 0.08},
-        {"sharpen": 0.1, "soften": 0.07, "denoise": 0.07, "settle": 0.06, "grade": 0.08, "bleach": 0.04, "cadence": 0.05},
+        {"sharpen": 0.1, "soften": 0.07, "denoise": 0.07, "settle": 0.06, "grade": 0.08, "bleach": 0.04,
+         "cadence": 0.05},
         0.15,
     ),
     "old film": Look(
@@ -133,7 +134,7 @@ VALUES: dict[str, dict[str, Span]] = {
     "denoise": {"threshold": Span(1, 8, log=True), "radius": Span(0.7, 2)},
     "settle": {"strength": Span(0.3, 0.85), "threshold": Span(3, 20, log=True)},
     "grade": {"contrast": Span(0.6, 1.5), "lift": Span(-25, 25)},
-    "bleach": {"saturation": Span(-0.2, 0.4)},
+    "bleach": {"saturation": Span(0, 0.3)},
     "cadence": {"hold": Span(0.6, 4.4)},
 }
 REDUCED, ENLARGED = Span(0.5, 0.85), Span(1.15, 2.2, log=True)

@@ -1,4 +1,4 @@
-"""Processing between the grain and the encoder: scaling, sharpening, softening, denoising, grading, lost colour, repeated frames.
+"""Processing between the grain and the encoder: scaling, sharpening, softening, denoising, grading, repeated frames.
 
 Grain goes through it as the picture does, in both branches; what is left of it there is what can be found later.
 """
@@ -85,8 +85,7 @@ def grade(stack: Stack, rng: np.random.Generator, *, contrast: float, lift: floa
 
 
 def bleach(stack: Stack, rng: np.random.Generator, *, saturation: float) -> Stack:
-    """Colour drawn towards gray: 0 (and less) is black and white, 1 leaves the colours."""
-    saturation = max(0.0, saturation)
+    """Colour drawn towards gray: 0 is black and white, 1 leaves the colours."""
     if stack.format.layout == "rgb":
         gray = luma(stack)
         return Stack(tuple(gray + np.float32(saturation) * (plane - gray) for plane in stack.planes), stack.format)

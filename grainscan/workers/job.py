@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
     from grainscan.views import views_of
 
     _refuse_devices(path)
-    measure = _baselines() if job.baseline else {}
+    if job.baseline:
+        from grainscan.baseline import measure
     with Reader(path, threads=job.threads, max_pixels=job.max_pixels) as reader:
         first = True
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
@@ -77,14 +78,8 @@ def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
                 first = False
             views, boxes = views_of(window, job.view)
             corners = [(int(x), int(y)) for x, y in boxes]
-            values = {name: float(function(window)) for name, function in measure.items()}
+            values = measure(window) if job.baseline else {}
             yield Piece(views, window.start, window.end, corners, values)
-
-
-def _baselines() -> dict[str, Callable[..., float]]:
-    from grainscan.baseline import BASELINES
-
-    return BASELINES
 
 
 def _refuse_devices(path: str) -> None:

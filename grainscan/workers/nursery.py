@@ -66,6 +66,8 @@ def nursery(control: int, settings: dict[str, Any]) -> None:
                             os.kill(pid, signal.SIGKILL)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        os.waitpid(pid, 0)
 
 
 def _reap(children: dict[int, int], connection: socket.socket) -> None:

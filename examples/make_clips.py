@@ -1,0 +1,140 @@
+"""Make the tiny example clips: `python examples/make_clips.py [DST]`, by default into examples/clips.
+
+Computed scenes (`procedural.py`), so that nothing in them has another owner. The clean ones are full of what looks like
+noise: leaves in wind, stones under a moving camera, rippled water. The grainy ones carry known grain of three kinds, and
+stand in the manifest with the deviation of what is left of it after encoding.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camera import Canvas, Frames, Pose, shoot, to_block
+from edits import Rng
+from grainscan import __version__
+from grainscan.labels import write_labels, write_manifest
+from grainscan.synth import Grain, Recipe, apply, surviving
+from grainscan.synth.grain import film_curve
+from grainscan.video import PixelFormat, read_clip, write_clip
+from procedural import clouds, foliage, grass, gravel, shapes, water
+
+SIZE = (448, 252)
+FRAMES = 32
+SEED = 11
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip: its scene, its format and encoder, and its grain if any."""
+
+    name: str
+    scene: Callable[[Rng], Frames]
+    pix_fmt: str
+    codec: str
+    quality: int
+    grain: Grain | None = None
+
+
+def leaves(rng: Rng) -> Frames:
+    """Leaves before a sky."""
+    return _beside(foliage(rng, SIZE, FRAMES), clouds(rng, SIZE, FRAMES), _slope(rng))
+
+
+def meadow(rng: Rng) -> Frames:
+    """Grass under a sky."""
+    sky = clouds(rng, SIZE, FRAMES)
+    return _beside(grass(rng, SIZE, FRAMES), 0.4 + 0.5 * sky, _horizon(0.55))
+
+
+def shore(rng: Rng) -> Frames:
+    """Water before stones."""
+    return _beside(gravel(rng, SIZE, FRAMES), water(rng, SIZE, FRAMES), _slope(rng))
+
+
+def pebbles(rng: Rng) -> Frames:
+    """Stones under a moving camera."""
+    return gravel(rng, SIZE, FRAMES)
+
+
+def paper(rng: Rng) -> Frames:
+    """Flat shapes that glide, in grey."""
+    frames = shapes(rng, SIZE, FRAMES)
+    return np.repeat(frames.mean(axis=-1, keepdims=True), 3, axis=-1) * np.float32(0.8) + np.float32(0.1)
+
+
+def dusk(rng: Rng) -> Frames:
+    """A dark gradient and a slow pan over leaves."""
+    canvas = Canvas(np.repeat(np.repeat(foliage(rng, (560, 320), 1)[0], 2, 0), 2, 1), 1.0, 0.0)
+    poses = [Pose(-20 + 0.7 * number, 0.2 * number) for number in range(FRAMES)]
+    near = shoot(canvas, poses, SIZE, kernel="mitchell")
+    return np.float32(0.45) * _beside(near, clouds(rng, SIZE, FRAMES), _horizon(0.7))
+
+
+def _beside(busy: Frames, calm: Frames, cover: np.ndarray) -> Frames:
+    return np.asarray(calm + cover[..., None] * (busy - calm), dtype=np.float32)
+
+
+def _horizon(part: float) -> np.ndarray:
+    """1 below the given part of the height, 0 above, with an edge of two pixels."""
+    rows = np.arange(SIZE[1])[:, None] - (1 - part) * SIZE[1]
+    return np.clip(rows / 2 + 0.5, 0, 1) * np.ones((1, SIZE[0]))
+
+
+def _slope(rng: Rng) -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(-1, 1, SIZE[0]), np.linspace(-1, 1, SIZE[1]))
+    turn = rng.uniform(0, 2 * np.pi)
+    line = np.cos(turn) * x + np.sin(turn) * y + 0.1 * np.sin(5 * x + turn)
+    return np.clip(line * SIZE[1] / 4 + 0.5, 0, 1)
+
+
+EXAMPLES = (
+    Example("clean_leaves.mp4", leaves, "yuv420p", "h264", 27),
+    Example("clean_pebbles.mkv", pebbles, "yuv420p", "hevc", 28),
+    Example("clean_shore.webm", shore, "yuv420p", "vp9", 30),
+    Example("grainy_fine.mp4", meadow, "yuv420p", "hevc", 27, Grain("gaussian", 9, 1.2, gain=film_curve())),
+    Example("grainy_film.mkv", paper, "yuv420p", "h264", 26, Grain("film", 9, 2.8, gain=film_curve(1.3))),
+    Example("grainy_10bit.mov", dusk, "yuv420p10le", "hevc", 26, Grain("autoregressive", 7, 1.6, chroma=0.4)),
+)
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("clips")
+    folder.mkdir(parents=True, exist_ok=True)
+    clips: dict[str, dict[str, Any]] = {}
+    for number, example in enumerate(EXAMPLES):
+        clips[example.name] = make(example, folder / example.name, SEED + number)
+        print(f"{example.name}: {(folder / example.name).stat().st_size / 1000:.0f} kB, {clips[example.name]['strength']}")
+    write_labels(folder, {name: entry["labels"] for name, entry in clips.items()})
+    options = {"made by": "examples/make_clips.py"}
+    write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": SEED, "options": options, "clips": clips})
+    return 0
+
+
+def make(example: Example, path: Path, seed: int) -> dict[str, Any]:
+    """Write one clip and return its entry for the manifest."""
+    block = to_block(example.scene(np.random.default_rng(seed)), PixelFormat.of(example.pix_fmt))
+    recipe = Recipe(seed=seed, grain=example.grain)
+    made = apply(block, recipe)
+    strength = 0.0
+    if example.grain is not None:
+        write_clip(path, made.clean, codec=example.codec, quality=example.quality)
+        reference = read_clip(path)
+        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        strength = surviving(reference, read_clip(path), made.added)
+    else:
+        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+    return {
+        "source": path.stem, "frames": FRAMES, "labels": {"graininess": int(example.grain is not None)},
+        "strength": {"graininess": round(strength, 2)},
+        "synthesis": recipe.to_dict() if example.grain else None,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""Train the embedded model from nothing: `python examples/recipe.py WORK [--videos DIR] [--install]`.
+
+One command from an empty folder: fetch and film the clean material (`material.py`), synthesise grainy twins (`grainscan
+prep`), train on small views and then on full ones (`grainscan train`), calibrate on scenes kept apart. Each stage is
+skipped when its result is there already, so an interrupted run goes on where it stopped.
+
+`--videos` adds a folder of clean real footage to the material; the recipe runs without it. `--install` copies the model
+into the package. `--quick` goes through all stages in minutes, for a look at how they work; its model is of no use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grainscan
+from grainscan.labels import read_manifest
+from grainscan.video import VIDEO_SUFFIXES
+
+HERE = Path(__file__).parent
+NAME = "grainscan-s"
+SEED = 1
+VALIDATION = 0.12  # of the scenes
+# Crops for training are larger and longer than a view, so that no epoch sees the same pixels twice; those for
+# validation hold many views, as a file does.
+TRAIN_CLIPS = {"--clips": 10, "--frames": 12, "--size": 96, "--twins": 1}
+VAL_CLIPS = {"--clips": 2, "--frames": 24, "--size": 256, "--twins": 1}
+# Grain is local: views of 32 pixels cost a quarter and teach nearly all of it. The second stage only has to learn what a
+# larger view adds.
+COARSE = {"--size": 32, "--batch-size": 64, "--max-steps": 7000, "--lr": 7e-4, "--eval-every": 1000}
+FINE = {"--size": 64, "--batch-size": 48, "--max-steps": 3000, "--lr": 3e-4, "--eval-every": 500}
+COMMON = {"--loss": "bce", "--strength-weight": 2, "--views-per-clip": 4, "--seed": SEED}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, metavar="WORK")
+    parser.add_argument("--videos", type=Path, help="a folder of clean real footage")
+    parser.add_argument("--install", action="store_true", help="put the model into the package")
+    parser.add_argument("--quick", action="store_true", help="a few steps of everything")
+    options = parser.parse_args()
+    work: Path = options.work
+    material, data, runs = work / "material", work / "data", work / "runs"
+    began = time.monotonic()
+
+    if not (material / "scenes" / "labels.json").is_file():
+        videos = ["--videos", options.videos] if options.videos else []
+        run(sys.executable, HERE / "material.py", material, "--only", "scenes", *videos)
+    training, validation = divide(material / "scenes")
+    for folder, files, clips in (("train", training, TRAIN_CLIPS), ("val", validation, VAL_CLIPS)):
+        if options.quick:
+            files, clips = files[:8], {**clips, "--clips": 2}
+        if not (data / folder / "labels.json").is_file():
+            synthesis = ("--synthesize", "graininess", "--seed", SEED)
+            run("grainscan", "prep", *files, data / folder, *spelt(clips), *synthesis)
+    stages = (("coarse", COARSE, ("--model", "small", "--scratch")), ("fine", FINE, ("--model", runs / "coarse")))
+    for name, stage, start in stages:
+        if options.quick:
+            stage = {**stage, "--max-steps": 20, "--eval-every": 10}
+        if not (runs / name / "metrics.json").is_file():
+            resume = ("--resume", "auto") if (runs / name / "checkpoints").is_dir() else ()
+            train = ("grainscan", "train", data, *start, "--runs", runs, "--name", name)
+            run(*train, *spelt({**COMMON, **stage}), *resume)
+    model = runs / "fine" / "model"
+    print(f"{model}: {time.monotonic() - began:.0f} s")
+    if options.install:
+        install(model)
+    return 0
+
+
+def divide(scenes: Path) -> tuple[list[Path], list[Path]]:
+    """Clips for training and validation: a scene's name alone decides on which side all its clips stand."""
+    manifest = read_manifest(scenes)
+    sides: tuple[list[Path], list[Path]] = ([], [])
+    for path in sorted(scenes.iterdir()):
+        if path.suffix in VIDEO_SUFFIXES:
+            source = manifest["clips"][path.name]["source"] if manifest else path.stem
+            part = int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") / 2**32
+            sides[part < VALIDATION].append(path)
+    return sides
+
+
+def spelt(options: dict[str, object]) -> list[str]:
+    return [str(item) for pair in options.items() for item in pair]
+
+
+def run(*command: object) -> None:
+    """Run a stage; its output is ours. The first failure ends the recipe."""
+    words = [str(word) for word in command]
+    if words[0] == "grainscan":
+        words[:1] = [sys.executable, "-m", "grainscan"]
+    shown = " ".join(words[:4]) + (" …" if len(words) > 4 else "")
+    print(f"$ {shown}", flush=True)
+    subprocess.run(words, check=True)
+
+
+def install(model: Path) -> None:
+    """Copy a model directory over the embedded one, under its own name."""
+    target = Path(grainscan.__file__).parent / "models" / NAME
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(model, target)
+    config = target / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["grainscan"]["name"] = NAME
+    config.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"installed as {target}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,346 @@
+"""From labelled clips to batches: what is known of a clip, what is kept of it, and which view a draw shows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import scene_block
+
+from grainscan import cache as cache_module
+from grainscan.cache import ClipCache, StoredExcerpt, decode, default_directory, frame_bytes
+from grainscan.dataset import (
+    ClipSet,
+    Cut,
+    TrainingViews,
+    ValidationViews,
+    class_weights,
+    cut_block,
+    grid_cuts,
+    random_cut,
+    read_clips,
+    render,
+)
+from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.video import Block, PixelFormat, write_clip
+from grainscan.views import ViewSpec, to_rgb
+
+VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3)
+
+
+def write_clips(
+    folder: Path, blocks: dict[str, Block], labels: object, manifest: dict[str, object] | None = None
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, block in blocks.items():
+        write_clip(folder / name, block)
+    (folder / "labels.json").write_text(json.dumps(labels))
+    if manifest is not None:
+        (folder / "manifest.json").write_text(json.dumps({"schema": 1, "clips": manifest}))
+    return folder
+
+
+def plain_clips(folder: Path, count: int = 4, **scene: object) -> ClipSet:
+    """Clips whose names tell their labels: every second one is grainy."""
+    options = {"frames": 8, "width": 64, "height": 48, **scene}
+    blocks = {f"{i}.avi": scene_block(seed=i, grain=6.0 * (i % 2), **options) for i in range(count)}  # type: ignore[arg-type]
+    return read_clips(write_clips(folder, blocks, {f"{i}.avi": i % 2 for i in range(count)}))
+
+
+# ------------------------------------------------------------------------------------------------ labels
+
+
+def test_labels_strengths_and_sources_stand_side_by_side(tmp_path: Path) -> None:
+    block = scene_block(frames=2, width=32, height=32)
+    names = ["a.avi", "b.avi", "c.avi", "d.avi"]
+    labels = {
+        "a.avi": {"graininess": 1, "banding": 0},
+        "b.avi": {"graininess": 0, "banding": None},
+        "c.avi": {"banding": 1},
+        "d.avi": {"motion_blur": 1},
+    }
+    manifest = {"a.avi": {"source": "reel", "strength": {"graininess": 3.0}}, "b.avi": {"source": "reel"}}
+    folder = write_clips(tmp_path, dict.fromkeys(names, block), labels, manifest)
+    clips = read_clips(folder, ["graininess", "banding"])
+    assert clips.names == ("a.avi", "b.avi", "c.avi")  # d.avi says nothing of these tasks
+    nan = np.nan
+    np.testing.assert_array_equal(clips.labels, np.array([[1, 0], [0, nan], [nan, 1]], np.float32))
+    # log2(1 + 3); pristine clips are 0 where the task has strengths; banding has none.
+    np.testing.assert_array_equal(clips.strength, np.array([[2, nan], [0, nan], [nan, nan]], np.float32))
+    assert clips.sources == ("reel", "reel", "c.avi")
+    assert clips.counts().tolist() == [[1, 1], [1, 1]]
+    assert read_clips(folder).tasks == ("graininess", "banding", "motion_blur")
+    with pytest.raises(UsageError, match="aliasing"):
+        read_clips(folder, ["aliasing"])
+    assert np.isnan(read_clips(folder, ["graininess", "aliasing"], partly=True).labels[:, 1]).all()
+
+
+def test_a_folder_without_known_labels_is_an_error(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path, {"a.avi": scene_block(frames=2)}, {"a.avi": None})
+    with pytest.raises((DataError, UsageError)):
+        read_clips(folder, ["graininess"])
+
+
+def test_class_weights_by_hand() -> None:
+    nan = np.nan
+    labels = np.array([[1, 0], [0, 0], [0, nan], [0, 1]], dtype=np.float32)
+    # First task: 1 of label 1, 3 of label 0; second: 1 of label 1, 2 of label 0.
+    raw = np.array([(1 + 1 / 2) / 2, (1 / 3 + 1 / 2) / 2, 1 / 3, (1 / 3 + 1) / 2])
+    np.testing.assert_allclose(class_weights(labels), raw / raw.sum())
+    alone = class_weights(np.array([[1], [0], [0], [0]], dtype=np.float32))
+    np.testing.assert_allclose(alone, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+
+
+# ------------------------------------------------------------------------------------------------ the cache
+
+
+def test_a_short_clip_is_kept_whole_and_bit_exact(tmp_path: Path) -> None:
+    block = scene_block(frames=5, width=50, height=34, pix_fmt="yuv420p10le", grain=3)
+    write_clip(tmp_path / "a.mkv", block)
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    fresh = cache.read(tmp_path / "a.mkv")
+    stored = cache.read(tmp_path / "a.mkv")
+    assert isinstance(stored, StoredExcerpt) and not isinstance(fresh, StoredExcerpt)
+    assert stored.shapes == fresh.shapes == ((5, 34, 50),) and stored.format == block.format
+    for excerpt in (fresh, stored):
+        part = excerpt.block(0, 1, 3)
+        for plane, original in zip(part.planes, block.planes, strict=True):
+            np.testing.assert_array_equal(plane, original[1:4])
+    assert stored.block(0, 3, 9).frames == 2
+
+
+def test_a_long_clip_is_sampled_within_the_budget(tmp_path: Path) -> None:
+    block = scene_block(frames=40, width=256, height=192, grain=2)
+    write_clip(tmp_path / "a.avi", block)
+    budget = 500_000  # the clip has 2.9 million bytes
+    blocks = decode(tmp_path / "a.avi", VIEW, budget=budget)
+    assert len(blocks) > 1
+    assert sum(b.frames * frame_bytes(b.format, b.height, b.width) for b in blocks) <= budget
+    for part in blocks:  # longer and larger than a view, and found in the clip pixel for pixel
+        assert part.frames == VIEW.frames + 8 and part.width == part.height == 2 * VIEW.size
+        windows = np.lib.stride_tricks.sliding_window_view(block.planes[0], part.planes[0].shape[1:], axis=(1, 2))
+        assert any((windows[t] == part.planes[0][0]).all(axis=(2, 3)).any() for t in range(40))
+
+
+def test_black_bars_are_left_out(tmp_path: Path) -> None:
+    block = scene_block(frames=4, width=64, height=64, level=(80, 160))
+    for plane, black, rows in zip(block.planes, (16, 128, 128), (12, 6, 6), strict=True):
+        plane[:, :rows] = black
+    write_clip(tmp_path / "a.avi", block)
+    assert ClipCache(None, VIEW).read(tmp_path / "a.avi").shapes == ((4, 52, 64),)
+
+
+def test_an_edited_clip_is_another_clip(tmp_path: Path) -> None:
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    path = tmp_path / "a.avi"
+    write_clip(path, scene_block(seed=1))
+    first = cache.read(path).block(0, 0, 1).planes[0]
+    write_clip(path, scene_block(seed=2))
+    os.utime(path, (1, 1))
+    assert not np.array_equal(first, cache.read(path).block(0, 0, 1).planes[0])
+    other = ClipCache(tmp_path / "cache", ViewSpec(frames=2, size=16))
+    assert other._file(path) != cache._file(path)
+
+
+def test_a_damaged_excerpt_is_decoded_again(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.avi", scene_block())
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    cache.fill(tmp_path / "a.avi")
+    file = Path(cache._file(tmp_path / "a.avi"))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-1], b"not json\n", b'{"format": {}, "shapes": []}\n'):
+        file.write_bytes(damaged)
+        assert cache.read(tmp_path / "a.avi").block(0, 0, 8).frames == 8
+        assert file.read_bytes() == whole
+
+
+def test_the_limit_makes_room_by_age_and_holds(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.avi" for i in range(4)]
+    for i, path in enumerate(paths):
+        write_clip(path, scene_block(seed=i))
+    unlimited = ClipCache(tmp_path / "cache", VIEW)
+    for i, path in enumerate(paths[:3]):
+        unlimited.fill(path)
+        os.utime(unlimited._file(path), (100 + i, 100 + i))
+    size = Path(unlimited._file(paths[0])).stat().st_size
+    limited = ClipCache(tmp_path / "cache", VIEW, limit=2 * size + 1)
+    limited.read(paths[3])  # the oldest makes room; one more fits
+    there = [Path(limited._file(path)).is_file() for path in paths]
+    assert there == [False, True, True, True]
+    limited.read(paths[0])  # beyond the limit: decoded, not kept
+    assert not Path(limited._file(paths[0])).is_file()
+
+
+def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "a.avi", scene_block())
+    monkeypatch.setattr(cache_module, "_RESERVE", 1 << 62)
+    with pytest.raises(DataError, match="nearly full") as caught:
+        ClipCache(tmp_path / "cache", VIEW).fill(tmp_path / "a.avi")
+    assert "GRAINSCAN_CACHE_DIR" in caught.value.hint and "--no-cache" in caught.value.hint
+    assert not list((tmp_path / "cache").rglob(".tmp-*"))
+
+
+def test_undecodable_clips_are_video_errors(tmp_path: Path) -> None:
+    (tmp_path / "a.avi").write_bytes(b"no video")
+    for cache in (ClipCache(tmp_path / "cache", VIEW), ClipCache(None, VIEW)):
+        with pytest.raises(VideoError):
+            cache.read(tmp_path / "a.avi")
+
+
+def test_the_cache_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_directory() == tmp_path / ".xdg" / "cache" / "grainscan" / "clips"
+    monkeypatch.setenv("GRAINSCAN_CACHE_DIR", str(tmp_path / "elsewhere"))
+    assert default_directory() == tmp_path / "elsewhere"
+
+
+# ------------------------------------------------------------------------------------------------ cuts
+
+
+def excerpt_of(tmp_path: Path, block: Block) -> StoredExcerpt:
+    StoredExcerpt.write(tmp_path / "x.planes", [block])
+    return StoredExcerpt(str(tmp_path / "x.planes"))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gbrp"])
+def test_a_cut_is_the_clip_s_own_pixels(tmp_path: Path, pix_fmt: str) -> None:
+    block = scene_block(frames=7, width=60, height=44, pix_fmt=pix_fmt, grain=5)
+    excerpt = excerpt_of(tmp_path, block)
+    cut = Cut(patch=0, start=2, x=12, y=8)
+    found = render([cut_block(excerpt, cut, VIEW)], [cut], VIEW)[0]
+    np.testing.assert_array_equal(found, to_rgb(block)[2:6, :, 8:40, 12:44])
+    turned = Cut(patch=0, start=2, x=12, y=8, reverse=True, mirror=True, flip=True)
+    np.testing.assert_array_equal(
+        render([cut_block(excerpt, turned, VIEW)], [turned], VIEW)[0], found[::-1, :, ::-1, ::-1]
+    )
+
+
+def test_brightness_and_colour_are_linear_and_stay_in_range(tmp_path: Path) -> None:
+    excerpt = excerpt_of(tmp_path, scene_block(frames=4, width=32, height=32))
+    plain = Cut(0, 0, 0, 0)
+    bright = Cut(0, 0, 0, 0, gain=(1.1, 1.0, 0.9), offset=0.02)
+    blocks = [cut_block(excerpt, plain, VIEW)] * 2
+    before, after = render(blocks, [plain, bright], VIEW)
+    expected = np.clip(before * np.array([1.1, 1.0, 0.9], np.float32)[:, None, None] + np.float32(0.02), 0, 1)
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+def test_small_and_short_clips_are_mirrored(tmp_path: Path) -> None:
+    block = scene_block(frames=3, width=20, height=18)
+    excerpt = excerpt_of(tmp_path, block)
+    cut = random_cut(excerpt, VIEW, np.random.default_rng(0), augment=False)
+    view = cut_block(excerpt, cut, VIEW)
+    assert (view.frames, view.height, view.width) == (4, 32, 32)
+    luma = block.planes[0]
+    np.testing.assert_array_equal(view.planes[0][:, :18, :20], luma[[0, 1, 2, 1]])
+    np.testing.assert_array_equal(view.planes[0][0, :18, 20:32], luma[0, :, :7:-1])
+
+
+def test_random_cuts_reach_every_corner_and_stay_inside(tmp_path: Path) -> None:
+    excerpt = excerpt_of(tmp_path, scene_block(frames=6, width=36, height=40))
+    cuts = [random_cut(excerpt, VIEW, np.random.default_rng(i), augment=True) for i in range(400)]
+    assert {cut.start for cut in cuts} == {0, 1, 2}
+    assert {cut.x for cut in cuts} == {0, 2, 4} and {cut.y for cut in cuts} == {0, 2, 4, 6, 8}
+    for name in ("reverse", "mirror", "flip"):
+        assert 0.4 < np.mean([getattr(cut, name) for cut in cuts]) < 0.6
+    gains = np.array([cut.gain for cut in cuts])
+    assert 0.87 < gains.min() < 0.9 and 1.1 < gains.max() < 1.14  # little: grain is scaled with the picture
+
+
+def test_validation_cuts_are_spread_and_always_the_same(tmp_path: Path) -> None:
+    excerpt = excerpt_of(tmp_path, scene_block(frames=16, width=128, height=96))
+    cuts = grid_cuts(excerpt, VIEW, 4)
+    assert cuts == grid_cuts(excerpt, VIEW, 4)
+    assert len({cut.start for cut in cuts}) == 4 and len({(cut.x, cut.y) for cut in cuts}) == 4
+    assert all(cut.x <= 96 and cut.y <= 64 and cut.start <= 12 for cut in cuts)
+
+
+# ------------------------------------------------------------------------------------------------ draws
+
+
+def test_every_pass_shows_every_clip_once_in_an_order_of_its_own(tmp_path: Path) -> None:
+    data = TrainingViews(plain_clips(tmp_path, 6), ClipCache(None, VIEW), draws=60, seed=3)
+    passes = [[data.clip_of(6 * turn + place) for place in range(6)] for turn in range(10)]
+    assert all(sorted(turn) == list(range(6)) for turn in passes)
+    assert len({tuple(turn) for turn in passes}) > 5
+    again = TrainingViews(data.clips, data.cache, draws=60, seed=3)
+    assert [again.clip_of(draw) for draw in range(60)] == [clip for turn in passes for clip in turn]
+    other = TrainingViews(data.clips, data.cache, draws=60, seed=4)
+    assert [other.clip_of(draw) for draw in range(60)] != [clip for turn in passes for clip in turn]
+
+
+def test_balanced_draws_show_both_classes_equally_often(tmp_path: Path) -> None:
+    labels = np.zeros((50, 1), np.float32)
+    labels[:5] = 1
+    clips = ClipSet(
+        tmp_path, ("graininess",), tuple(map(str, range(50))), tmp_path, ("",) * 50, labels, labels * np.nan
+    )
+    data = TrainingViews(clips, ClipCache(None, VIEW), draws=5000, balanced=True)
+    shown = np.array([data.clip_of(draw) for draw in range(5000)])
+    assert np.mean(shown < 5) == pytest.approx(0.5, abs=0.03)
+    assert len(set(shown)) == 50
+
+
+def test_a_draw_is_the_same_view_in_every_batch_and_process(tmp_path: Path) -> None:
+    clips = plain_clips(tmp_path / "data")
+    data = TrainingViews(clips, ClipCache(tmp_path / "cache", VIEW), draws=16)
+    whole = data.__getitems__(range(8))
+    assert whole["views"].shape == (8, 4, 3, 32, 32) and whole["views"].dtype == torch.float32
+    assert whole["views"].min() >= 0 and whole["views"].max() <= 1
+    assert whole["labels"][:, 0].tolist() == [clips.labels[i, 0] for i in whole["clip"].tolist()]
+    import pickle
+
+    other = pickle.loads(pickle.dumps(data))  # what a loader process gets
+    for draw in range(8):
+        torch.testing.assert_close(other[draw]["views"][0], whole["views"][draw], rtol=0, atol=0)
+    assert not torch.equal(data[0]["views"], data[8]["views"])
+
+
+def test_views_of_several_formats_share_a_batch(tmp_path: Path) -> None:
+    blocks = {
+        "a.mkv": scene_block(frames=4, width=32, height=32),
+        "b.mkv": scene_block(frames=4, width=32, height=32, pix_fmt="yuv422p10le"),
+        "c.mkv": scene_block(frames=4, width=32, height=32, pix_fmt="gray"),
+    }
+    clips = read_clips(write_clips(tmp_path, blocks, {"a.mkv": 0, "b.mkv": 1, "c.mkv": 0}))
+    data = TrainingViews(clips, ClipCache(None, VIEW), draws=6, augment=False)
+    batch = data.__getitems__(range(6))
+    for draw, clip in enumerate(batch["clip"].tolist()):
+        np.testing.assert_array_equal(batch["views"][draw], to_rgb(blocks[clips.names[clip]]))
+
+
+def test_validation_shows_all_views_of_a_clip_one_after_another(tmp_path: Path) -> None:
+    clips = plain_clips(tmp_path / "data")
+    data = ValidationViews(clips, ClipCache(tmp_path / "cache", VIEW), count=3)
+    assert len(data) == 4
+    batch = data.__getitems__([2, 0])
+    assert batch["clip"].tolist() == [2, 2, 2, 0, 0, 0]
+    torch.testing.assert_close(batch["views"][3:], data[0]["views"], rtol=0, atol=0)
+    torch.testing.assert_close(batch["views"], data.__getitems__([2, 0])["views"], rtol=0, atol=0)
+
+
+def test_a_large_data_set_is_indexed_in_seconds_and_little_memory(tmp_path: Path) -> None:
+    """20,000 clips: the draws need their labels and names, nothing else."""
+    import time
+    import tracemalloc
+
+    count = 20_000
+    names = tuple(f"{i:06d}.avi" for i in range(count))
+    labels = (np.arange(count) % 2).astype(np.float32)[:, None]
+    tracemalloc.start()
+    begun = time.process_time()
+    clips = ClipSet(tmp_path, ("graininess",), names, tmp_path, names, labels, labels)
+    data = TrainingViews(clips, ClipCache(tmp_path / "cache", VIEW), draws=10 * count)
+    assert len({data.clip_of(draw) for draw in range(0, 10 * count, 997)}) > 150
+    assert tracemalloc.get_traced_memory()[1] < 4e6
+    tracemalloc.stop()
+    assert time.process_time() - begun < 5
+
+
+def test_gray_and_rgb_sizes() -> None:
+    assert frame_bytes(PixelFormat.of("gray"), 3, 5) == 15
+    assert frame_bytes(PixelFormat.of("gbrp10le"), 3, 5) == 90
+    assert frame_bytes(PixelFormat.of("yuv420p"), 3, 5) == 15 + 2 * 6
