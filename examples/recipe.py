@@ -21,7 +21,6 @@ from pathlib import Path
 
 import grainscan
 from grainscan.labels import read_manifest
-from grainscan.video import VIDEO_SUFFIXES
 
 HERE = Path(__file__).parent
 NAME = "grainscan-s"
@@ -76,13 +75,11 @@ def main() -> int:
 
 def divide(scenes: Path) -> tuple[list[Path], list[Path]]:
     """Clips for training and validation: a scene's name alone decides on which side all its clips stand."""
-    manifest = read_manifest(scenes)
+    manifest = read_manifest(scenes) or {"clips": {}}
     sides: tuple[list[Path], list[Path]] = ([], [])
-    for path in sorted(scenes.iterdir()):
-        if path.suffix in VIDEO_SUFFIXES:
-            source = manifest["clips"][path.name]["source"] if manifest else path.stem
-            part = int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") / 2**32
-            sides[part < VALIDATION].append(path)
+    for name, clip in sorted(manifest["clips"].items()):
+        part = int.from_bytes(hashlib.sha256(clip["source"].encode()).digest()[:4], "big") / 2**32
+        sides[part < VALIDATION].append(scenes / name)
     return sides
 
 

@@ -73,7 +73,8 @@ class ClipSet:
 def read_clips(folder: Path, tasks: Sequence[str] | None = None, *, partly: bool = False) -> ClipSet:
     """The clips of a labelled folder with a label or a strength for one of `tasks` (None: all that the labels name).
 
-    Strengths come from the manifest. Clips between clean and grainy have nothing else, and teach it all the same. Where a task has any, its clips with the label 0 and no entry have strength 0.
+    Strengths come from the manifest; a clip between clean and grainy has nothing else, and teaches all the same. Where
+    a task has any, its clips with the label 0 and no entry have strength 0.
     Raises LabelsError, DataError without a known label, and UsageError for a task that no clip is labelled for, unless
     the folder may know the tasks `partly`.
     """
@@ -126,8 +127,9 @@ def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float64]:
         count = (labels == label).sum(axis=0)
         weights = np.where(labels == label, 1 / np.maximum(count, 1), weights)
     known = np.isfinite(weights)
-    weight = np.divide(np.nansum(weights, axis=1), known.sum(axis=1), where=known.any(axis=1), out=np.full(len(labels), np.nan))
-    weight = np.where(np.isnan(weight), np.nanmean(weight), weight)
+    labelled = known.any(axis=1)
+    weight = np.nansum(weights, axis=1) / np.maximum(known.sum(axis=1), 1)
+    weight[~labelled] = weight[labelled].mean()
     return np.asarray(weight / weight.sum())
 
 

@@ -227,7 +227,7 @@ def training() -> Iterator[Progress]:
         def decoding(self, done: int, total: int) -> None:
             self._bar.update(self._task, description="decoding", completed=done, total=total)
 
-        def begin(self, summary: dict[str, Any]) -> None:
+        def begin(self, summary: Mapping[str, Any]) -> None:
             self._bar.update(self._task, description="training", completed=0, total=summary["steps"])
             for line in introduction(summary):
                 console.err().print(line, markup=False)
@@ -235,7 +235,7 @@ def training() -> Iterator[Progress]:
         def step(self, step: int, total: int) -> None:
             self._bar.update(self._task, completed=step, total=total)
 
-        def row(self, row: dict[str, float]) -> None:
+        def row(self, row: Mapping[str, float]) -> None:
             figures = "  ".join(
                 f"{name.removeprefix('val_')} {value:.4g}"
                 for name, value in row.items()

@@ -153,7 +153,7 @@ def _digest(path: Path) -> bytes:
 
 def estimate_cost(setup: Setup) -> Estimate:
     flops = training_flops(setup.model, checkpointing=setup.config.gradient_checkpointing)
-    views = setup.steps * setup.views_per_step / max(1, int(setup.views_per_step / _per_process(setup)))
+    views = setup.steps * setup.config.batch_size * setup.config.accumulate  # of one process
     return Estimate(
         weights=weight_bytes(setup.model),
         activations=setup.config.batch_size
@@ -166,10 +166,6 @@ def estimate_cost(setup: Setup) -> Estimate:
         flops_per_view=flops,
         seconds=views * flops / (EFFICIENCY * matmul_speed(setup)),
     )
-
-
-def _per_process(setup: Setup) -> int:
-    return setup.config.batch_size * setup.config.accumulate
 
 
 def weight_bytes(model: GrainscanViViT) -> int:

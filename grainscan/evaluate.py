@@ -113,10 +113,11 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
         "errors": judged.errors,
     }
     for task, sample in samples.items():
-        threshold, extras = judged.thresholds[task], {}
+        threshold = judged.thresholds[task]
+        fitted: dict[str, Any] = {}
         if point and chosen and val:
-            threshold, extras = operate(point, Sample.of(task, val, chosen, None))
-        report["tasks"][task] = {**figures(sample, threshold, judged, manifest, config), **extras}
+            threshold, fitted = operate(point, Sample.of(task, val, chosen, None))
+        report["tasks"][task] = {**figures(sample, threshold, judged, manifest, config), **fitted}
     left_out = sorted(set(labels.tasks) - set(tasks))
     if left_out:
         report["not_judged"] = left_out
@@ -262,7 +263,7 @@ def _sources(sample: Sample, threshold: float) -> dict[str, dict[str, Any]]:
     members: dict[str, list[int]] = {}
     for index, source in enumerate(sample.sources or []):
         members.setdefault(source, []).append(index)
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for source, indices in members.items():
         truth, probability = sample.labels[indices], sample.probabilities[indices]
         table[source] = {

@@ -137,6 +137,8 @@ def run_directory(config: TrainConfig) -> tuple[str, Path, Path | None]:
             )
         directory = checkpoint.absolute().parent.parent
         return directory.name, directory, checkpoint
+    if not config.name and world_size() > 1:
+        raise ConfigError("a training of several processes needs a name", hint="Pass --name NAME.")
     name = config.name or f"{Path(config.model).name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory = config.runs / name
     if name in (".", "..") or Path(name).name != name:

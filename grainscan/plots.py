@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _COLOURS = ("#d9480f", "#1971c2", "#868e96", "#2b8a3e")  # the model first
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "text.color": _INK,
@@ -77,7 +77,7 @@ def draw(
 def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshold: float) -> Figure:
     from sklearn.metrics import roc_curve
 
-    figure, axes = _square(f"ROC · {_title(task)}", "false alarms (part of the clean clips)", "found (recall)")
+    figure, axes = _square(f"ROC · {_title(task)}", "false positive rate", "true positive rate (recall)")
     axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=":")
     for index, (name, score) in enumerate(scores.items()):
         x, y, _ = roc_curve(truth, score, drop_intermediate=False)
@@ -102,7 +102,7 @@ def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshol
     (_, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     if tp + fp:
         _mark(axes, tp / (tp + fn), tp / (tp + fp), threshold)
-    axes.legend(loc="lower left")
+    axes.legend(loc="best")
     return figure
 
 

@@ -24,6 +24,7 @@ import torch
 
 from grainscan import runs
 from grainscan.cache import ClipCache
+from grainscan.calibrate import calibrate
 from grainscan.config import TrainConfig, to_toml
 from grainscan.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError, GrainscanError, VideoError
@@ -57,10 +58,11 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
             whiten(setup.model, clean, reference=config.reference, seed=config.seed)
         if config.compile:
             setup.model.compile()
-        progress.begin(summary(setup))
+        told = summary(setup)
+        progress.begin(told)
         trainer = GrainTrainer(setup, progress)
         trainer.train(resume_from_checkpoint=None if setup.resume is None else str(setup.resume))
-        return finish(trainer, time.monotonic() - begun)
+        return finish(trainer, told, time.monotonic() - begun)
 
 
 def _decoded(setup: Setup, progress: Progress) -> Setup:
@@ -110,7 +112,7 @@ def _decodable(clips: ClipSet, cache: ClipCache, left_out: list[str], progress: 
 
 def _clean_views(clips: ClipSet, cache: ClipCache, seed: int) -> Iterator[torch.Tensor]:
     """Batches of views without any of the artifacts."""
-    clean = np.flatnonzero(np.nansum(clips.labels, axis=1) == 0)
+    clean = np.flatnonzero((clips.labels == 0).any(axis=1) & ~(clips.labels == 1).any(axis=1))
     if not len(clean):
         raise DataError(f"{clips.folder}: no clean clips", hint="--scratch needs clips whose labels are all 0.")
     views = TrainingViews(clips.subset(clean.tolist()), cache, draws=_WHITENING_VIEWS, seed=seed, augment=False)
@@ -121,8 +123,11 @@ def _clean_views(clips: ClipSet, cache: ClipCache, seed: int) -> Iterator[torch.
 # ------------------------------------------------------------------------------------------------------- the end
 
 
-def finish(trainer: GrainTrainer, seconds: float) -> Run:
-    """Calibrate the best weights on the validation clips and write everything that a run leaves behind."""
+def finish(trainer: GrainTrainer, told: dict[str, Any], seconds: float) -> Run:
+    """Calibrate the best weights on the validation clips and write everything that a run leaves behind.
+
+    `told` is the summary from before the training: afterwards, low-rank updates are merged and nothing is frozen.
+    """
     setup, history = trainer.setup, trainer.history
     validation = None if setup.validation is None else trainer.validate()
     figures = _figures(trainer, validation, seconds)
@@ -130,14 +135,16 @@ def finish(trainer: GrainTrainer, seconds: float) -> Run:
     if is_main():
         model = _plain(setup.model)
         model.spec = model.spec.with_(
-            name=setup.name,
-            calibration={} if validation is None else validation.calibration(),
-            threshold={},
-            provenance=provenance(setup, figures),
+            name=setup.name, aggregation=1.0, calibration={}, threshold={}, provenance=provenance(setup, figures)
         )
-        shown = {**summary(setup), "config": to_toml(public(setup.config), command="train")}
+        save(model, directory / runs.MODEL_FOLDER)
+        if setup.validation is not None:
+            fitted = calibrate(directory / runs.MODEL_FOLDER, setup.validation.folder)
+            model.spec = fitted.spec
+            figures["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
+        shown = {**told, "config": to_toml(public(setup.config), command="train")}
         card = model_card(model, runs.card_body(shown, figures, model.spec.provenance))
-        save(model, directory / runs.MODEL_FOLDER, card=card)
+        runs.write_text(directory / runs.MODEL_FOLDER / runs.CARD_FILE, card)
         runs.write_history(directory / runs.HISTORY_FILE, history)
         runs.write_json(directory / runs.METRICS_FILE, figures)
         runs.draw_curves(directory / runs.CURVES_FILE, history, model.spec.tasks)

@@ -251,15 +251,6 @@ class Validation:
         known = np.isfinite(self.clips.labels[:, column])
         return self.clips.labels[known, column], self.logits[known, column]
 
-    def calibration(self) -> dict[str, tuple[float, float]]:
-        """Platt scaling of each task that has both classes."""
-        pairs = {task: self.known(column) for column, task in enumerate(self.clips.tasks)}
-        return {
-            task: metrics.fit_platt(truth, logits)
-            for task, (truth, logits) in pairs.items()
-            if len(np.unique(truth)) == 2
-        }
-
 
 def history_row(entry: dict[str, float], steps_per_epoch: float) -> dict[str, float] | None:
     """A row of history.csv from an entry of Trainer's log; None for its closing summary."""

@@ -172,7 +172,8 @@ def _structure(
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
     # Eight of a cell's 64 samples are enough for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]
-    means = np.mean([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)], axis=0, dtype=np.float64)
+    samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
+    means: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
     span = max(1, size // _CELL)
     corner = np.array(corners)
     row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))

@@ -56,22 +56,24 @@ def plain_clips(folder: Path, count: int = 4, **scene: object) -> ClipSet:
 
 def test_labels_strengths_and_sources_stand_side_by_side(tmp_path: Path) -> None:
     block = scene_block(frames=2, width=32, height=32)
-    names = ["a.avi", "b.avi", "c.avi", "d.avi"]
+    names = ["a.avi", "b.avi", "c.avi", "d.avi", "e.avi"]
     labels = {
         "a.avi": {"graininess": 1, "banding": 0},
         "b.avi": {"graininess": 0, "banding": None},
         "c.avi": {"banding": 1},
         "d.avi": {"motion_blur": 1},
+        "e.avi": {"graininess": None},
     }
     manifest = {"a.avi": {"source": "reel", "strength": {"graininess": 3.0}}, "b.avi": {"source": "reel"}}
+    manifest["e.avi"] = {"source": "reel", "strength": {"graininess": 1.0}}
     folder = write_clips(tmp_path, dict.fromkeys(names, block), labels, manifest)
     clips = read_clips(folder, ["graininess", "banding"])
-    assert clips.names == ("a.avi", "b.avi", "c.avi")  # d.avi says nothing of these tasks
+    assert clips.names == ("a.avi", "b.avi", "c.avi", "e.avi")  # d.avi says nothing of these tasks
     nan = np.nan
-    np.testing.assert_array_equal(clips.labels, np.array([[1, 0], [0, nan], [nan, 1]], np.float32))
+    np.testing.assert_array_equal(clips.labels, np.array([[1, 0], [0, nan], [nan, 1], [nan, nan]], np.float32))
     # log2(1 + 3); pristine clips are 0 where the task has strengths; banding has none.
-    np.testing.assert_array_equal(clips.strength, np.array([[2, nan], [0, nan], [nan, nan]], np.float32))
-    assert clips.sources == ("reel", "reel", "c.avi")
+    np.testing.assert_array_equal(clips.strength, np.array([[2, nan], [0, nan], [nan, nan], [1, nan]], np.float32))
+    assert clips.sources == ("reel", "reel", "c.avi", "reel")
     assert clips.counts().tolist() == [[1, 1], [1, 1]]
     assert read_clips(folder).tasks == ("graininess", "banding", "motion_blur")
     with pytest.raises(UsageError, match="aliasing"):
@@ -91,6 +93,9 @@ def test_class_weights_by_hand() -> None:
     # First task: 1 of label 1, 3 of label 0; second: 1 of label 1, 2 of label 0.
     raw = np.array([(1 + 1 / 2) / 2, (1 / 3 + 1 / 2) / 2, 1 / 3, (1 / 3 + 1) / 2])
     np.testing.assert_allclose(class_weights(labels), raw / raw.sum())
+    # A clip of unknown label counts as the mean of the others.
+    unknown = class_weights(np.array([[1], [0], [0], [nan]], dtype=np.float32))
+    np.testing.assert_allclose(unknown, np.array([1, 1 / 2, 1 / 2, 2 / 3]) / (8 / 3))
     alone = class_weights(np.array([[1], [0], [0], [0]], dtype=np.float32))
     np.testing.assert_allclose(alone, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 

@@ -257,7 +257,7 @@ def test_an_offline_machine_is_not_asked_to_retry(monkeypatch: pytest.MonkeyPatc
         raise OSError("not there\nlong story")
 
     monkeypatch.setattr(model_module, "_hub_reachable", lambda: False)
-    with pytest.raises(ModelError, match="not there$"):
+    with pytest.raises(ModelError, match=r"not there$"):
         model_module._first_that_works("a/b", read)
     monkeypatch.setattr(model_module, "_hub_reachable", lambda: True)
     with pytest.raises(ModelError):
@@ -302,7 +302,7 @@ def test_no_file_of_a_model_directory_is_a_pickle(tmp_path: Path) -> None:
     save(tiny(), tmp_path / "m", onnx=False)
     for path in (tmp_path / "m").iterdir():
         assert not path.read_bytes().startswith((b"\x80", b"PK"))
-        with pytest.raises(ValueError, match="opcode|exhausted|encountered|string|got"):
+        with pytest.raises(ValueError, match=r"opcode|exhausted|encountered|string|got"):
             list(pickletools.genops(path.read_bytes()))
 
 

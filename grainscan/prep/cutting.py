@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.labels import scene_of
 from grainscan.prep.footage import Examined
 from grainscan.prep.selection import digest
-from grainscan.synth import Recipe, Twin, draw, twin
 from grainscan.video import Block, Window, read_windows, write_clip
 from grainscan.views import active_area
+
+if TYPE_CHECKING:
+    from grainscan.synth import Recipe, Twin
 
 log = logging.getLogger(__name__)
 
@@ -250,6 +252,8 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
 
 def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[Recipe, Twin]:
     """Draw a recipe and carry it out; another where the encoders do not take this picture."""
+    from grainscan.synth import draw, twin  # not needed, and not loaded, where nothing is synthesised
+
     fault: DataError | None = None
     for draws in range(_DRAWS):
         rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))

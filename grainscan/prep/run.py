@@ -37,7 +37,6 @@ from grainscan.prep.cutting import Cut, Entry, Job, cut, recall
 from grainscan.prep.footage import Examined, Skipped, Source, examine, find_footage
 from grainscan.prep.labelling import Labelling, label_footage
 from grainscan.prep.selection import Wanted, select, surplus
-from grainscan.synth import TASKS as SYNTHESISED
 
 WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
@@ -107,10 +106,11 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
 
 def _check(config: PrepConfig) -> None:
     """Refuse what cannot work before any footage is touched."""
-    if config.synthesize is not None and config.synthesize not in SYNTHESISED:
-        raise ConfigError(
-            f"{config.synthesize!r} cannot be synthesised", hint=f"Tasks that can: {', '.join(SYNTHESISED)}."
-        )
+    if config.synthesize is not None:
+        from grainscan.synth import TASKS
+
+        if config.synthesize not in TASKS:
+            raise ConfigError(f"{config.synthesize!r} cannot be synthesised", hint=f"Can be: {', '.join(TASKS)}.")
     if config.balance is not None:
         if fault := task_fault(config.balance):
             raise ConfigError(f"balance is {config.balance!r}: {fault}")

@@ -160,7 +160,8 @@ class Reader:
             self._container.close()
             raise VideoError(f"{self.path}: has no video stream", hint="Audio and data files cannot be judged.")
         self._stream = videos[0]
-        if self._stream.codec_context is None:
+        context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
+        if context is None:
             self._container.close()
             raise VideoError(
                 f"{self.path}: its video codec is unknown",
@@ -169,7 +170,7 @@ class Reader:
         for stream in self._container.streams:  # everything but the one video stream is dropped by the demuxer
             if stream.index != self._stream.index:
                 stream.discard = Discard.all
-        self._context = self._stream.codec_context
+        self._context = context
         # Slices alone: frame threads decode ahead of the window, which costs more than it brings on eight frames.
         self._context.thread_type = "SLICE"
         self._context.thread_count = self._threads

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import Colorspace
 
 from grainscan.errors import DataError
 from grainscan.video.frames import plane_array
@@ -94,7 +95,7 @@ def recode(
         if plain_name(frame.format.name) != block.format.name:
             frame = _unmarked(frame)
             frame.color_range = 0  # unspecified, so that codes are kept whatever their range
-            frame = frame.reformat(format=block.format.name)
+            frame = _converted(frame, block.format.name, block.format)
         pictures.append([plane_array(plane, block.format) for plane in frame.planes])
     planes = [np.stack(planes) for planes in zip(*pictures, strict=False)][: block.format.planes]
     if block.format.layout == "rgb":
@@ -227,11 +228,17 @@ def _to_frames(block: Block, pix_fmt: str) -> Iterator[av.VideoFrame]:
         for plane, source in zip(frame.planes, order, strict=False):
             plane_array(plane, block.format)[...] = block.planes[source][number]
         if not same:
-            converted = frame.reformat(format=plain_name(pix_fmt))
+            converted = _converted(frame, plain_name(pix_fmt), block.format)
             frame = converted if pix_fmt == plain_name(pix_fmt) else _relabelled(converted, pix_fmt)
         frame.color_range = _range_code(block.format)
         frame.pts = number
         yield frame
+
+
+def _converted(frame: av.VideoFrame, name: str, form: PixelFormat) -> av.VideoFrame:
+    """In another format by swscale, with one matrix both ways: its own defaults differ by direction."""
+    space = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}[form.matrix]
+    return frame.reformat(format=name, src_colorspace=space, dst_colorspace=space)
 
 
 def _unmarked(frame: av.VideoFrame) -> av.VideoFrame:

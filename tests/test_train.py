@@ -1,0 +1,613 @@
+"""Training that a researcher would trust: the equalities, the losses, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import scene_block
+from safetensors.torch import load_file
+from test_model import tiny, write_checkpoint
+
+from grainscan import estimate, runs
+from grainscan import model as model_module
+from grainscan import train as train_module
+from grainscan.calibrate import Calibrated
+from grainscan.config import TrainConfig, resolve
+from grainscan.dataset import ClipSet, read_clips
+from grainscan.errors import ConfigError, DataError, ModelError, UsageError
+from grainscan.losses import Objective, alpha_from_counts, focal
+from grainscan.model import build, load, save
+from grainscan.plan import choose_precision, log_interval, plan, task_weights
+from grainscan.runs import Progress, Run, last_run, read_history
+from grainscan.spec import find_model, read_spec
+from grainscan.train import train
+from grainscan.trainer import Validation
+from grainscan.tuning import LORA_TARGETS, tune
+from grainscan.video import write_clip
+
+ROOT = Path(__file__).parents[1]
+
+
+class Record(Progress):
+    """Keeps what it is told, and stops the training before step `stop`."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
+        self.rows: list[Mapping[str, float]] = []
+        self.notes: list[str] = []
+        self.summary: Mapping[str, Any] = {}
+        self.decoded: list[tuple[int, int]] = []
+
+    def decoding(self, done: int, total: int) -> None:
+        self.decoded.append((done, total))
+
+    def begin(self, summary: Mapping[str, Any]) -> None:
+        self.summary = summary
+
+    def step(self, step: int, total: int) -> None:
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+    def row(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 clips to train on and 6 to validate with; some labels are unknown, some strengths recorded."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 8), ("val", 6), ("test", 2)):
+        (folder / split).mkdir()
+        labels, clips = {}, {}
+        for i in range(count):
+            name, grain = f"{split}{i}.avi", 8.0 * (i % 2)
+            seed = i + 100 * len(split)
+            write_clip(folder / split / name, scene_block(frames=6, width=40, height=40, grain=grain, seed=seed))
+            labels[name] = {"graininess": i % 2, "banding": (None, 0, 1)[i % 3]}
+            clips[name] = {"source": f"{split}-{i // 2}", "strength": {"graininess": grain}}
+        (folder / split / "labels.json").write_text(json.dumps(labels))
+        (folder / split / "manifest.json").write_text(json.dumps({"schema": 1, "clips": clips}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model directory to start from."""
+    directory = tmp_path_factory.mktemp("base") / "tiny"
+    save(tiny("graininess", "banding"), directory, onnx=False)
+    return directory
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export and what needs it take longer than these trainings; one test has them on."""
+    monkeypatch.setattr(model_module, "export_onnx", lambda model, path: 0.0)
+    monkeypatch.setattr(train_module, "calibrate", lambda directory, _: Calibrated(read_spec(directory), {}))
+
+
+@pytest.fixture
+def options(data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tmp_path)
+    return {
+        "data": data,
+        "model": str(base),
+        "runs": tmp_path / "runs",
+        "name": "run",
+        "device": "cpu",
+        "precision": "fp32",
+        "batch_size": 8,
+        "max_steps": 3,
+        "lr": 1e-3,
+        "workers": 0,
+    }
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+# ------------------------------------------------------------------------------------------------ equalities
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from grainscan import model, train
+from grainscan.calibrate import Calibrated
+from grainscan.config import resolve, TrainConfig
+from grainscan.spec import read_spec
+model.export_onnx = lambda model, path: 0.0
+train.calibrate = lambda directory, folder: Calibrated(read_spec(directory), {})
+train.train(resolve(TrainConfig, dict(zip(sys.argv[1::2], sys.argv[2::2])), environ={}))
+"""
+
+
+@pytest.mark.usefixtures("no_export")
+def test_one_batch_accumulated_batches_and_two_processes_learn_the_same(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Batch 8, 2 x 4 accumulated and two processes of 4: the same losses, gradient norms and model within rounding."""
+    whole = train(TrainConfig(**{**options, "name": "whole"}))
+    parts = train(TrainConfig(**{**options, "name": "parts", "batch_size": 4, "accumulate": 2}))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    given = {**options, "name": "processes", "batch_size": 4}
+    words = [str(word) for pair in given.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        + [str(tmp_path / "script.py"), *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == ""
+    two = tmp_path / "runs" / "processes"
+    expected, rows = weights_of(whole.directory), whole.history
+    start = load_file(Path(options["model"]) / "model.safetensors")
+    moved = max((value - start[name]).abs().max().item() for name, value in expected.items())
+    assert moved > 1e-3  # something was learnt at all
+    for directory in (parts.directory, two):
+        for name, value in weights_of(directory).items():
+            torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-4)
+        for row, reference in zip(read_history(directory / "history.csv"), rows, strict=True):
+            for key in ("loss", "val_loss", "grad_norm", "val_score"):
+                if key in reference:
+                    assert row[key] == pytest.approx(reference[key], rel=1e-4), key
+
+
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_interrupted_and_resumed_is_uninterrupted(options: dict[str, Any], tmp_path: Path, accumulate: int) -> None:
+    """Optimiser, schedule, random state (dropout is on), data order and history: bit for bit."""
+    model = tiny("graininess", "banding")
+    model.config.hidden_dropout_prob = 0.2
+    save(model, tmp_path / "dropping", onnx=False)
+    options |= {
+        "model": str(tmp_path / "dropping"),
+        "batch_size": 4,
+        "accumulate": accumulate,
+        "max_steps": 7,
+        "eval_every": 2,
+    }
+    straight = train(TrainConfig(**{**options, "name": "straight"}))
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainConfig(**{**options, "name": "broken"}), progress=Record(stop=5))
+    assert not (tmp_path / "runs" / "broken" / "model").exists()
+    resumed = train(TrainConfig(**{**options, "name": "broken", "resume": "auto"}))
+    assert resumed.history == straight.history
+    assert [row["step"] for row in resumed.history if "val_score" in row] == [2, 4, 6, 7]
+    first, second = weights_of(straight.directory), weights_of(resumed.directory)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert resumed.metrics["validation"] == straight.metrics["validation"]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_seed_makes_a_run_repeatable_and_another_one_different(options: dict[str, Any]) -> None:
+    found = [
+        train(TrainConfig(**{**options, "name": name, "seed": seed, "max_steps": 2})).history[0]["loss"]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert found[0] == found[1] != found[2]
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def test_focal_loss_by_hand() -> None:
+    logits = [1.5, -0.3, 0.0, -4.0]
+    labels = [1.0, 1.0, 0.0, 0.0]
+    expected = []
+    for logit, label in zip(logits, labels, strict=True):
+        truth = sigmoid(logit) if label else 1 - sigmoid(logit)
+        weight = 0.8 if label else 0.2
+        expected.append(-weight * (1 - truth) ** 2.5 * math.log(truth))
+    found = focal(torch.tensor(logits), torch.tensor(labels), gamma=2.5, alpha=torch.tensor(0.8))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    unweighted = focal(torch.tensor(logits), torch.tensor(labels), gamma=0.0, alpha=1.0)
+    cross_entropy = [-math.log(sigmoid(v) if y else 1 - sigmoid(v)) for v, y in zip(logits, labels, strict=True)]
+    np.testing.assert_allclose(unweighted, cross_entropy, rtol=1e-5)
+
+
+def test_focal_loss_is_exact_where_the_model_is_sure() -> None:
+    logits = torch.tensor([30.0, -30.0], requires_grad=True)
+    focal(logits, torch.tensor([1.0, 1.0]), gamma=2.0, alpha=1.0).sum().backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+    assert focal(torch.tensor(12.0), torch.tensor(1.0), gamma=1.0, alpha=1.0).item() == pytest.approx(
+        math.exp(-12) ** 2, rel=1e-3
+    )
+
+
+def test_objective_by_hand() -> None:
+    """Unknown labels and strengths take no part; the sum is divided by views times tasks, known or not."""
+    nan = math.nan
+    logits = torch.tensor([[0.4, -1.0], [2.0, 0.3], [-0.2, 0.0]])
+    labels = torch.tensor([[1.0, nan], [0.0, 1.0], [nan, nan]])
+    strength = torch.tensor([[2.5, 9.0], [0.4, 9.0], [0.0, 9.0]])
+    strengths = torch.tensor([[1.0, nan], [0.0, nan], [nan, nan]])
+    objective = Objective(kind="bce", task_weight=(1.0, 3.0), strength_weight=0.5)
+    classes = -math.log(sigmoid(0.4)) - math.log(1 - sigmoid(2.0)) - 3 * math.log(sigmoid(0.3))
+    errors = (1.5 - 0.5) + 0.5 * 0.4**2  # smooth L1: linear beyond 1, quadratic within
+    expected = (classes + 0.5 * errors) / 6
+    assert objective(logits, strength, labels, strengths).item() == pytest.approx(expected, rel=1e-5)
+    halves = [objective(logits[s], strength[s], labels[s], strengths[s]) for s in (slice(0, 1), slice(1, 3))]
+    assert ((halves[0] * 1 + halves[1] * 2) / 3).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_objective_without_knowledge_is_zero_and_differentiable() -> None:
+    logits = torch.zeros(2, 1, requires_grad=True)
+    unknown = torch.full((2, 1), math.nan)
+    loss = Objective(alpha=(0.3,))(logits, logits, unknown, unknown)
+    loss.backward()
+    assert loss.item() == 0 and logits.grad is not None and logits.grad.abs().sum() == 0
+
+
+def test_alpha_evens_out_the_classes() -> None:
+    alphas = alpha_from_counts(np.array([[90, 10], [5, 5], [7, 0]]))
+    assert alphas == pytest.approx((0.9, 0.5, 0.5))
+    assert 10 * alphas[0] == pytest.approx(90 * (1 - alphas[0]))  # total weight of the two classes
+
+
+def test_task_weights() -> None:
+    assert task_weights(None, ("a", "b")) is None
+    assert task_weights("b=0.5", ("a", "b")) == (1.0, 0.5)
+    for wrong in ("c=1", "a", "a=-1", "a=nan", "a=x"):
+        with pytest.raises(ConfigError, match="task-weights"):
+            task_weights(wrong, ("a", "b"))
+
+
+# ------------------------------------------------------------------------------------------------ a run
+
+
+def test_a_run_leaves_everything_behind(options: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """With export: the model directory that every other command takes, figures, curves, card, and the memory of it."""
+    record = Record()
+    options |= {"eval_every": 2, "tensorboard": True, "focal_alpha": "0.7", "balanced": True, "precision": "auto"}
+    run = train(TrainConfig(**options), progress=record)
+    assert isinstance(run, Run) and run.name == "run"
+    printed = capfd.readouterr()
+    assert printed.out == "" and printed.err == ""
+    names = {path.name for path in run.directory.iterdir()}
+    assert names == {
+        "README.md",
+        "checkpoints",
+        "config.toml",
+        "curves.png",
+        "history.csv",
+        "metrics.json",
+        "model",
+        "tensorboard",
+    }
+    assert {path.name for path in run.model.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.onnx",
+        "model.safetensors",
+    }
+    spec = read_spec(find_model(str(run.directory)))
+    assert spec.name == "run" and spec.tasks == ("graininess", "banding")
+    assert spec.strength == {"graininess": "8-bit luma codes (standard deviation)"}
+    assert set(spec.calibration) == set(spec.threshold) == {"graininess", "banding"}
+    assert spec.provenance["clips"] == 8 and spec.provenance["sources"] == 4 and spec.provenance["steps"] == 3
+    # The configuration reads back as it was.
+    table = tomllib.loads((run.directory / "config.toml").read_text())["train"]
+    assert resolve(TrainConfig, table, environ={}) == TrainConfig(**options)
+    history = read_history(run.directory / "history.csv")
+    assert [row["step"] for row in history] == [1, 2, 3]
+    assert {"loss", "learning_rate", "grad_norm", "val_loss", "val_score"} <= set(history[1])
+    assert {"val_auroc_graininess", "val_auroc_banding"} <= set(history[1])
+    assert "val_strength_error_graininess" in history[1] and "val_loss" not in history[0]
+    assert history[1]["epoch"] == 2  # 8 clips, 8 views a step
+    metrics = json.loads((run.directory / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(run.metrics)) and metrics["views"] == 24
+    assert metrics["validation"]["clips"] == 6
+    assert (run.directory / "curves.png").read_bytes().startswith(b"\x89PNG")
+    card = (run.directory / "README.md").read_text()
+    assert "| train | 8 | 4 | graininess | 4 | 4 | 0 |" in card and "versions" in card.lower()
+    assert str(run.directory.parent) not in card and "curves.png" in card
+    assert any("precision" in note for note in record.notes)
+    assert record.decoded[-1] == (6, 6) and record.summary["steps"] == 3
+    assert any((run.directory / "tensorboard").iterdir())
+    last = last_run()
+    assert last is not None and last.directory == run.directory and last.data == options["data"]
+    assert not list(run.model.rglob("*.bin")) and not list(run.model.rglob("*.pt"))
+
+
+@pytest.mark.usefixtures("no_export")
+def test_the_best_weights_are_kept_and_patience_ends_the_run(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.6, 0.9, 0.7, 0.8, 0.5, 0.5])
+    monkeypatch.setattr(Validation, "figures", lambda self: {"score": next(scores, 0.1), "loss": 1.0})
+    options |= {"eval_every": 1, "max_steps": 6, "patience": 2, "keep": 1}
+    run = train(TrainConfig(**options))
+    assert run.metrics["best_step"] == 2 and run.metrics["steps"] == 4
+    best = load_file(run.directory / "checkpoints" / "checkpoint-2" / "model.safetensors")
+    for name, value in weights_of(run.directory).items():
+        assert torch.equal(value, best[name]), name
+
+
+@pytest.mark.usefixtures("no_export")
+def test_from_scratch_with_unsplit_data_and_a_broken_clip(
+    options: dict[str, Any], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for path in (data / "train").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "train3.avi").write_bytes(b"not a video")
+    record = Record()
+    options |= {"data": folder, "scratch": True, "tasks": "graininess", "max_steps": 2}
+    run = train(TrainConfig(**options), progress=record)
+    assert "train3.avi" in caplog.text and record.summary["left_out"] == ["train3.avi"]
+    assert run.metrics["steps"] == 2 and "validation" not in run.metrics
+    assert read_spec(run.model).calibration == {} and read_spec(run.model).provenance["clips"] == 7
+    assert any("no val split" in note for note in record.notes)
+    start = load_file(Path(options["model"]) / "model.safetensors")
+    name = "vivit.embeddings.patch_embeddings.projection.weight"
+    assert not torch.allclose(weights_of(run.directory)[name], start[name], atol=0.05)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_lora_on_a_published_checkpoint_ends_as_a_plain_directory(options: dict[str, Any], tmp_path: Path) -> None:
+    """transformers 4 names, frozen backbone, low-rank updates, checkpointing: a directory as any other."""
+    write_checkpoint(tmp_path / "hf", old=True)
+    record = Record()
+    options |= {"model": str(tmp_path / "hf"), "lora": 2, "eval_every": 1, "gradient_checkpointing": True}
+    run = train(TrainConfig(**options), progress=record)
+    plain = build(str(tmp_path / "hf"), tasks=["graininess", "banding"])
+    weights = weights_of(run.directory)
+    assert set(weights) == set(plain.state_dict())
+    assert record.summary["model"]["trainable"] < record.summary["model"]["parameters"] / 2
+    changed = {name for name, value in weights.items() if not torch.equal(value, plain.state_dict()[name])}
+    in_backbone = {name for name in changed if name.startswith("vivit.")}
+    assert in_backbone and {name.split(".")[-2] for name in in_backbone} <= set(LORA_TARGETS)
+    load(run.model)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_frozen_parts_stay_as_they_were(options: dict[str, Any]) -> None:
+    start = load_file(Path(options["model"]) / "model.safetensors")
+    run = train(TrainConfig(**options, tune="adapters", accumulate=2, loss="bce", schedule="constant", cache=False))
+    changed = {name for name, value in weights_of(run.directory).items() if not torch.equal(value, start[name])}
+    assert changed and all(name.startswith("adapters.") for name in changed)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_loss_that_is_not_a_number_stops_the_run(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Objective, "__call__", lambda self, logits, *_: logits.sum() * math.nan)
+    with pytest.raises(ModelError, match="loss is nan at step 1") as caught:
+        train(TrainConfig(**options))
+    assert "--lr" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_export")
+def test_names_of_runs(options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match="nothing was trained"):
+        train(TrainConfig(**{**options, "name": None, "resume": "auto"}))
+    train(TrainConfig(**{**options, "max_steps": 1}))
+    with pytest.raises(ConfigError, match="this run exists") as caught:
+        train(TrainConfig(**options))
+    assert "--resume auto" in caught.value.hint
+    with pytest.raises(ConfigError, match="plain name"):
+        train(TrainConfig(**{**options, "name": "../up"}))
+    with pytest.raises(ConfigError, match="not a checkpoint"):
+        train(TrainConfig(**{**options, "resume": str(tmp_path)}))
+    again = train(TrainConfig(**{**options, "name": None, "resume": "auto", "max_steps": 2, "lr": 5e-4}))
+    assert again.directory == tmp_path / "runs" / "run" and again.metrics["steps"] == 2
+    assert "lr = 0.0005, started with 0.001" in caplog.text
+
+
+def test_a_clean_start_needs_clean_clips(options: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "grainy"
+    folder.mkdir()
+    write_clip(folder / "a.avi", scene_block(frames=6, width=40, height=40, grain=5))
+    (folder / "labels.json").write_text('{"a.avi": 1}')
+    with pytest.raises(DataError, match="no clean clips"):
+        train(TrainConfig(**{**options, "data": folder, "scratch": True}))
+    (folder / "a.avi").write_bytes(b"")
+    with pytest.raises(DataError, match="no clip can be decoded"):
+        train(TrainConfig(**{**options, "name": "b", "data": folder}))
+
+
+# ------------------------------------------------------------------------------------------------ plans
+
+
+def test_a_plan_tells_everything_and_writes_nothing(options: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    shown = plan(TrainConfig(**{**options, "epochs": 5, "max_steps": 0, "batch_size": 3, "dry_run": True}))
+    assert sorted(tmp_path.rglob("*")) == before
+    json.dumps(shown)
+    assert shown["steps"] == math.ceil(5 * 8 / 3) and shown["views_per_step"] == 3
+    train_split = shown["data"]["splits"]["train"]
+    assert train_split["clips"] == 8 and train_split["sources"] == 4
+    assert train_split["tasks"]["banding"] == {
+        "negative": 3,
+        "positive": 2,
+        "unknown": 3,
+        "prevalence": 0.4,
+        "strengths": 0,
+    }
+    assert set(shown["data"]["splits"]) == {"train", "val", "test"} and shown["data"]["leaks"] == []
+    assert shown["model"]["trainable"] == shown["model"]["parameters"] > 0
+    assert shown["estimate"]["memory_gb"] > 0 and shown["estimate"]["seconds"] >= 0
+    assert 'model = "' in shown["config"]
+
+
+def test_leaks_between_splits_are_named(tmp_path: Path) -> None:
+    def clip_set(name: str, sources: tuple[str, ...], contents: tuple[bytes, ...]) -> ClipSet:
+        (tmp_path / name).mkdir()
+        names = tuple(f"{name}{i}.avi" for i in range(len(sources)))
+        for file, content in zip(names, contents, strict=True):
+            (tmp_path / name / file).write_bytes(content)
+        labels = np.zeros((len(names), 1), np.float32)
+        return ClipSet(tmp_path / name, ("graininess",), names, tmp_path / name, sources, labels, labels)
+
+    first = clip_set("train", ("a", "b"), (b"xyz", b"qrs"))
+    second = clip_set("val", ("b", "c"), (b"other", b"xyz"))
+    third = clip_set("test", ("d",), (b"abc",))
+    assert estimate.leaks({"train": first, "val": second, "test": third}) == [
+        "1 sources in train and val: b",
+        "1 files of the same content in train and val: val1.avi",
+    ]
+
+
+def test_memory_estimate_against_what_autograd_keeps() -> None:
+    model = build("small", scratch=True)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = model(torch.rand(4, 8, 3, 64, 64))
+    measured = sum(size for place, size in kept.items() if place not in parameters) / 4
+    assert outputs.logits.requires_grad
+    assert estimate.activation_bytes(model) == pytest.approx(measured, rel=0.3)
+    tune(model, "adapters")
+    assert estimate.trained_depth(model) == 0
+    assert estimate.training_flops(model) == estimate.forward_flops(model)
+    tune(model, "last-1")
+    assert estimate.trained_depth(model) == 0.25
+
+
+def test_flops_by_hand() -> None:
+    # 65 tokens: 4 layers of 4 h^2 + 2 h i weights and two attention products, and 1,536 x 192 weights of the tubelets.
+    layer = 2 * 65 * (4 * 192**2 + 2 * 192 * 768) + 4 * 65**2 * 192
+    expected = 4 * layer + 2 * 65 * 1536 * 192
+    assert estimate.forward_flops(build("small", scratch=True)) == expected
+
+
+def test_precision(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    config = TrainConfig(data=data)
+    monkeypatch.setattr("grainscan.plan.bf16_is_fast", lambda: True)
+    assert choose_precision(config, cuda=False) == "bf16"
+    monkeypatch.setattr("grainscan.plan.bf16_is_fast", lambda: False)
+    assert choose_precision(config, cuda=False) == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert choose_precision(config, cuda=True) == "fp16"
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        choose_precision(dataclasses.replace(config, precision="fp16"), cuda=False)
+
+
+def test_history_interval_divides_the_validation_interval() -> None:
+    assert log_interval(100, 10_000) == 25
+    assert log_interval(7, 10_000) == 7
+    assert log_interval(97, 20_000) == 1
+    assert log_interval(1, 3) == 1
+
+
+def test_unknown_tasks_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="aliasing"):
+        train(TrainConfig(**{**options, "tasks": "graininess,aliasing"}))
+
+
+# ------------------------------------------------------------------------------------------------ validation
+
+
+def test_validation_figures_by_hand(tmp_path: Path) -> None:
+    nan = np.nan
+    labels = np.array([[1, 0], [0, nan], [1, 0], [0, 0]], np.float32)
+    strength = np.array([[2, nan], [0, nan], [3, nan], [0, nan]], np.float32)
+    names = ("a", "b", "c", "d")
+    clips = ClipSet(tmp_path, ("graininess", "banding"), names, tmp_path, names, labels, strength)
+    shares = [  # of two processes, out of order: clip, logits, strength, loss
+        ([1, 3], [[0.5, 0.0], [-1.0, 0.0]], [[0.5, 0.0], [0.0, 0.0]], [0.2, 0.2]),
+        ([0, 2], [[2.0, 0.0], [0.0, 0.0]], [[2.5, 0.0], [3.0, 0.0]], [0.6, 0.6]),
+    ]
+    found = Validation.gathered(clips, [tuple(map(np.array, share)) for share in shares])
+    assert found.logits[:, 0].tolist() == [2.0, 0.5, 0.0, -1.0]
+    figures = found.figures()
+    assert figures["auroc_graininess"] == 0.75  # 3 of 4 pairs in order
+    assert figures["strength_error_graininess"] == pytest.approx((0.5 + 0.5) / 4)
+    assert figures["loss"] == pytest.approx(0.4)
+    assert "auroc_banding" not in figures and "strength_error_banding" not in figures
+    assert figures["score"] == pytest.approx(0.75, abs=1e-5)
+
+
+def test_runs_are_remembered_by_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    assert last_run(here=tmp_path) is None
+    runs.remember_run(tmp_path / "run", tmp_path / "data", here=tmp_path)
+    runs.remember_run(tmp_path / "gone", tmp_path / "data", here=tmp_path / "elsewhere")
+    found = last_run(here=tmp_path)
+    assert found is not None and found.model == tmp_path / "run" / "model" and found.data == tmp_path / "data"
+    assert last_run(here=tmp_path / "elsewhere") is None  # the run is not there any more
+    runs._state_file().write_text("{broken")
+    assert last_run(here=tmp_path) is None
+    code = "import sys; from grainscan.runs import last_run; last_run(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.bench
+def test_training_keeps_up_with_a_bare_loop(tmp_path: Path, data: Path) -> None:
+    """`small` through `train` against the same model in a loop over one batch in memory: at least 0.9 of its speed."""
+    import time
+
+    steps, batch = 12, 32
+    model = build("small", scratch=True).train()
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    pixels, labels = torch.rand(batch, 8, 3, 64, 64), torch.zeros(batch, 1)
+    objective = Objective()
+
+    def bare() -> float:
+        for step in range(steps + 2):
+            if step == 2:
+                begun = time.perf_counter()
+            outputs = model(pixels)
+            objective(outputs.logits, outputs.strength, labels, labels).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        return steps * batch / (time.perf_counter() - begun)
+
+    class Clock(Progress):
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def step(self, step: int, total: int) -> None:
+            self.times.append(time.perf_counter())
+
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for i in range(16):
+        write_clip(folder / f"{i}.avi", scene_block(frames=16, width=128, height=128, grain=5.0 * (i % 2), seed=i))
+    (folder / "labels.json").write_text(json.dumps({f"{i}.avi": i % 2 for i in range(16)}))
+    ratios = []
+    for attempt in range(3):
+        first = bare()
+        clock = Clock()
+        config = TrainConfig(
+            data=folder, scratch=True, max_steps=steps + 2, batch_size=batch, precision="fp32",
+            runs=tmp_path / "runs", name=str(attempt), device="cpu",
+        )  # fmt: skip
+        train(config, progress=clock)
+        ours = steps * batch / (clock.times[-1] - clock.times[1])
+        ratios.append(ours / ((first + bare()) / 2))
+    print(ratios)
+    assert max(ratios) >= 0.9
+    assert len(read_clips(folder)) == 16
