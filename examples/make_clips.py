@@ -43,13 +43,20 @@ class Example:
 
 def leaves(rng: Rng) -> Frames:
     """Leaves before a sky."""
-    return _beside(foliage(rng, SIZE, FRAMES), clouds(rng, SIZE, FRAMES), _slope(rng))
+    return _beside(foliage(rng, SIZE, FRAMES), sky(rng), _slope(rng))
 
 
 def meadow(rng: Rng) -> Frames:
     """Grass under a sky."""
-    sky = clouds(rng, SIZE, FRAMES)
-    return _beside(grass(rng, SIZE, FRAMES), 0.4 + 0.5 * sky, _horizon(0.55))
+    return _beside(grass(rng, SIZE, FRAMES), sky(rng), _horizon(0.55))
+
+
+def sky(rng: Rng) -> Frames:
+    """Soft clouds before blue."""
+    soft = clouds(rng, SIZE, FRAMES).mean(axis=-1, keepdims=True)
+    soft = (soft - soft.min()) / (soft.max() - soft.min())
+    blue, white = np.array([0.38, 0.58, 0.80]), np.array([0.88, 0.90, 0.92])
+    return np.asarray(blue + soft * (white - blue), dtype=np.float32)
 
 
 def shore(rng: Rng) -> Frames:
@@ -73,7 +80,7 @@ def dusk(rng: Rng) -> Frames:
     canvas = Canvas(np.repeat(np.repeat(foliage(rng, (560, 320), 1)[0], 2, 0), 2, 1), 1.0, 0.0)
     poses = [Pose(-20 + 0.7 * number, 0.2 * number) for number in range(FRAMES)]
     near = shoot(canvas, poses, SIZE, kernel="mitchell")
-    return np.float32(0.45) * _beside(near, clouds(rng, SIZE, FRAMES), _horizon(0.7))
+    return np.float32(0.45) * _beside(near, sky(rng), _horizon(0.4))
 
 
 def _beside(busy: Frames, calm: Frames, cover: np.ndarray) -> Frames:

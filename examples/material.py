@@ -44,7 +44,7 @@ from sources import Source, collect
 logger = logging.getLogger("material")
 
 TRAINING, HELD_OUT = "scenes", "held-out"
-HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.08, "art": 0.10}  # of the scenes of a kind
+HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.0, "art": 0.10}  # of the scenes of a kind
 HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # by the end of the file's stem, whatever stands before it
 CLIPS = {"photo": 3, "texture": 1, "art": 1}  # for training, from one still
 COMPUTED = 9  # for training, of each kind of procedural scene; one more is held out
@@ -268,11 +268,11 @@ def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         if not (folder / name).is_file():
             shutil.copyfile(job.path, folder / name)
         return {name: entry}
+    if job.folder == TRAINING and min(about.width, about.height) < 400:
+        return {}
     start = int(job.rng().integers(max(1, min(about.frames or 0, 400) - VIDEO_FRAMES)))
     block = read_clip(job.path, start=start, frames=VIDEO_FRAMES)
     if job.folder == TRAINING:
-        if min(about.width, about.height) < 400:
-            return {}
         block = _halved(block)
     name = f"{job.scene}_{block.width}x{block.height}_{job.number}.mkv"
     if not (folder / name).is_file():

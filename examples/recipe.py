@@ -30,10 +30,10 @@ VALIDATION = 0.12  # of the scenes
 # validation hold many views, as a file does.
 TRAIN_CLIPS = {"--clips": 10, "--frames": 12, "--size": 96, "--twins": 1}
 VAL_CLIPS = {"--clips": 2, "--frames": 24, "--size": 256, "--twins": 1}
-# Grain is local: views of 32 pixels cost a quarter and teach nearly all of it. The second stage only has to learn what a
-# larger view adds.
+# Grain is local: views of 32 pixels cost a quarter and teach nearly all of it. The second stage only has to learn
+# what a larger view adds.
 COARSE = {"--size": 32, "--batch-size": 64, "--max-steps": 7000, "--lr": 7e-4, "--eval-every": 1000}
-FINE = {"--size": 64, "--batch-size": 48, "--max-steps": 3000, "--lr": 3e-4, "--eval-every": 500}
+FINE = {"--size": 64, "--batch-size": 48, "--max-steps": 1200, "--lr": 3e-4, "--eval-every": 400}
 COMMON = {"--loss": "bce", "--strength-weight": 2, "--views-per-clip": 4, "--seed": SEED}
 
 

@@ -37,8 +37,8 @@ def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibra
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     The fraction of views is the one with the least cross-entropy after Platt scaling, the mean over the tasks; each
-    task's threshold is the one with the best F1. Tasks without both classes keep the identity and 0.5. Clips that cannot
-    be decoded take no part. Raises ModelError, LabelsError.
+    task's threshold is the one with the best F1. Tasks without both classes keep the identity and 0.5. Clips that
+    cannot be decoded take no part. Raises ModelError, LabelsError.
     """
     spec = read_spec(directory).with_(**_PLAIN)
     labels = read_labels(folder)

@@ -418,7 +418,10 @@ def predict(
         list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or - for paths on stdin.")
     ],
     model: Annotated[
-        str | None, _Predict("model", "-m", panel=_MODEL, help="small (embedded), a model or run directory.")
+        str | None,
+        _Predict(
+            "model", "-m", panel=_MODEL, help="small (embedded), a model or run directory; default: the last run here."
+        ),
     ] = None,
     threshold: Annotated[
         str | None, _Predict("threshold", "-t", panel=_MODEL, metavar="P|TASK=P", help="Instead of the model's own.")

@@ -128,7 +128,7 @@ class TrainConfig:
 class ScanConfig:
     """How files are read and judged, shared by predict and eval."""
 
-    model: str | None = None  # default: the model of the last run here (eval), else the embedded one
+    model: str | None = None  # default: the model of the last run here, else the embedded one
     windows: int | None = None  # of a file; default: the model's
     crops: int | None = None  # of a window; default: the model's
     device: DeviceName = "auto"

@@ -52,9 +52,8 @@ def watch(files: int, skipped: int, results: Iterator[Result]) -> Iterator[Resul
 
 def _watch_lines(files: int, results: Iterator[Result]) -> Iterator[Result]:
     begun = last = time.monotonic()
-    errors = done = 0
-    for result in results:
-        done += 1
+    errors = 0
+    for done, result in enumerate(results, 1):
         errors += result["status"] != "ok"
         now = time.monotonic()
         if now - last >= _EVERY:

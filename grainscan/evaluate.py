@@ -77,7 +77,8 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
 
     Model and data default to those of the last training in the working directory, the model else to the embedded one.
     A clip that cannot be decoded stands under `errors` and takes no part in the figures. Raises UsageError when
-    there is no data, LabelsError, ModelError, and DataError when model and labels have no task in common.
+    there is no data, LabelsError, ModelError, and DataError when model and labels have no task in common, or when the
+    operating point of the only task is out of reach; of several tasks, those keep the model's threshold.
     """
     run = last_run()
     data = config.data or (run.data if run else None)
@@ -116,7 +117,12 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
         threshold = judged.thresholds[task]
         fitted: dict[str, Any] = {}
         if point and chosen and val:
-            threshold, fitted = operate(point, Sample.of(task, val, chosen, None))
+            try:
+                threshold, fitted = operate(point, Sample.of(task, val, chosen, None))
+            except DataError as error:
+                if len(samples) == 1:
+                    raise
+                log.warning("%s. The model's own threshold is used for it.", error.message)
         report["tasks"][task] = {**figures(sample, threshold, judged, manifest, config), **fitted}
     left_out = sorted(set(labels.tasks) - set(tasks))
     if left_out:

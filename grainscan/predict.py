@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from grainscan.config import PredictConfig
 from grainscan.errors import OutputError, UsageError
 from grainscan.inputs import collect
 from grainscan.records import ResultLog
+from grainscan.runs import last_run
 from grainscan.scan import Scanner, parse_thresholds
 from grainscan.spec import find_model, read_spec
 
@@ -71,13 +72,17 @@ def format_of(config: PredictConfig) -> str:
 
 
 def predict(config: PredictConfig, *, stdout: TextIO, watch: Watch | None = None) -> Outcome:
-    """Judge the inputs and write the results. `watch(files, skipped, results)` may look at the results as they come.
+    """Judge the inputs and write the results, with the model named, else that of the last run here, else `small`.
 
+    `watch(files, skipped, results)` may look at the results as they come.
     Raises UsageError for a wrong request, ModelError, OutputError. Files that cannot be judged are error rows.
     """
     from grainscan.report import write
 
     form = format_of(config)
+    run = last_run() if config.model is None else None
+    if run is not None:  # who has trained here wants to see what came of it; every output names the model
+        config = replace(config, model=str(run.model))
     spec = read_spec(find_model(config.model))
     thresholds = parse_thresholds(config.threshold, spec.tasks)
     if config.fail_on is not None and config.fail_on not in spec.tasks:

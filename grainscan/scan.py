@@ -134,7 +134,8 @@ class Scanner:
     `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
     process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; not kept
     without workers). `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the
-    classical detectors' values; `observe` is called with what every view of a file said. Raises ModelError when there is no such model.
+    classical detectors' values; `observe` is called with a file's path and what every view of it said. Raises
+    ModelError when there is no such model.
     """
 
     def __init__(

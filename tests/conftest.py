@@ -60,7 +60,9 @@ def make_block() -> MakeBlock:
 def make_clip(tmp_path: Path) -> MakeClip:
     """`make_clip("a.avi", grain=5, codec="h264", quality=20, …)`: a clip in the test's own folder."""
 
-    def make(name: str, *, codec: str = "ffv1", quality: int | None = None, gop: int | None = None, **scene: Any) -> Path:
+    def make(
+        name: str, *, codec: str = "ffv1", quality: int | None = None, gop: int | None = None, **scene: Any
+    ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_clip(path, scene_block(**scene), codec=codec, quality=quality, gop=gop)

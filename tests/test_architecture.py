@@ -15,10 +15,43 @@ import grainscan
 PACKAGE = Path(grainscan.__file__).parent
 
 # A module imports only from modules before it: the order in which data flows.
-ORDER = """
-    errors config console video views spec labels synth baseline prep split metrics plots cache dataset losses runs
-    model tuning engine workers inputs scan records evaluate trainer estimate plan train cluster report predict display cli __main__
-""".split()
+ORDER = [
+    "errors",
+    "config",
+    "console",
+    "video",
+    "views",
+    "spec",
+    "labels",
+    "synth",
+    "baseline",
+    "prep",
+    "split",
+    "metrics",
+    "plots",
+    "cache",
+    "dataset",
+    "losses",
+    "runs",
+    "model",
+    "tuning",
+    "engine",
+    "workers",
+    "inputs",
+    "scan",
+    "records",
+    "evaluate",
+    "trainer",
+    "estimate",
+    "plan",
+    "train",
+    "cluster",
+    "report",
+    "predict",
+    "display",
+    "cli",
+    "__main__",
+]
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -35,10 +35,11 @@ def test_white_noise_on_a_flat_picture_is_measured(name: str, sigma: float) -> N
     assert BASELINES[name](Picture(noise(sigma))) == pytest.approx(expected, rel=0.15)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_more_grain_gives_more(name: str) -> None:
-    values = [measure(window_of(scene_block(8, 256, 192, grain=grain)))[name] for grain in (0.0, 2.0, 5.0, 10.0)]
-    assert values == sorted(values) and values[-1] > 2 * values[0]
+def test_more_grain_gives_more() -> None:
+    measured = [measure(window_of(scene_block(3, 192, 128, grain=grain))) for grain in (0.0, 2.0, 5.0, 10.0)]
+    for name in ESTIMATORS:
+        values = [each[name] for each in measured]
+        assert values == sorted(values) and values[-1] > 2 * values[0], name
 
 
 def test_each_is_blind_to_what_it_should_be_blind_to() -> None:
@@ -90,13 +91,13 @@ def test_nothing_to_measure_gives_zero(frames: int, size: tuple[int, int], level
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "yuv420p", "yuv422p10le", "yuv444p12le", "gbrp"])
 def test_every_format_gives_the_same(pix_fmt: str) -> None:
-    values = measure(window_of(scene_block(8, 192, 160, grain=6.0, pix_fmt=pix_fmt)))
+    values = measure(window_of(scene_block(3, 192, 160, grain=6.0, pix_fmt=pix_fmt)))
     assert values["temporal_laplacian"] == pytest.approx(6.0, rel=0.25)
     assert all(np.isfinite(value) and type(value) is float for value in values.values())
 
 
 def test_bars_are_left_out() -> None:
-    block = scene_block(8, 192, 160, grain=6.0)
+    block = scene_block(3, 192, 160, grain=6.0)
     barred = block.copy()
     for plane, black in zip(barred.planes, (16, 128, 128), strict=True):
         edge = plane.shape[1] // 5
@@ -107,6 +108,5 @@ def test_bars_are_left_out() -> None:
 
 
 def test_of_large_pictures_the_middle_is_measured() -> None:
-    block = scene_block(1, 3840, 2160, grain=4.0)
-    window = window_of(Block(tuple(np.repeat(plane, 8, axis=0) for plane in block.planes), block.format))
+    window = window_of(Block((np.full((4, 1080, 1920), 128, np.uint8),), PixelFormat.of("gray")))
     assert baseline.luma_of(window).shape == (3, 720, 1280)

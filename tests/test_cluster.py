@@ -44,9 +44,12 @@ def test_nothing_to_do_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(scan_on_ray(PredictConfig(), [])) == []
 
 
+MACHINE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 << 20}
+
+
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """A cluster of two machines with a processor each, beside a head that does no work."""
+    """A cluster of two machines with a processor each."""
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     from ray.cluster_utils import Cluster
@@ -54,9 +57,9 @@ def nodes() -> Iterator[Any]:
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(cluster.__file__).parents[1]), *sys.path])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
-    for _ in range(2):
-        machines.add_node(num_cpus=1, object_store_memory=100 << 20)
+    os.environ["RAY_raylet_start_wait_time_s"] = "300"
+    machines = Cluster(initialize_head=True, head_node_args={**MACHINE, "include_dashboard": False})
+    machines.add_node(**MACHINE)
     ray.init(address=machines.address, log_to_driver=False, logging_level="ERROR")
     yield machines
     ray.shutdown()
@@ -106,7 +109,7 @@ def test_a_machine_that_dies_loses_nothing(nodes: Any, tmp_path: Path, make_clip
     for number in range(160):
         names.append(str(tmp_path / f"{number:03}.avi"))
         Path(names[-1]).write_bytes(clip.read_bytes())
-    victim = nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+    victim = nodes.add_node(**MACHINE)
     nodes.wait_for_nodes()
 
     def kill() -> None:

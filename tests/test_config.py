@@ -79,7 +79,8 @@ def test_scopes_of_tuning(tune: str) -> None:
 
 
 def test_toml_comes_back_as_it_was(tmp_path: Path) -> None:
-    config = TrainConfig(data=Path('odd "name"\\x'), lr=1e-5, tasks="a,b", scratch=True, resume="auto", focal_alpha="0.3")
+    data = Path('odd "name"\\x')
+    config = TrainConfig(data=data, lr=1e-5, tasks="a,b", scratch=True, resume="auto", focal_alpha="0.3")
     file = tmp_path / "config.toml"
     file.write_text(to_toml(config, command="train"))
     assert resolve(TrainConfig, {}, file=file, environ={}) == config

@@ -18,14 +18,16 @@ def test_from_footage_to_a_verdict(make_clip: MakeClip, tmp_path: Path, monkeypa
     for number in range(10):
         make_clip(f"footage/scene{number}.avi", width=192, height=128, frames=24, seed=number, speed=number / 3)
 
-    run("prep", "footage", "data", "--clips", 2, "--frames", 12, "--size", 96, "--synthesize", "graininess", "--workers", 1)
+    cut = ("--clips", 2, "--frames", 12, "--size", 96, "--workers", 1)
+    run("prep", "footage", "data", "--synthesize", "graininess", *cut)
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     twins = [clip for clip in manifest["clips"].values() if clip["synthesis"]]
     assert len(manifest["clips"]) == 40
     assert len(twins) >= 20
 
     run("split", "data", "--ratios", "60/20/20")
-    parts = {part: json.loads((tmp_path / "data" / part / "labels.json").read_text()) for part in ("train", "val", "test")}
+    folders = {part: tmp_path / "data" / part for part in ("train", "val", "test")}
+    parts = {part: json.loads((folder / "labels.json").read_text()) for part, folder in folders.items()}
     assert sum(map(len, parts.values())) == 40
     assert all(parts.values())
 

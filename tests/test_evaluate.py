@@ -165,6 +165,20 @@ def test_operating_point_comes_from_val(tmp_path: Path, config: EvalConfig) -> N
     assert block["calibration"]["temperature"] > 0 and block["calibration"]["split"] == "val"
 
 
+def test_a_task_whose_operating_point_is_out_of_reach_keeps_its_threshold(
+    tmp_path: Path, config: EvalConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path / "data" / "val", {name: CLIPS[name] for name in ("a_bright.avi", "c_dark.avi")})
+    for split in ("val", "test"):
+        path = tmp_path / "data" / split / "labels.json"
+        labels = {name: {**known, "banding": 0} for name, known in json.loads(path.read_text()).items()}
+        path.write_text(json.dumps(labels))
+    report = evaluate(replace(config, data=tmp_path / "data", split="test", operating_point="f1"))
+    assert report["tasks"]["banding"]["threshold"] == 0.5 and "operating_point" not in report["tasks"]["banding"]
+    assert report["tasks"]["graininess"]["operating_point"]["name"] == "f1"
+    assert "banding on val" in caplog.text
+
+
 def test_operating_point_without_val(config: EvalConfig) -> None:
     with pytest.raises(LabelsError, match="val"):
         evaluate(replace(config, operating_point="f1"))

@@ -143,12 +143,12 @@ def test_clips_of_one_source_widen_the_interval() -> None:
         metrics.intervals(*copies, groups=["one"])
 
 
-def test_thousand_resamples_of_ten_thousand_clips_take_seconds() -> None:
+def test_resamples_of_ten_thousand_clips_take_milliseconds_each() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(10_000) < 0.3).astype(int)
     start = time.process_time()
-    metrics.intervals(labels, rng.random(10_000), resamples=1000)
-    assert time.process_time() - start < 15
+    metrics.intervals(labels, rng.random(10_000), resamples=100)
+    assert time.process_time() - start < 2
 
 
 def test_compare() -> None:

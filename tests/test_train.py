@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -138,6 +139,21 @@ train.train(resolve(TrainConfig, dict(zip(sys.argv[1::2], sys.argv[2::2])), envi
 """
 
 
+def run_in_two_processes(words: list[str]) -> tuple[int, str, str]:
+    """torchrun on the CPU; (exit code, stdout, stderr). Its processes end with it, whatever happens."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=900)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, stdout, stderr
+
+
 @pytest.mark.usefixtures("no_export")
 def test_one_batch_accumulated_batches_and_two_processes_learn_the_same(
     options: dict[str, Any], tmp_path: Path
@@ -148,16 +164,9 @@ def test_one_batch_accumulated_batches_and_two_processes_learn_the_same(
     (tmp_path / "script.py").write_text(SCRIPT)
     given = {**options, "name": "processes", "batch_size": 4}
     words = [str(word) for pair in given.items() for word in pair]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + [str(tmp_path / "script.py"), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == ""
+    code, stdout, stderr = run_in_two_processes([str(tmp_path / "script.py"), *words])
+    assert code == 0, stderr[-3000:]
+    assert stdout == ""
     two = tmp_path / "runs" / "processes"
     expected, rows = weights_of(whole.directory), whole.history
     start = load_file(Path(options["model"]) / "model.safetensors")

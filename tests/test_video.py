@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -52,7 +53,8 @@ def test_read_clip_takes_the_frames_asked_for(make_clip: MakeClip, make_block: M
 
 def test_probe_describes_the_file(tmp_path: Path, make_block: MakeBlock) -> None:
     path = tmp_path / "a.mp4"
-    write_clip(path, make_block(frames=12, width=130, height=98, pix_fmt="yuv420p10le"), codec="hevc", fps=Fraction(24000, 1001))
+    block = make_block(frames=12, width=130, height=98, pix_fmt="yuv420p10le")
+    write_clip(path, block, codec="hevc", fps=Fraction(24000, 1001))
     info = probe(path)
     assert (info.container, info.codec, info.width, info.height) == ("mov", "hevc", 130, 98)
     assert info.fps == Fraction(24000, 1001)
@@ -98,7 +100,7 @@ def test_windows_of_a_short_gop_do_not_overlap(make_clip: MakeClip) -> None:
     windows = list(read_windows(path, windows=4, frames=8))
     starts = [round(window.start * 25) for window in windows]
     assert starts
-    assert all(later - earlier >= 8 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier >= 8 for earlier, later in itertools.pairwise(starts))
 
 
 def test_the_same_file_gives_the_same_windows(make_clip: MakeClip) -> None:
@@ -308,7 +310,7 @@ def test_unusual_names(make_clip: MakeClip, name: str) -> None:
 def test_names_of_invalid_utf8(tmp_path: Path, make_block: MakeBlock) -> None:
     write_clip(tmp_path / "a.avi", make_block(frames=2))
     name = os.fsdecode(os.fsencode(tmp_path) + b"/bad-\xff.avi")
-    os.rename(tmp_path / "a.avi", name)
+    (tmp_path / "a.avi").rename(name)
     assert verify(name) == 2
 
 

@@ -106,7 +106,8 @@ def test_black_bars_are_left_out(make_block: MakeBlock, pix_fmt: str) -> None:
     unit = 1 << (block.format.depth - 8)
     for plane in block.planes if block.format.layout == "rgb" else block.planes[:1]:
         plane[:, :40] = plane[:, 210:] = (0 if block.format.layout == "rgb" else 16) * unit
-    assert active_area(window_of(block)) == (0, 40, 320, 170)
+    x, y, width, height = active_area(window_of(block))
+    assert (x, y, width, height) == (0, 40, 320, 170)
     boxes = view_boxes(window_of(block), ViewSpec(frames=3, size=64, windows=1, crops=12))
     assert all(40 <= y and y + 64 <= 210 for _, y in boxes)
 

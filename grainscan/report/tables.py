@@ -150,26 +150,23 @@ def _figures(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
 
     table = _table()
     table.add_column("Task", no_wrap=True)
-    table.add_column("Clips", justify="right")
     for head in _HEADS.values():
         table.add_column(head, justify="right", no_wrap=True)
     for task, block in tasks.items():
-        (tn, fp), (fn, tp) = block["confusion"]
         figures = [Text(_number(block[key]), "bold" if key == "auroc" else "") for key in _HEADS]
-        table.add_row(Text(task, "bold"), str(tn + fp + fn + tp), *figures)
+        table.add_row(Text(task, "bold"), *figures)
         if any(block["ci95"].values()):
             spans = [Text(_span(block["ci95"].get(key)), _DIM) for key in _HEADS]
-            table.add_row(Text("  95 % interval", _DIM), Text(f"{tp + fn} pos.", _DIM), *spans)
+            table.add_row(Text("  95 % interval", _DIM), *spans)
         baseline = block.get("baseline")
         if baseline:
-            area = Text(_number(baseline["auroc"]), "cyan")
-            table.add_row(Text(f"  baseline {baseline['name']}", "cyan"), "", area)
+            table.add_row(Text(f"  baseline: {baseline['name']}", "cyan"), Text(_number(baseline["auroc"]), "cyan"))
             if baseline["ci95"]["auroc"]:
-                table.add_row("", "", Text(_span(baseline["ci95"]["auroc"]), _DIM))
+                table.add_row("", Text(_span(baseline["ci95"]["auroc"]), _DIM))
             strongest = baseline["strongest"]
-            if strongest["name"] != baseline["name"]:
-                head = f"  best of {len(baseline['all'])}: {strongest['name']}"
-                table.add_row(Text(head, _DIM), "", Text(_number(strongest["auroc"]), _DIM))
+            if strongest["auroc"] != baseline["auroc"]:
+                head = f"  best here: {strongest['name']}"
+                table.add_row(Text(head, _DIM), Text(_number(strongest["auroc"]), _DIM))
     return table
 
 
@@ -177,13 +174,12 @@ def _details(task: str, block: Mapping[str, Any]) -> list[RenderableType]:
     from rich.text import Text
 
     (tn, fp), (fn, tp) = block["confusion"]
-    yes, no = verdict(task, 1), verdict(task, 0)
     lines = [
         Text.assemble(
             (task, "bold"),
-            (f"  threshold {block['threshold']:.3g}", ""),
+            f"  {_count(tn + fp + fn + tp, 'clip')}, {tp + fn} {verdict(task, 1)}: {tp} found, {fn} missed, ",
+            f"{fp} false alarm{'' if fp == 1 else 's'}; threshold {block['threshold']:.3g}",
             (_origin(block), _DIM),
-            (f"   {yes}: {tp} found, {fn} missed   {no}: {tn} right, {fp} false alarms", ""),
         )
     ]
     if "strength" in block:

@@ -32,7 +32,11 @@ class Codec:
 
 
 CODECS: dict[str, Codec] = {
-    "h264": Codec("libx264", ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"), "qp", 16, 45),
+    "h264": Codec(
+        "libx264",
+        ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+        "qp", 16, 45,
+    ),
     "hevc": Codec(
         "libx265",
         ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"),
