@@ -29,6 +29,7 @@ KERNELS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], float]] = {}
 
 Picture = NDArray[np.float32]  # (height, width, 3), RGB in [0, 1]
 Frames = NDArray[np.float32]  # (frames, height, width, 3)
+Box = tuple[int, int, int, int]  # left, top, right, bottom, source pixels
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A still at `DENSITY` samples an output pixel. `reduction`: source pixels averaged into an output pixel, a side."""
+    """A still at `DENSITY` samples an output pixel; `reduction` is the side of the squares averaged into each."""
 
     picture: Picture
     reduction: float
@@ -58,7 +59,7 @@ class Canvas:
         return self.picture.shape[0] // DENSITY
 
 
-def open_canvas(path: Path, reduction: float, *, core: bool = True, box: tuple[int, int, int, int] | None = None) -> Canvas:
+def open_canvas(path: Path, reduction: float, *, core: bool = True, box: Box | None = None) -> Canvas:
     """Read a still and average `reduction` x `reduction` of its pixels into each output pixel.
 
     With `core`, what noise is left in flat parts is removed by coring: high frequencies weaker than 1.5 deviations
@@ -74,7 +75,8 @@ def open_canvas(path: Path, reduction: float, *, core: bool = True, box: tuple[i
     if flat.width * flat.height > 4 * size[0] * size[1]:  # a first step in whole numbers, much faster
         flat = flat.reduce(int((flat.width * flat.height / size[0] / size[1]) ** 0.5))
     planes = [Image.fromarray(np.asarray(band, dtype=np.float32)).resize(size, resample) for band in flat.split()]
-    picture = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1) / np.float32(255), 0, 1)
+    picture = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes], axis=-1) / np.float32(255)
+    np.clip(picture, 0, 1, out=picture)
     noise = residual(luma(picture)[None], DENSITY)
     if core and noise > NOISE_LIMIT:
         picture = _core(picture, 1.5 * min(noise, 1.5) / 255)
@@ -324,7 +326,9 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 def to_block(frames: Frames, form: PixelFormat) -> Block:
     """RGB in [0, 1] as native planes; chroma is averaged over its samples, codes are rounded without dither."""
     depth = 1 << (form.depth - 8)
-    low, span, chroma_span = (0, 256 * depth - 1, 256 * depth - 1) if form.full_range else (16 * depth, 219 * depth, 224 * depth)
+    low, span, chroma_span = 16 * depth, 219 * depth, 224 * depth
+    if form.full_range:
+        low, span, chroma_span = 0, 256 * depth - 1, 256 * depth - 1
     if form.layout == "rgb":
         planes = [frames[..., channel] * np.float32(256 * depth - 1) for channel in range(3)]
         return Block(tuple(_codes(plane, form) for plane in planes), form)

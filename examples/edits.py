@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from camera import Frames
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
-
-from camera import Frames
 from procedural import font_file, random_word
+from scipy import ndimage
 
 Rng = np.random.Generator
 
@@ -78,7 +77,8 @@ def titles(frames: Frames, rng: Rng) -> Frames:
     mask = Image.new("L", (width * 2, height * 2))
     font = ImageFont.truetype(str(font_file("DejaVuSans")), int(height * rng.uniform(0.04, 0.09)) * 2)
     words = " ".join(random_word(rng) for _ in range(int(rng.integers(2, 7))))
-    ImageDraw.Draw(mask).text((int(0.1 * width), int(height * 2 * rng.choice([0.08, 0.82]))), words, font=font, fill=255)
+    at = int(0.1 * width), int(height * 2 * rng.choice([0.08, 0.82]))
+    ImageDraw.Draw(mask).text(at, words, font=font, fill=255)
     cover = np.asarray(mask, np.float32).reshape(height, 2, width, 2).mean((1, 3)) / 255
     colour = np.array(rng.choice([0.95, 1.0]) * np.array([1, 1, rng.choice([0.3, 1.0])]), dtype=np.float32)
     return frames + cover[None, ..., None] * (colour - frames)

@@ -1,8 +1,8 @@
 """Make the tiny example clips: `python examples/make_clips.py [DST]`, by default into examples/clips.
 
-Computed scenes (`procedural.py`), so that nothing in them has another owner. The clean ones are full of what looks like
-noise: leaves in wind, stones under a moving camera, rippled water. The grainy ones carry known grain of three kinds, and
-stand in the manifest with the deviation of what is left of it after encoding.
+Computed scenes (`procedural.py`), so that nothing in them has another owner. The clean ones are full of what looks
+like noise: leaves in wind, stones under a moving camera, rippled water. The grainy ones carry known grain of three
+kinds; what is left of it after encoding stands in the manifest.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from camera import Canvas, Frames, Pose, shoot, to_block
 from edits import Rng
+from procedural import clouds, foliage, grass, gravel, shapes, water
+
 from grainscan import __version__
 from grainscan.labels import write_labels, write_manifest
 from grainscan.synth import Grain, Recipe, apply, surviving
 from grainscan.synth.grain import film_curve
 from grainscan.video import PixelFormat, read_clip, write_clip
-from procedural import clouds, foliage, grass, gravel, shapes, water
 
 SIZE = (448, 252)
 FRAMES = 32
@@ -116,7 +116,8 @@ def main() -> int:
     clips: dict[str, dict[str, Any]] = {}
     for number, example in enumerate(EXAMPLES):
         clips[example.name] = make(example, folder / example.name, SEED + number)
-        print(f"{example.name}: {(folder / example.name).stat().st_size / 1000:.0f} kB, {clips[example.name]['strength']}")
+        size = (folder / example.name).stat().st_size
+        print(f"{example.name}: {size / 1000:.0f} kB, {clips[example.name]['strength']}")
     write_labels(folder, {name: entry["labels"] for name, entry in clips.items()})
     options = {"made by": "examples/make_clips.py"}
     write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": SEED, "options": options, "clips": clips})

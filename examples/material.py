@@ -27,19 +27,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import edits
 import numpy as np
+from camera import KERNELS, MOVES, Canvas, Frames, fitting_grade, move, open_canvas, residual, shoot, to_block
 from PIL import Image
+from procedural import SCENES, wobble
 from rich.console import Console
 from rich.progress import Progress
+from sources import Source, collect
 
-import edits
-from camera import KERNELS, MOVES, Canvas, Frames, fitting_grade, move, open_canvas, residual, shoot, to_block
 from grainscan import __version__
 from grainscan.errors import GrainscanError
 from grainscan.labels import write_labels, write_manifest
 from grainscan.video import Block, PixelFormat, is_video_name, probe, read_clip, write_clip
-from procedural import SCENES, wobble
-from sources import Source, collect
 
 logger = logging.getLogger("material")
 
@@ -139,22 +139,16 @@ def make(jobs: list[Job], folder: Path, workers: int, seed: int) -> None:
     bar = Progress(console=Console(stderr=True))
     with bar, ProcessPoolExecutor(workers, initializer=_single_threaded) as pool:
         task = bar.add_task(folder.name, total=len(jobs))
-        for number, made in enumerate(pool.map(_attempt, jobs, [folder] * len(jobs)), start=1):
+        for made in pool.map(_attempt, jobs, [folder] * len(jobs)):
             clips.update(made)
             bar.advance(task)
-            if number % 25 == 0:
-                _describe(clips, folder, seed)
-    _describe(clips, folder, seed)
+    write_labels(folder, {name: {"graininess": 0} for name in clips})  # only now: a folder with labels is complete
+    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
+    write_manifest(folder, {**head, "clips": clips})
     kinds = Counter(entry["kind"] for entry in clips.values())
     scenes = len({entry["source"] for entry in clips.values()})
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     logger.info("%s: %d clips of %d scenes (%s)", folder, len(clips), scenes, listed)
-
-
-def _describe(clips: dict[str, dict[str, Any]], folder: Path, seed: int) -> None:
-    write_labels(folder, {name: {"graininess": 0} for name in clips})
-    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
-    write_manifest(folder, {**head, "clips": clips})
 
 
 def _single_threaded() -> None:

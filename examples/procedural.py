@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from camera import DENSITY, MOVES, Canvas, Frames, Picture, Pose, move, sample, shoot
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-
-from camera import DENSITY, MOVES, Canvas, Frames, Picture, Pose, move, sample, shoot
 
 Size = tuple[int, int]
 Rng = np.random.Generator
@@ -258,7 +257,7 @@ def fabric(rng: Rng, size: Size, frames: int) -> Frames:
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     warp, weft = x / period, y / (period * rng.uniform(0.8, 1.3))
     twill = int(rng.integers(1, 4))
-    over = (np.floor(warp) + np.floor(weft * 1.0) * (1 if twill > 1 else 1)) % (twill + 1) < 1
+    over = (np.floor(warp) + np.floor(weft)) % (twill + 1) < 1
     round_warp, round_weft = np.abs(np.sin(np.pi * warp)), np.abs(np.sin(np.pi * weft))
     shade = np.where(over, round_warp, round_weft) * 0.5 + 0.5
     yarn = np.where(over, rng.normal(0, 0.05, 4096)[np.floor(warp).astype(int)],
@@ -297,9 +296,8 @@ def water(rng: Rng, size: Size, frames: int) -> Frames:
     norm = None
     for number in range(frames):
         now = amplitude * np.exp(1j * pace * number)
-        slope = np.fft.ifft2(2j * np.pi * (fx + 1j * fy) * now)
         across, along = np.real(np.fft.ifft2(2j * np.pi * fx * now)), np.real(np.fft.ifft2(2j * np.pi * fy * now))
-        norm = norm or float(np.hypot(across, along).std() + np.abs(slope).mean() * 0)
+        norm = norm or float(np.hypot(across, along).std())
         at = [y % side, x % side]
         sx, sy = (
             ndimage.map_coordinates(plane / norm * steepness, at, order=1, mode="grid-wrap") * fade
@@ -366,7 +364,8 @@ def screen(rng: Rng, size: Size, frames: int) -> Frames:
         at = int(x + vx * number) // DENSITY * DENSITY, int(y + vy * number) // DENSITY * DENSITY
         image.paste(moving, at)
         tip = np.array(at) + 30
-        ImageDraw.Draw(image).polygon([tuple(tip), tuple(tip + [0, 26]), tuple(tip + [18, 18])], fill="white", outline="black")
+        pointer = [tuple(tip), tuple(tip + [0, 26]), tuple(tip + [18, 18])]
+        ImageDraw.Draw(image).polygon(pointer, fill="white", outline="black")
         drawn = np.asarray(image, np.float32) / 255
         result.append(drawn.reshape(size[1], DENSITY, size[0], DENSITY, 3).mean((1, 3)))
     return np.stack(result)

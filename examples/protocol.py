@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import HELD_OUT
 from rich.console import Console
 from rich.progress import Progress
 
@@ -43,7 +44,6 @@ from grainscan.labels import read_manifest, write_labels, write_manifest
 from grainscan.synth import Generation, Grain, Recipe, apply, label_of, surviving
 from grainscan.synth.grain import film_curve
 from grainscan.video import Block, read_clip, write_clip
-from material import HELD_OUT
 
 logger = logging.getLogger("protocol")
 
@@ -65,7 +65,7 @@ class Scene:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("destination", type=Path, metavar="DST")
-    parser.add_argument("--material", type=Path, metavar="DIR", help="what material.py wrote; else made in DST/material")
+    parser.add_argument("--material", type=Path, metavar="DIR", help="of material.py; else made here")
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--scenes", type=int, default=0, help="the first N scenes only; 0: all")
     parser.add_argument("--workers", type=int, default=2)

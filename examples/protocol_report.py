@@ -120,7 +120,11 @@ def _figures(clips: list[Clip]) -> dict[str, Any]:
     return {
         "sigma": sigmas,
         "overall": _put_in(clips),
-        "by_survival": {"auroc": auroc(labels, probabilities), "clips": len(labelled), "ece": ece(labels, probabilities)},
+        "by_survival": {
+            "auroc": auroc(labels, probabilities),
+            "clips": len(labelled),
+            "ece": ece(labels, probabilities),
+        },
         "strength_spearman": _spearman(clips),
     }
 
@@ -143,7 +147,8 @@ def _array(clips: Iterable[Clip], value: Callable[[Clip], float]) -> np.ndarray:
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{figures['clips']} clips of {figures['scenes']} scenes: AUROC against pristine, by grain put in")
+    what = f"{figures['clips']} clips of {figures['scenes']} scenes"
+    table = Table(title=f"{what}: AUROC against pristine, by grain put in")
     table.add_column("HEVC")
     sigmas = list(figures["all"]["sigma"])
     for sigma in sigmas:
@@ -152,7 +157,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
         table.add_column(name, justify="right")
     rows = {f"QP {qp}": part for qp, part in figures["qp"].items()} | {"all": figures["all"]}
     for name, part in rows.items():
-        cells = [f"{_text(part['sigma'][sigma]['auroc'])} ({part['sigma'][sigma]['surviving']:.1f})" for sigma in sigmas]
+        shown = (part["sigma"][sigma] for sigma in sigmas)
+        cells = [f"{_text(item['auroc'])} ({item['surviving']:.1f})" for item in shown]
         survival = part["by_survival"]
         ends = (part["overall"]["auroc"], survival["auroc"], part["strength_spearman"], survival["ece"])
         table.add_row(name, *cells, *(_text(value) for value in ends))

@@ -104,7 +104,7 @@ PACKAGES: tuple[Package, ...] = (
         art=("/abstract/Elephants_3840x2160.jpg", "/desktop/GreenTraditional.jpg", "/desktop/Float-into-MATE.png"),
     ),
     Package("apt", "ukui-wallpapers", "ukui", "CC-BY-SA-3.0", art=("/backgrounds/*.jpg", "/backgrounds/*.png")),
-    Package("apt", "palapeli-data", "palapeli", "GPL-2+; pictures CC0", photo=("/collection/*.jpg",)),
+    Package("apt", "palapeli-data", "palapeli", "GPL-2+; pictures public domain or GFDL", photo=("/collection/*.jpg",)),
     Package("apt", "sddm-theme-maldives", "sddm", "MIT, CC-BY-SA-3.0", photo=("/maldives/background.jpg",)),
     Package("apt", "puzzle-jigsaw", "jigsaw", "CC0-1.0", photo=("/samples/*.jpg", "/samples/*.jpeg")),
     Package(

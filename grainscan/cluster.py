@@ -24,7 +24,7 @@ from grainscan.records import encode
 from grainscan.scan import Scanner
 from grainscan.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model
 
-LOCAL = "local"
+LOCAL = "local"  # the same word for Ray: a new cluster on this machine
 FILES_AT_ONCE = 16  # a unit of work: enough to keep an actor's workers busy, little enough to lose
 
 Result = dict[str, Any]
@@ -69,9 +69,8 @@ def _connect(address: str) -> Any:
         raise DependencyError("--ray needs Ray", hint="pip install 'grainscan[ray]'") from None
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-        where = None if address == LOCAL else address
         try:
-            ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise GrainscanError(
                 f"no Ray cluster at {address}: {str(error).splitlines()[0]}",

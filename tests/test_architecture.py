@@ -41,6 +41,7 @@ ORDER = [
     "scan",
     "records",
     "evaluate",
+    "calibrate",
     "trainer",
     "estimate",
     "plan",

@@ -32,7 +32,7 @@ def spread(work: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterat
     """(job, result) of each job as it is done; None for a job whose worker died (a decoder that crashed).
 
     workers: 0 for one a processor; with 1 the work is done in this process, without that protection. When a worker
-    dies, the pool is lost with it: the jobs that were under way are then run again, each in a process of its own.
+    dies, the pool is lost with it: the jobs that were under way are then run again, one by one.
     Closing the iterator, or an exception in the caller (Ctrl-C), ends the workers at once.
     """
     waiting = deque(jobs)
@@ -41,7 +41,6 @@ def spread(work: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterat
         yield from ((job, work(job)) for job in waiting)
         return
     while waiting:
-        suspects: list[J] = []
         running: dict[Future[R], J] = {}
         try:
             with _crew(count) as pool:
@@ -54,17 +53,19 @@ def spread(work: Callable[[J], R], jobs: Iterable[J], *, workers: int) -> Iterat
                         result = future.result()
                         yield running.pop(future), result
         except BrokenProcessPool:
-            suspects = [*running.values()]
-        for job in suspects:
-            yield job, _alone(work, job)
+            yield from _one_by_one(work, deque(running.values()))
 
 
-def _alone(work: Callable[[J], R], job: J) -> R | None:
-    try:
-        with _crew(1) as pool:
-            return pool.submit(work, job).result()
-    except BrokenProcessPool:
-        return None
+def _one_by_one(work: Callable[[J], R], suspects: deque[J]) -> Iterator[tuple[J, R | None]]:
+    """The same with a single worker and one job at a time, so that a death has a culprit."""
+    while suspects:
+        try:
+            with _crew(1) as pool:
+                while suspects:
+                    yield suspects[0], pool.submit(work, suspects[0]).result()
+                    suspects.popleft()
+        except BrokenProcessPool:
+            yield suspects.popleft(), None
 
 
 @contextmanager
