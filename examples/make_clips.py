@@ -26,7 +26,6 @@ from grainscan.video import PixelFormat, read_clip, write_clip
 
 SIZE = (448, 252)
 FRAMES = 32
-SEED = 11
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Example:
     pix_fmt: str
     codec: str
     quality: int
+    seed: int
     grain: Grain | None = None
 
 
@@ -101,12 +101,12 @@ def _slope(rng: Rng) -> np.ndarray:
 
 
 EXAMPLES = (
-    Example("clean_leaves.mp4", leaves, "yuv420p", "h264", 27),
-    Example("clean_pebbles.mkv", pebbles, "yuv420p", "hevc", 28),
-    Example("clean_shore.webm", shore, "yuv420p", "vp9", 30),
-    Example("grainy_fine.mp4", meadow, "yuv420p", "hevc", 27, Grain("gaussian", 9, 1.2, gain=film_curve())),
-    Example("grainy_film.mkv", paper, "yuv420p", "h264", 26, Grain("film", 9, 2.8, gain=film_curve(1.3))),
-    Example("grainy_10bit.mov", dusk, "yuv420p10le", "hevc", 26, Grain("autoregressive", 7, 1.6, chroma=0.4)),
+    Example("clean_leaves.mp4", leaves, "yuv420p", "h264", 27, 11),
+    Example("clean_pebbles.mkv", pebbles, "yuv420p", "hevc", 28, 12),
+    Example("clean_shore.webm", shore, "yuv420p", "vp9", 30, 13),
+    Example("grainy_fine.mp4", meadow, "yuv420p", "hevc", 27, 16, Grain("gaussian", 9, 1.2, gain=film_curve())),
+    Example("grainy_film.mkv", paper, "yuv420p", "h264", 26, 15, Grain("film", 9, 2.8, gain=film_curve(1.3))),
+    Example("grainy_10bit.mov", dusk, "yuv420p10le", "hevc", 26, 16, Grain("autoregressive", 7, 1.6, chroma=0.4)),
 )
 
 
@@ -114,20 +114,20 @@ def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("clips")
     folder.mkdir(parents=True, exist_ok=True)
     clips: dict[str, dict[str, Any]] = {}
-    for number, example in enumerate(EXAMPLES):
-        clips[example.name] = make(example, folder / example.name, SEED + number)
+    for example in EXAMPLES:
+        clips[example.name] = make(example, folder / example.name)
         size = (folder / example.name).stat().st_size
         print(f"{example.name}: {size / 1000:.0f} kB, {clips[example.name]['strength']}")
     write_labels(folder, {name: entry["labels"] for name, entry in clips.items()})
     options = {"made by": "examples/make_clips.py"}
-    write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": SEED, "options": options, "clips": clips})
+    write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": 0, "options": options, "clips": clips})
     return 0
 
 
-def make(example: Example, path: Path, seed: int) -> dict[str, Any]:
+def make(example: Example, path: Path) -> dict[str, Any]:
     """Write one clip and return its entry for the manifest."""
-    block = to_block(example.scene(np.random.default_rng(seed)), PixelFormat.of(example.pix_fmt))
-    recipe = Recipe(seed=seed, grain=example.grain)
+    block = to_block(example.scene(np.random.default_rng(example.seed)), PixelFormat.of(example.pix_fmt))
+    recipe = Recipe(seed=example.seed, grain=example.grain)
     made = apply(block, recipe)
     strength = 0.0
     if example.grain is not None:

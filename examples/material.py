@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -270,8 +271,8 @@ def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         block = _halved(block)
     name = f"{job.scene}_{block.width}x{block.height}_{job.number}.mkv"
     if not (folder / name).is_file():
-        write_clip(folder / name, block, fps=about.fps or 25)
-    return {name: entry | {"frames": block.frames, "residual": round(residual(block.luma8()[:2] / 255), 2)}}
+        write_clip(folder / name, block, fps=about.fps or Fraction(25))
+    return {name: entry | {"frames": block.frames, "residual": round(residual(block.luma8()[:2] / np.float32(255)), 2)}}
 
 
 def _halved(block: Block) -> Block:

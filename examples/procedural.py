@@ -341,7 +341,7 @@ def text(rng: Rng, size: Size, frames: int) -> Frames:
         line = " ".join(random_word(rng) for _ in range(int(rng.integers(1, 14))))
         shade = ink if rng.random() < 0.8 else _colours(rng, "bright", 1)[0]
         draw.text((inset, top), line, font=font, fill=_rgb(shade))
-    canvas = Canvas(np.asarray(image, np.float32) / 255, 1.0, 0.0)
+    canvas = Canvas(np.asarray(image, np.float32) / np.float32(255), 1.0, 0.0)
     step = float(rng.choice([0.0, 1.0, 2.0, 3.0, rng.uniform(0.2, 5)]))
     start = -(height / DENSITY - size[1]) / 2
     poses = [Pose(0.0, start + min(step * number, -2 * start)) for number in range(frames)]

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import grainscan
 from grainscan.labels import read_manifest
+from grainscan.model import load, save
 
 HERE = Path(__file__).parent
 NAME = "grainscan-s"
@@ -97,15 +96,12 @@ def run(*command: object) -> None:
     subprocess.run(words, check=True)
 
 
-def install(model: Path) -> None:
-    """Copy a model directory over the embedded one, under its own name."""
+def install(directory: Path) -> None:
+    """Put a model directory in the place of the embedded one, under its own name and in 16 bits."""
     target = Path(grainscan.__file__).parent / "models" / NAME
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(model, target)
-    config = target / "config.json"
-    values = json.loads(config.read_text(encoding="utf-8"))
-    values["grainscan"]["name"] = NAME
-    config.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    model = load(directory)
+    model.spec = model.spec.with_(name=NAME)
+    save(model, target, card=(directory / "README.md").read_text(encoding="utf-8"), half=True)
     print(f"installed as {target}")
 
 

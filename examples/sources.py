@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -147,13 +148,15 @@ PACKAGES: tuple[Package, ...] = (
 
 def collect(folder: Path) -> list[Source]:
     """Fetch every package into `folder` (what lies there already is used) and list what it holds, by scene name."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as downloads:
+        _download([package for package in PACKAGES if not _root(package, folder).is_dir()], Path(downloads))
+        for package in PACKAGES:
+            _unpack(package, folder, Path(downloads))
     found: dict[str, Source] = {}
     for package in PACKAGES:
-        root = _fetch(package, folder)
-        if root is None:
-            continue
+        root = _root(package, folder)
         before = len(found)
-        for path in sorted(root.rglob("*")):
+        for path in sorted(root.rglob("*")) if root.is_dir() else ():
             kind = package.kind_of(path.as_posix())
             if kind and path.is_file() and not path.is_symlink():
                 scene = f"{package.short}-{_slug(path)}"
@@ -169,58 +172,65 @@ def _slug(path: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _fetch(package: Package, folder: Path) -> Path | None:
-    """The folder with the files of a package, or None with a warning."""
+def _root(package: Package, folder: Path) -> Path:
+    """Where the files of a package are, or will be."""
     if package.manager == "installed":
         spec = importlib.util.find_spec(package.name)
-        return Path(spec.origin).parent if spec and spec.origin else None
-    root = folder / f"{package.manager}-{package.name}"
-    if root.is_dir():
-        return root
-    download = folder / f"{root.name}.download"
-    shutil.rmtree(download, ignore_errors=True)
-    download.mkdir(parents=True)
-    fetch = _fetch_deb if package.manager == "apt" else _fetch_wheel
-    try:
-        unpacked = download / "unpacked"
-        unpacked.mkdir()
-        fetch(package, download, unpacked)
-        unpacked.rename(root)
-    except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-        output = getattr(error, "stderr", None) or str(error)
-        logger.warning("%s (%s) cannot be had and is skipped: %s", package.name, package.manager, _last_line(output))
-        return None
-    finally:
-        shutil.rmtree(download, ignore_errors=True)
-    return root
+        return Path(spec.origin).parent if spec and spec.origin else folder / f"missing-{package.name}"
+    return folder / f"{package.manager}-{package.name}"
 
 
-def _fetch_deb(package: Package, download: Path, unpacked: Path) -> None:
-    for tool in ("apt-get", "dpkg"):
-        if shutil.which(tool) is None:
-            raise OSError(f"{tool} is missing: this package needs Debian or one of its derivatives")
-    _run("apt-get", "download", package.name, cwd=download)
-    for archive in download.glob("*.deb"):
-        _run("dpkg", "-x", str(archive), str(unpacked))
+def _download(packages: list[Package], folder: Path) -> None:
+    """Fetch archives: all of a client's packages at once, or if that fails each on its own, with a warning a failure."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    clients: dict[Manager, list[str]] = {
+        "apt": ["apt-get", "download"],
+        "pip": [*pip, "--only-binary=:all:", "--dest", str(folder)],
+    }
+    for manager, command in clients.items():
+        names = [package.name for package in packages if package.manager == manager]
+        if names and shutil.which(command[0]) is None:
+            logger.warning("%s is missing: %d packages are skipped (%s)", command[0], len(names), ", ".join(names))
+        elif names and _run(*command, *names, cwd=folder):
+            for name in names:
+                if reason := _run(*command, name, cwd=folder):
+                    logger.warning("%s (%s) cannot be had and is skipped: %s", name, manager, reason)
 
 
-def _fetch_wheel(package: Package, download: Path, unpacked: Path) -> None:
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "--no-deps", "--only-binary=:all:", "--dest", str(download), package.name)
-    for archive in download.glob("*.whl"):
-        with zipfile.ZipFile(archive) as wheel:
+def _unpack(package: Package, folder: Path, downloads: Path) -> None:
+    """Unpack a downloaded archive: a Debian package as a whole, of a wheel what is wanted."""
+    stem = package.name.replace("-", "_") if package.manager == "pip" else package.name
+    archives = [
+        path for path in downloads.iterdir() if path.name.lower().startswith(f"{stem}{_AFTER[package.manager]}")
+    ]
+    if not archives:
+        return
+    unpacked = Path(tempfile.mkdtemp(dir=downloads))
+    if package.manager == "apt":
+        if reason := _run("dpkg", "-x", str(archives[0]), str(unpacked), cwd=downloads):
+            logger.warning("%s cannot be unpacked and is skipped: %s", package.name, reason)
+            return
+    else:
+        with zipfile.ZipFile(archives[0]) as wheel:
             for name in _wanted(package, wheel):
                 wheel.extract(name, unpacked)
+    unpacked.rename(_root(package, folder))
+
+
+_AFTER: dict[Manager, str] = {"apt": "_", "pip": "-", "installed": "/"}  # the name, in that of an archive
 
 
 def _wanted(package: Package, wheel: zipfile.ZipFile) -> Iterator[str]:
     return (name for name in wheel.namelist() if package.kind_of("/" + name))
 
 
-def _run(*command: str, cwd: Path | None = None) -> None:
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=600)
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+def _run(*command: str, cwd: Path) -> str:
+    """Run a client quietly; why it failed in a line, or nothing."""
+    try:
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=900)
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in (error.stderr or "").splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit status {error.returncode}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return ""

@@ -35,6 +35,7 @@ _PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
 _RESERVE = 512_000_000  # bytes of the disk left to others
 _VERSION = 1  # of the files; part of their names
 _LONGEST_HEADER = 1 << 20
+_HEADERS_KEPT = 4096  # in memory
 
 
 class Excerpt:
@@ -130,16 +131,28 @@ class ClipCache:
         self.view = view
         self.limit = limit
         self._used: int | None = None  # bytes; counted before the first is added
+        self._known: dict[Path, StoredExcerpt] = {}  # headers of the excerpts read last
 
     def read(self, path: Path) -> Excerpt:
         """The excerpt of a clip, decoded where it is not there yet. Raises VideoError, DataError."""
         if self.directory is None:
             return DecodedExcerpt(decode(path, self.view))
+        known = self._known.get(path)
+        if known is not None:
+            return known
         file = self._file(path)
         try:
-            return StoredExcerpt(file)
+            stored = StoredExcerpt(file)
         except (OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
             return self._decoded(path, file)
+        if len(self._known) >= _HEADERS_KEPT:
+            self._known.clear()
+        self._known[path] = stored
+        return stored
+
+    def forget(self, path: Path) -> None:
+        """Look for the excerpt of a clip anew: another training may have removed it to make room."""
+        self._known.pop(path, None)
 
     def fill(self, path: Path) -> None:
         """Make sure that a clip is there and can be decoded. Raises VideoError, DataError."""

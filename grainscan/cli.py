@@ -117,9 +117,10 @@ def _option(cls: type, *names: str, help: str, panel: str | None = None, metavar
     flag = names[0].replace("_", "-")
     default = field.default
     boolean = isinstance(default, bool)
-    shown: bool | str = False if default is None or boolean else str(default)
     flags = [f"--{flag}/--no-{flag}" if boolean and default else f"--{flag}", *names[1:]]
-    return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=shown, metavar=metavar)
+    if default is not None and not boolean:
+        help = f"{help} [dim]\\[default: {default}][/]"
+    return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=False, metavar=metavar)
 
 
 _Prep, _Split, _Train = (partial(_option, cls) for cls in (PrepConfig, SplitConfig, TrainConfig))
@@ -169,6 +170,10 @@ def prep(
         ),
     ] = None,
     twins: Annotated[int | None, _Prep("twins", panel=_CHECKS, help="Synthesised twins of each clean clip.")] = None,
+    small: Annotated[
+        str | None,
+        _Prep("small", metavar="keep|skip", help="Videos smaller or shorter than a clip: whole, or not at all."),
+    ] = None,
     seed: Annotated[int | None, _Prep("seed", help="Of crops, strengths and kinds.")] = None,
     workers: Annotated[int | None, _Prep("workers", help="Processes; 0: one for each processor.")] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Print the plan and write nothing.")] = None,
@@ -233,6 +238,10 @@ def train(
         bool | None,
         typer.Option("--scratch", rich_help_panel=_MODEL, help="Start small from whitening filters, not from weights."),
     ] = None,
+    reference: Annotated[
+        float | None,
+        _Train("reference", panel=_MODEL, help="With --scratch: constant part of each token, in deviations."),
+    ] = None,
     tune: Annotated[
         str | None, _Train("tune", panel=_MODEL, metavar="full|adapters|head|last-N", help="What is trained.")
     ] = None,
@@ -272,6 +281,9 @@ def train(
     workers: Annotated[int | None, _Train("workers", panel=_VIEWS, help="Loader processes.")] = None,
     cache: Annotated[
         bool | None, _Train("cache", panel=_VIEWS, help="Keep decoded clips on disk between epochs.")
+    ] = None,
+    cache_gb: Annotated[
+        float | None, _Train("cache_gb", panel=_VIEWS, help="Disk space for decoded clips, of all data sets.")
     ] = None,
     epochs: Annotated[float | None, _Train("epochs", "-e", panel=_OPTIMISER, help="Passes over the clips.")] = None,
     max_steps: Annotated[
@@ -485,7 +497,7 @@ def predict(
 
     _end_on_sigterm()
     outcome = judge(options, stdout=sys.stdout, watch=display.watch if _verbosity >= 0 else None)
-    display.print_outcome(outcome, options)
+    display.print_outcome(outcome, options, quiet=_verbosity < 0)
     raise typer.Exit(outcome.exit_code(options.fail_on))
 
 

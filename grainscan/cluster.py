@@ -67,6 +67,8 @@ def _connect(address: str) -> Any:
         import ray.data
     except ImportError:
         raise DependencyError("--ray needs Ray", hint="pip install 'grainscan[ray]'") from None
+    for noisy in ("ray.data", "ray.data._internal"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
         try:

@@ -113,7 +113,7 @@ class TrainConfig:
         _positive(self, "batch_size", "accumulate", "views_per_clip", "keep", "epochs", "lr", "clip_norm", "cache_gb")
         _positive(self, "frames", "size", allow_none=True)
         if self.focal_gamma < 0:
-            raise ConfigError(f"focal_gamma is {self.focal_gamma}, but must not be negative")
+            raise ConfigError(f"focal_gamma is {self.focal_gamma}, but must not be negative", hint="0 is plain cross-entropy.")
         if self.focal_alpha not in ("auto", "none"):
             alpha = _convert(self.focal_alpha, float, "focal_alpha")
             if not 0 < alpha < 1:
@@ -287,4 +287,5 @@ def _positive(config: Any, *names: str, allow_none: bool = False) -> None:
         if value is None and allow_none:
             continue
         if value <= 0:
-            raise ConfigError(f"{name.replace('_', '-')} is {value}, but must be greater than zero")
+            option = name.replace("_", "-")
+            raise ConfigError(f"{option} is {value}, but must be greater than zero", hint="Leave it out for the default.")

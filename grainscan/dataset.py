@@ -9,9 +9,9 @@ and a resumed run goes on where it was. Views are cut from native planes (`cache
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from grainscan.views import ViewSpec, fit, to_rgb
 GAIN = 0.1  # brightness: pixel values times 1 +- GAIN, which changes grain by as little
 COLOUR = 0.03  # each channel times 1 +- COLOUR
 OFFSET = 0.02  # plus +- OFFSET, of the range [0, 1]
-VALIDATION_VIEWS = 4  # of a clip
+VALIDATION_VIEWS = 4  # of a clip, fewer where these pixels are used up before
+_VALIDATION_PIXELS = 400_000
 _TOGETHER = 4  # views converted at a time: as many as stay in a processor's cache
 
 Batch = dict[str, torch.Tensor]
@@ -199,6 +200,18 @@ def cut_block(excerpt: Excerpt, cut: Cut, view: ViewSpec) -> Block:
     return block
 
 
+def read_cuts(cache: ClipCache, path: Path, choose: Callable[[Excerpt], list[Cut]]) -> tuple[list[Block], list[Cut]]:
+    """The views of a clip that `choose` picks. Raises VideoError, DataError."""
+    excerpt = cache.read(path)
+    cuts = choose(excerpt)
+    try:
+        return [cut_block(excerpt, cut, cache.view) for cut in cuts], cuts
+    except OSError:  # removed since its header was read, by another training that needed room
+        cache.forget(path)
+    excerpt = cache.read(path)
+    return [cut_block(excerpt, cut, cache.view) for cut in cuts], cuts
+
+
 def render(blocks: Sequence[Block], cuts: Sequence[Cut], view: ViewSpec) -> NDArray[np.float32]:
     """RGB of a batch of views, (n, frames, 3, size, size) float32 in [0, 1]."""
     views = np.empty((len(blocks), view.frames, 3, view.size, view.size), dtype=np.float32)
@@ -284,22 +297,27 @@ class TrainingViews(Dataset[Any]):
 
     def __getitems__(self, draws: Sequence[int]) -> Batch:
         indices = [self.clip_of(draw) for draw in draws]
-        blocks, cuts = [], []
+        blocks: list[Block] = []
+        cuts: list[Cut] = []
         for draw, index in zip(draws, indices, strict=True):
-            excerpt = self.cache.read(self.clips.path(index))
-            rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
-            cuts.append(random_cut(excerpt, self.cache.view, rng, augment=self.augment))
-            blocks.append(cut_block(excerpt, cuts[-1], self.cache.view))
+            some, chosen = read_cuts(self.cache, self.clips.path(index), partial(self._cut, draw))
+            blocks += some
+            cuts += chosen
         return _batch(self.clips, indices, render(blocks, cuts, self.cache.view))
+
+    def _cut(self, draw: int, excerpt: Excerpt) -> list[Cut]:
+        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
+        return [random_cut(excerpt, self.cache.view, rng, augment=self.augment)]
 
 
 class ValidationViews(Dataset[Any]):
     """A few views of each clip, always the same: item i is clip i with all its views, fetched a batch at a time."""
 
-    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int = VALIDATION_VIEWS) -> None:
+    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None) -> None:
         self.clips = clips
         self.cache = cache
-        self.count = count
+        pixels = cache.view.frames * cache.view.size**2
+        self.count = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -309,12 +327,13 @@ class ValidationViews(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Views of the clips one after another; `clip` tells to which each belongs."""
-        blocks, cuts = [], []
+        blocks: list[Block] = []
+        cuts: list[Cut] = []
         for index in indices:
-            excerpt = self.cache.read(self.clips.path(index))
-            chosen = grid_cuts(excerpt, self.cache.view, self.count)
+            choose = partial(grid_cuts, view=self.cache.view, count=self.count)
+            some, chosen = read_cuts(self.cache, self.clips.path(index), choose)
+            blocks += some
             cuts += chosen
-            blocks += [cut_block(excerpt, cut, self.cache.view) for cut in chosen]
         owners = [index for index in indices for _ in range(self.count)]
         return _batch(self.clips, owners, render(blocks, cuts, self.cache.view))
 

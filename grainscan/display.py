@@ -97,7 +97,7 @@ def _finds(worst: list[tuple[float, str, str]]) -> Table:
     return table
 
 
-def print_outcome(outcome: Outcome, config: PredictConfig) -> None:
+def print_outcome(outcome: Outcome, config: PredictConfig, *, quiet: bool = False) -> None:
     """The table, where one was asked for, and what the scan came to."""
     if config.output is None and (config.format or "table") == "table":
         if outcome.rows:
@@ -106,6 +106,8 @@ def print_outcome(outcome: Outcome, config: PredictConfig) -> None:
         for row in outcome.rows:
             if row["status"] != "ok" and row["error"].get("hint"):
                 console.err().print(f"hint: {printable(row['path'])}: {printable(row['error']['hint'])}", markup=False)
+        return
+    if quiet:
         return
     found = "".join(f", {count:,} {verdict(task, 1)}" for task, count in outcome.found.items())
     failed = f", {outcome.errors:,} errors" if outcome.errors else ""

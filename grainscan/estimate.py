@@ -64,9 +64,9 @@ def summary(setup: Setup) -> dict[str, Any]:
         "views_per_step": setup.views_per_step,
         "validate_every": setup.eval_every if setup.validation is not None else None,
         "estimate": {
-            "memory_gb": round(estimate.memory / 1e9, 2),
-            "weights_gb": round(estimate.weights / 1e9, 2),
-            "activations_gb": round(estimate.activations / 1e9, 2),
+            "memory_gb": round(estimate.memory / 1e9, 4),
+            "weights_gb": round(estimate.weights / 1e9, 4),
+            "activations_gb": round(estimate.activations / 1e9, 4),
             "gflops_per_view": round(estimate.flops_per_view / 1e9, 2),
             "seconds": round(estimate.seconds),
         },

@@ -36,7 +36,6 @@ from grainscan.losses import Objective
 from grainscan.model import GrainscanViViT
 from grainscan.tuning import decayed
 
-_VALIDATION_BATCH = 32  # views
 _TIE_BREAK = 1e-6  # of the validation loss, taken off the score: among equal AUROCs the surer model wins
 
 
@@ -190,7 +189,7 @@ class GrainTrainer(Trainer):
         training = model.training
         model.eval()
         shares = []
-        for batch in self._loader(mine, max(1, _VALIDATION_BATCH // data.count)):
+        for batch in self._loader(mine, max(1, self.args.per_device_train_batch_size // data.count)):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
                 outputs = model(inputs["views"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from grainscan import __version__
 from grainscan.cli import app
+from grainscan.config import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
 
 COMMANDS = ["prep", "split", "train", "eval", "predict"]
 README = Path(__file__).parent.parent / "README.md"
@@ -48,6 +50,18 @@ def test_every_option_has_help() -> None:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("cls", [PrepConfig, SplitConfig, TrainConfig, EvalConfig, PredictConfig])
+def test_every_configuration_field_has_an_option(cls: type) -> None:
+    import typer
+
+    name = cls.__name__.removesuffix("Config").lower()
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {parameter.name for parameter in command.params} | (
+        {"sources", "destination"} if name == "prep" else set()
+    )
+    assert {field.name for field in dataclasses.fields(cls)} <= options
 
 
 def test_version_names_the_libraries_without_importing_them() -> None:
@@ -133,8 +147,9 @@ def test_predict_as_jsonl_and_csv(folder: Path) -> None:
     assert [row["status"] for row in rows] == ["error", "ok", "ok"]
 
 
-def test_predict_as_a_table(folder: Path) -> None:
-    text = plain(run("predict", folder, "--workers", "0", code=1).output)
+def test_predict_as_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    text = plain(run("predict", ".", "--workers", "0", code=1).output)
     assert "noisy.avi" in text
     assert "3 files" in text
 

@@ -23,6 +23,7 @@ from grainscan.dataset import (
     grid_cuts,
     random_cut,
     read_clips,
+    read_cuts,
     render,
 )
 from grainscan.errors import DataError, UsageError, VideoError
@@ -140,12 +141,12 @@ def test_black_bars_are_left_out(tmp_path: Path) -> None:
 
 
 def test_an_edited_clip_is_another_clip(tmp_path: Path) -> None:
-    cache = ClipCache(tmp_path / "cache", VIEW)
     path = tmp_path / "a.avi"
     write_clip(path, scene_block(seed=1))
-    first = cache.read(path).block(0, 0, 1).planes[0]
+    first = ClipCache(tmp_path / "cache", VIEW).read(path).block(0, 0, 1).planes[0]
     write_clip(path, scene_block(seed=2))
     os.utime(path, (1, 1))
+    cache = ClipCache(tmp_path / "cache", VIEW)
     assert not np.array_equal(first, cache.read(path).block(0, 0, 1).planes[0])
     other = ClipCache(tmp_path / "cache", ViewSpec(frames=2, size=16))
     assert other._file(path) != cache._file(path)
@@ -157,9 +158,16 @@ def test_a_damaged_excerpt_is_decoded_again(tmp_path: Path) -> None:
     cache.fill(tmp_path / "a.avi")
     file = Path(cache._file(tmp_path / "a.avi"))
     whole = file.read_bytes()
+    cache.read(tmp_path / "a.avi")
+    file.unlink()  # by another training, while this one knows where its planes were
+    cut = Cut(0, 0, 0, 0)
+    blocks, cuts = read_cuts(cache, tmp_path / "a.avi", lambda excerpt: [cut])
+    assert blocks[0].frames == 4 and cuts == [cut] and file.read_bytes() == whole
+    cache.forget(tmp_path / "a.avi")
     for damaged in (b"", whole[:-1], b"not json\n", b'{"format": {}, "shapes": []}\n'):
         file.write_bytes(damaged)
         assert cache.read(tmp_path / "a.avi").block(0, 0, 8).frames == 8
+        cache.forget(tmp_path / "a.avi")
         assert file.read_bytes() == whole
 
 
@@ -325,6 +333,15 @@ def test_validation_shows_all_views_of_a_clip_one_after_another(tmp_path: Path) 
     assert batch["clip"].tolist() == [2, 2, 2, 0, 0, 0]
     torch.testing.assert_close(batch["views"][3:], data[0]["views"], rtol=0, atol=0)
     torch.testing.assert_close(batch["views"], data.__getitems__([2, 0])["views"], rtol=0, atol=0)
+
+
+def test_large_views_are_fewer(tmp_path: Path) -> None:
+    clips = plain_clips(tmp_path / "data", 1)
+    counts = [
+        ValidationViews(clips, ClipCache(None, ViewSpec(frames=frames, size=size))).count
+        for frames, size in ((8, 64), (16, 112), (32, 224))
+    ]
+    assert counts == [4, 1, 1]
 
 
 def test_a_large_data_set_is_indexed_in_seconds_and_little_memory(tmp_path: Path) -> None:

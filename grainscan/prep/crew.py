@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 J = TypeVar("J")
@@ -70,26 +70,27 @@ def _one_by_one(work: Callable[[J], R], suspects: deque[J]) -> Iterator[tuple[J,
 
 @contextmanager
 def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers end at once when the block is left by an exception, or the parent is gone."""
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(stop,))
+    leash, hand = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(leash,))
     try:
         yield pool
     except BaseException:
-        stop.set()
+        hand.close()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        hand.close()
+        leash.close()
 
 
-def _prepare(stop: Event) -> None:
-    """In a new worker: leave Ctrl-C to the parent, and end when it says so or is gone."""
+def _prepare(leash: Connection) -> None:
+    """In a new worker: leave Ctrl-C to the parent, and watch for its letting go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    threading.Thread(target=_watch, args=(leash,), daemon=True).start()
 
 
-def _watch(stop: Event) -> None:
-    parent = multiprocessing.parent_process()
-    while not stop.wait(1) and (parent is None or parent.is_alive()):
-        pass
+def _watch(leash: Connection) -> None:
+    leash.poll(None)  # nothing is ever sent: this returns when the parent closes its end, or is gone
     os._exit(1)  # what a worker writes has its name only once it is complete
