@@ -348,6 +348,7 @@ def save(
             weights = {key: value.half() for key, value in weights.items()}
             model.load_state_dict(weights)
         save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
         (temporary / WEIGHTS_FILE).chmod(0o644)  # the library makes it readable for its owner alone
         if onnx:
             export_onnx(model, temporary / ONNX_FILE)

@@ -302,12 +302,12 @@ def test_a_hanging_decoder_is_ended(
 ) -> None:
     monkeypatch.setattr("grainscan.workers.pool._GRACE", 1.0)
     paths = [make_clip(name), make_clip("good.avi"), make_clip("good2.avi")]
-    with Scanner(model, workers=2, timeout=2, reader="scan_kit:misbehave") as scanner:
+    with Scanner(model, workers=2, timeout=6, reader="scan_kit:misbehave") as scanner:
         began = time.monotonic()
         rows = list(scanner.scan(paths))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 120
     assert [row["status"] for row in rows] == ["error", "ok", "ok"]
-    assert "not decoded within 2 seconds" in rows[0]["error"]["message"]
+    assert "not decoded within 6 seconds" in rows[0]["error"]["message"]
     assert "--timeout" in rows[0]["error"]["hint"]
 
 
@@ -318,12 +318,12 @@ def test_every_worker_may_fail_in_turn(careless: Scanner, make_clip: MakeClip) -
 
 def test_time_that_the_consumer_takes_is_not_the_files(model: Path, make_clip: MakeClip) -> None:
     paths = [make_clip(f"{i}.avi", frames=80) for i in range(4)]
-    with Scanner(model, workers=1, windows=8, timeout=2) as scanner:
+    with Scanner(model, workers=1, windows=8, timeout=4) as scanner:
         rows = []
         for row in scanner.scan(paths):
             rows.append(row)
             if len(rows) == 1:
-                time.sleep(3)
+                time.sleep(5)
     assert [row["status"] for row in rows] == ["ok"] * 4
 
 
