@@ -251,15 +251,20 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=8, help="copies of a clip in a pass")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the median counts")
     parser.add_argument("--quick", action="store_true", help="two small kinds of clips, without the usual recipe")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="kinds with all these words, such as 1080p hevc '60 s'"
+    )
     parser.add_argument("--recipe", metavar="CLIP", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.recipe:
         usual_recipe(options.recipe)
         return
-    console = Console()
+    console = Console(width=120 if not sys.stdout.isatty() else None)
     kinds = list(itertools.product(SIZES, QUALITY, LENGTHS))
     if options.quick:
         kinds = [("720p", "h264", "10 s"), ("1080p", "h264", "10 s")]
+    if options.only:
+        kinds = [kind for kind in kinds if set(options.only) <= set(kind)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -270,7 +275,7 @@ def main() -> None:
 
 def report(clips: list[Kind], options: argparse.Namespace, console: Console) -> None:
     table = Table(title=f"{cpus()} processors, {options.files} files a pass, median of {options.repeats}")
-    for name in ("clip", "codec", "length", "files/s", "of the floor", "by processor time", "parent MB", "worker MB"):
+    for name in ("clip", "codec", "length", "files/s", "of the floor", "by CPU time", "parent MB", "worker MB"):
         table.add_column(name, justify="left" if name in ("clip", "codec", "length") else "right")
     totals: dict[str, list[Cost]] = {"floor": [], "predict": []}
     recipe = ""

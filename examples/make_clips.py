@@ -60,13 +60,13 @@ def sky(rng: Rng) -> Frames:
 
 
 def shore(rng: Rng) -> Frames:
-    """Water before stones."""
-    return _beside(gravel(rng, SIZE, FRAMES), water(rng, SIZE, FRAMES), _slope(rng))
+    """Water under a sky."""
+    return _beside(water(rng, SIZE, FRAMES), sky(rng), _horizon(0.5))
 
 
 def pebbles(rng: Rng) -> Frames:
-    """Stones under a moving camera."""
-    return gravel(rng, SIZE, FRAMES)
+    """Stones under a sky and a moving camera."""
+    return _beside(gravel(rng, SIZE, FRAMES), sky(rng), _horizon(0.5))
 
 
 def paper(rng: Rng) -> Frames:

@@ -9,9 +9,10 @@ quantiser) at each QP:
     DST/qp22/  DST/qp32/  DST/qp47/   SCENE_WIDTHxHEIGHT_qp32_s10.mp4, labels.json, manifest.json
     DST/labels.json, DST/manifest.json    all of them in one
 
-so that `grainscan eval DST/qp32` and `grainscan eval DST` both work. The grain is Gaussian, independent from frame to
-frame, 1.0 to 1.6 pixels wide (full width at half maximum), strongest in the mid-tones as on film; sigma is its standard
-deviation over the clip in 8-bit luma codes before encoding.
+so that `grainscan eval DST/qp32` and `grainscan eval DST` both work. An interrupted run goes on where it stopped.
+
+The grain is Gaussian, independent from frame to frame, 1.0 to 1.6 pixels wide (full width at half maximum), strongest
+in the mid-tones as on film; sigma is its standard deviation over the clip in 8-bit luma codes before encoding.
 
 The label is by what survives the encoder: `strength` in the manifest is the deviation of the surviving grain, found by
 projecting decoded grainy minus decoded clean on the grain put in (`grainscan.synth.surviving`). Grain that the encoder
@@ -23,13 +24,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from rich.progress import Progress
 
 from grainscan import __version__
 from grainscan.errors import GrainscanError
-from grainscan.labels import read_manifest, write_labels, write_manifest
+from grainscan.labels import read_manifest, write_atomically, write_labels, write_manifest
 from grainscan.synth import Generation, Grain, Recipe, apply, label_of, surviving
 from grainscan.synth.grain import film_curve
 from grainscan.video import Block, read_clip, write_clip
@@ -50,16 +52,25 @@ logger = logging.getLogger("protocol")
 QPS = (22, 32, 47)
 SIGMAS = (0, 5, 10, 25, 50)
 FRAMES = 32
-SPEED = 1  # x265's preset veryfast
+PRESETS = ("medium", "veryfast", "ultrafast")  # of x265, by the speed of grainscan.video
 GRID = 8  # sides are cut to a multiple of this
 
 
 @dataclass(frozen=True)
 class Scene:
+    """A held-out clip. `frames`, `speed` and `limit` (the larger side in pixels, 0: none) are how it is encoded."""
+
     name: str
     path: Path
     kind: str
     seed: int
+    frames: int = FRAMES
+    speed: int = 1
+    limit: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}_{self.seed}_{self.frames}_{self.speed}_{self.limit}"
 
 
 def main() -> int:
@@ -67,6 +78,8 @@ def main() -> int:
     parser.add_argument("destination", type=Path, metavar="DST")
     parser.add_argument("--material", type=Path, metavar="DIR", help="of material.py; else made here")
     parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--preset", choices=PRESETS, default="veryfast", help="of x265")
+    parser.add_argument("--limit", type=int, default=0, metavar="PIXELS", help="crop to this width, and 9/16 of it")
     parser.add_argument("--scenes", type=int, default=0, help="the first N scenes only; 0: all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -74,15 +87,16 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     started = time.monotonic()
     scenes = find_scenes(options.material or _made(options.destination / "material"), options.seed)
-    scenes = scenes[: options.scenes or None]
-    for qp in QPS:
-        (options.destination / f"qp{qp}").mkdir(parents=True, exist_ok=True)
+    how = {"frames": options.frames, "speed": PRESETS.index(options.preset), "limit": options.limit}
+    scenes = [replace(scene, **how) for scene in scenes[: options.scenes or None]]
+    for name in ("finished", *(f"qp{qp}" for qp in QPS)):
+        (options.destination / name).mkdir(parents=True, exist_ok=True)
     count = len(scenes)
     clips: dict[str, dict[str, Any]] = {}
     bar = Progress(console=Console(stderr=True))
     with bar, ProcessPoolExecutor(options.workers) as pool:
         task = bar.add_task("protocol", total=count)
-        for made in pool.map(_attempt, scenes, [options.destination] * count, [options.frames] * count):
+        for made in pool.map(_attempt, scenes, [options.destination] * count):
             clips.update(made)
             bar.advance(task)
     for qp in QPS:
@@ -116,18 +130,23 @@ def _describe(folder: Path, clips: dict[str, dict[str, Any]], seed: int) -> None
     write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": seed, "options": options, "clips": clips})
 
 
-def _attempt(scene: Scene, destination: Path, frames: int) -> dict[str, dict[str, Any]]:
+def _attempt(scene: Scene, destination: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a scene, read back where an earlier run had finished it."""
+    finished = destination / "finished" / f"{scene.key}.json"
+    if finished.is_file():
+        return dict(json.loads(finished.read_text(encoding="utf-8")))
     try:
-        return make(scene, destination, frames)
+        made = make(scene, destination)
     except GrainscanError as error:
         logger.warning("%s is left out: %s", scene.name, error)
         return {}
+    write_atomically(finished, json.dumps(made))
+    return made
 
 
-def make(scene: Scene, destination: Path, frames: int) -> dict[str, dict[str, Any]]:
+def make(scene: Scene, destination: Path) -> dict[str, dict[str, Any]]:
     """The clips of a scene; their manifest entries by name relative to the destination."""
-    block = read_clip(scene.path, frames=frames)
-    block = block.crop(0, 0, block.width // GRID * GRID, block.height // GRID * GRID).copy()
+    block = _cropped(read_clip(scene.path, frames=scene.frames), scene.limit)
     made = {}
     references: dict[int, Block] = {}
     for sigma in SIGMAS:
@@ -135,11 +154,11 @@ def make(scene: Scene, destination: Path, frames: int) -> dict[str, dict[str, An
         synthesis = apply(block, recipe)
         for qp in QPS:
             name = f"qp{qp}/{scene.name}_{block.width}x{block.height}_qp{qp}_s{sigma:02d}.mp4"
-            write_clip(destination / name, synthesis.block, codec="hevc", quality=qp, speed=SPEED)
+            write_clip(destination / name, synthesis.block, codec="hevc", quality=qp, speed=scene.speed)
             decoded = read_clip(destination / name)
             references.setdefault(qp, decoded)
             strength = surviving(references[qp], decoded, synthesis.added) if sigma else 0.0
-            generation = Generation("hevc", qp, None, SPEED)
+            generation = Generation("hevc", qp, None, scene.speed)
             made[name] = {
                 "source": scene.name, "kind": scene.kind, "file": scene.path.name, "frames": block.frames,
                 "labels": {"graininess": label_of(strength)}, "strength": {"graininess": round(strength, 3)},
@@ -147,6 +166,14 @@ def make(scene: Scene, destination: Path, frames: int) -> dict[str, dict[str, An
                 "synthesis": Recipe(seed=recipe.seed, grain=recipe.grain, encode=(generation,)).to_dict(),
             }  # fmt: skip
     return made
+
+
+def _cropped(block: Block, limit: int) -> Block:
+    """The middle of the pictures, its sides multiples of GRID."""
+    width = min(block.width, limit or block.width) // GRID * GRID
+    height = min(block.height, limit * 9 // 16 or block.height) // GRID * GRID
+    left, top = (block.width - width) // 4 * 2, (block.height - height) // 4 * 2
+    return block.crop(left, top, width, height).copy()
 
 
 def _grain(scene: Scene, sigma: int) -> Grain | None:

@@ -181,7 +181,7 @@ def _root(package: Package, folder: Path) -> Path:
 
 
 def _download(packages: list[Package], folder: Path) -> None:
-    """Fetch archives: all of a client's packages at once, or if that fails each on its own, with a warning a failure."""
+    """Fetch archives: all of a client's packages at once or, if that fails, one by one with a warning a failure."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     clients: dict[Manager, list[str]] = {
         "apt": ["apt-get", "download"],
