@@ -1,4 +1,4 @@
-"""Draw the terminal picture of the README: `python examples/picture.py` runs predict and writes examples/predict.svg."""
+"""Draw the terminal picture of the README: `python examples/picture.py` writes examples/predict.svg from a real run."""
 
 from __future__ import annotations
 

@@ -112,8 +112,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "accumulate", "views_per_clip", "keep", "epochs", "lr", "clip_norm", "cache_gb")
         _positive(self, "frames", "size", allow_none=True)
-        if self.focal_gamma < 0:
-            raise ConfigError(f"focal_gamma is {self.focal_gamma}, but must not be negative", hint="0 is plain cross-entropy.")
+        for name in ("focal_gamma", "lora", "max_steps", "eval_every", "patience", "weight_decay", "strength_weight"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name.replace('_', '-')} is {getattr(self, name)}", hint="Use 0 or more.")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup is {self.warmup}", hint="It is a part of the steps: use 0 to 1, such as 0.05.")
         if self.focal_alpha not in ("auto", "none"):
             alpha = _convert(self.focal_alpha, float, "focal_alpha")
             if not 0 < alpha < 1:
@@ -288,4 +291,6 @@ def _positive(config: Any, *names: str, allow_none: bool = False) -> None:
             continue
         if value <= 0:
             option = name.replace("_", "-")
-            raise ConfigError(f"{option} is {value}, but must be greater than zero", hint="Leave it out for the default.")
+            raise ConfigError(
+                f"{option} is {value}, but must be greater than zero", hint="Leave it out for the default."
+            )

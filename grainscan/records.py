@@ -229,7 +229,7 @@ def _may_be_torn(line: bytes) -> bool:
 
 def _lock(handle: int) -> bool:
     """Whether the file is ours alone. The lock goes with the handle, however the process ends."""
-    if fcntl is None:
+    if not hasattr(fcntl, "flock"):
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,4 +79,8 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         monkeypatch.delenv(name)
     for variable, folder in (("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
         monkeypatch.setenv(variable, str(tmp_path / ".xdg" / folder))
+    logger = logging.getLogger("grainscan")
+    before = logger.handlers, logger.level, logger.propagate
     yield
+    logger.handlers, logger.propagate = before[0], before[2]  # -q and -v change them for the whole process
+    logger.setLevel(before[1])

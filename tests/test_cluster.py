@@ -57,8 +57,8 @@ def nodes() -> Iterator[Any]:
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(cluster.__file__).parents[1]), *sys.path])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_raylet_start_wait_time_s"] = "300"
-    os.environ["RAY_worker_niceness"] = "0"  # else a busy machine leaves them nothing
+    # On a busy machine, starting takes longer, and workers with Ray's usual niceness would get nothing at all.
+    os.environ.update({"RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0"})
     machines = Cluster(initialize_head=True, head_node_args={**MACHINE, "include_dashboard": False})
     machines.add_node(**MACHINE)
     ray.init(address=machines.address, log_to_driver=False, logging_level="ERROR")

@@ -106,10 +106,10 @@ def test_black_bars_are_left_out(make_block: MakeBlock, pix_fmt: str) -> None:
     unit = 1 << (block.format.depth - 8)
     for plane in block.planes if block.format.layout == "rgb" else block.planes[:1]:
         plane[:, :40] = plane[:, 210:] = (0 if block.format.layout == "rgb" else 16) * unit
-    x, y, width, height = active_area(window_of(block))
-    assert (x, y, width, height) == (0, 40, 320, 170)
+    area = dict(zip(("x", "y", "width", "height"), active_area(window_of(block)), strict=True))
+    assert area == {"x": 0, "y": 40, "width": 320, "height": 170}
     boxes = view_boxes(window_of(block), ViewSpec(frames=3, size=64, windows=1, crops=12))
-    assert all(40 <= y and y + 64 <= 210 for _, y in boxes)
+    assert all(y >= 40 and y + 64 <= 210 for _, y in boxes)
 
 
 def test_a_dark_picture_is_not_all_bar() -> None:
