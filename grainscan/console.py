@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-_WIDTH_WHEN_PIPED = 120  # tables in a log file should not be folded to the 80 columns Rich assumes there
+_WIDTH_WHEN_PIPED = 132  # tables in a log file should not be folded to the 80 columns Rich assumes there
 
 
 @cache

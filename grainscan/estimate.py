@@ -26,6 +26,7 @@ from grainscan.model import GrainscanViViT, count_parameters, grid_of
 from grainscan.trainer import Setup
 
 EFFICIENCY = 0.6  # of the speed of a large matrix product, which a whole training step reaches
+_LIBRARIES = 900_000_000  # bytes: Python, torch and transformers themselves
 _LEAKS_NAMED = 5
 
 
@@ -40,7 +41,7 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        return self.weights + self.activations
+        return _LIBRARIES + self.weights + self.activations
 
 
 def summary(setup: Setup) -> dict[str, Any]:

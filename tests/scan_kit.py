@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -105,4 +106,8 @@ def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
             except OSError:
                 continue
         time.sleep(600)
+    if name.startswith("shrink"):  # the memory that the parent reads
+        for handle in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
     yield from read_pieces(path, job)

@@ -311,6 +311,11 @@ def test_a_hanging_decoder_is_ended(
     assert "--timeout" in rows[0]["error"]["hint"]
 
 
+def test_a_worker_cannot_take_the_memory_away_from_the_parent(careless: Scanner, make_clip: MakeClip) -> None:
+    paths = [make_clip("shrink.avi", frames=30), make_clip("good.avi")]
+    assert [row["status"] for row in careless.scan(paths)] == ["ok", "ok"]
+
+
 def test_every_worker_may_fail_in_turn(careless: Scanner, make_clip: MakeClip) -> None:
     bad = make_clip("crash.avi")
     assert [row["status"] for row in careless.scan([bad] * 12)] == ["error"] * 12

@@ -334,12 +334,17 @@ def _error_from(record: dict[str, str]) -> GrainscanError:
 
 def _anonymous_file(size: int) -> int:
     """A handle on memory without a name, so that nothing is left behind however the processes end."""
-    if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("grainscan")
-    else:
+    if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             handle = os.dup(file.fileno())
+        os.ftruncate(handle, size)
+        return handle
+    import fcntl
+
+    handle = os.memfd_create("grainscan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(handle, size)
+    # A decoder that was taken over could otherwise shrink it under the parent, which dies of reading past its end.
+    fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return handle
 
 
