@@ -779,7 +779,7 @@ from pathlib import Path
 from grainscan.config import PrepConfig
 from grainscan.prep import prepare
 if __name__ == "__main__":
-    prepare(PrepConfig((Path(sys.argv[1]),), Path(sys.argv[2]), clips=8, synthesize="graininess", workers=2,
+    prepare(PrepConfig((Path(sys.argv[1]),), Path(sys.argv[2]), clips=24, synthesize="graininess", workers=2,
                        frames=6, size=64))
 """
 
@@ -801,6 +801,6 @@ def test_a_killed_run_is_completed_and_leaves_no_process(tmp_path: Path, make_cl
         process.send_signal(end)
         process.communicate(timeout=30)  # until no worker holds the pipe any more
         assert not (tmp_path / "data" / "labels.json").exists()
-    report = prep(tmp_path, clips=8, synthesize="graininess")
-    assert report.state == "written" and len(read_labels(tmp_path / "data").clips) == len(report.clips) == 32
+    report = prep(tmp_path, clips=24, synthesize="graininess")
+    assert report.state == "written" and len(read_labels(tmp_path / "data").clips) == len(report.clips) == 96
     assert not list((tmp_path / "data").glob(".tmp-*"))

@@ -217,6 +217,18 @@ def test_a_seed_makes_a_run_repeatable_and_another_one_different(options: dict[s
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_loader_processes_and_half_precision_see_the_same_views(options: dict[str, Any]) -> None:
+    plain, processes, half = (
+        train(TrainConfig(**{**options, "name": name, "max_steps": 2, **changes})).history
+        for name, changes in (("a", {}), ("b", {"workers": 2}), ("c", {"precision": "bf16"}))
+    )
+    assert plain == processes
+    assert half[0]["loss"] != plain[0]["loss"]
+    assert half[0]["loss"] == pytest.approx(plain[0]["loss"], rel=0.02)
+
+
 # ------------------------------------------------------------------------------------------------ losses
 
 
