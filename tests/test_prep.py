@@ -793,7 +793,14 @@ def test_a_killed_run_is_completed_and_leaves_no_process(tmp_path: Path, make_cl
     command = [sys.executable, str(script), str(tmp_path / "footage"), str(tmp_path / "data")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     for end in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # A shell starts background jobs, this test among them, with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         have = len(list((tmp_path / "data").glob("*.avi")))
         deadline = time.monotonic() + 60
         while len(list((tmp_path / "data").glob("*.avi"))) < have + 2 and time.monotonic() < deadline:
