@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from grainscan import metrics
 from grainscan.engine import Outputs
 from grainscan.labels import read_labels
+from grainscan.runs import write_json
 from grainscan.scan import Scanner, lowest
 from grainscan.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 
@@ -59,9 +60,7 @@ def write_spec(directory: Path, spec: ModelSpec) -> None:
     path = directory / CONFIG_FILE
     values = json.loads(path.read_text(encoding="utf-8"))
     values[BLOCK] = spec.to_dict()
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, values)
 
 
 @dataclass(frozen=True)
