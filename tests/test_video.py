@@ -391,3 +391,10 @@ def test_packed_and_foreign_formats_become_planar(tmp_path: Path, make_block: Ma
         assert float(block.luma8().mean()) == pytest.approx(expected, abs=4)
     else:
         assert 90 < float(block.luma8().mean()) < 135
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="the scheduler can be asked on Linux alone")
+def test_encoding_av1_takes_no_real_time_priority(make_block: MakeBlock) -> None:
+    recode(make_block(frames=2), "av1", 40, speed=2)
+    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    assert not policies & {os.SCHED_FIFO, os.SCHED_RR}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -132,6 +133,7 @@ def write_clip(
         with av.open(f"file:{temporary}", "w") as container:
             stream: Any = container.add_stream(encoder.encoder, rate=fps)
             _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
+            _open(stream.codec_context)
             for frame in _to_frames(block, stream.codec_context.pix_fmt):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -147,7 +149,23 @@ def _encoder(block: Block, codec: str, quality: int | None, **options: Any) -> A
         raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
     context = av.CodecContext.create(CODECS[codec].encoder, "w")
     _configure(context, block, codec, quality, **options)
+    _open(context)
     return context
+
+
+def _open(context: Any) -> None:
+    """Open an encoder; all threads of the process keep the scheduling that they had.
+
+    SVT-AV1 asks for real-time priority, for itself and for the thread that calls it, and gets it as root (in any
+    container): nothing else runs on the machine then until it is done.
+    """
+    context.open(strict=False)
+    if context.name != CODECS["av1"].encoder or not hasattr(os, "sched_setscheduler"):
+        return
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):
+            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _configure(
