@@ -37,7 +37,7 @@ VAL_CLIPS = {"--clips": 8, "--frames": 24, "--size": 256, "--twins": 1}
 TRAIN = {
     "--size": 32,
     "--batch-size": 64,
-    "--max-steps": 7000,
+    "--max-steps": 8000,
     "--lr": 7e-4,
     "--eval-every": 1000,
     "--loss": "bce",

@@ -21,10 +21,12 @@ def tune(model: GrainscanViViT, scope: str, lora: int = 0) -> None:
     """Choose the trainable parameters: full, adapters, head (logits and strengths), last-N (layers) and adapters.
 
     With `lora` the backbone's attention and MLP get low-rank updates of that rank, and `scope` full means those
-    alone beside the adapters. Raises ConfigError for more layers than there are, DependencyError without PEFT.
+    alone beside the adapters and the energies. Raises ConfigError for more layers than there are, DependencyError without PEFT.
     """
     layers = model.backbone.layers
     model.requires_grad_(scope == "full" and not lora)
+    if model.energies is not None:
+        model.energies.requires_grad_(scope == "full")
     for adapter in model.adapters:
         adapter.requires_grad_(scope != "head")
         for head in (adapter.logit, adapter.strength):
@@ -93,7 +95,7 @@ def whiten(
     projection = model.vivit.embeddings.patch_embeddings.projection
     hidden, dimension = projection.weight.shape[0], projection.weight[0].numel()
     covariance, mean, count = _tubelet_statistics(model, clips, dimension)
-    noise = floor / 255 / model.std.double().mean().item()
+    noise = floor / 255 / model.normalisation.std.double().mean().item()
     values, vectors = torch.linalg.eigh(covariance + noise**2 * torch.eye(dimension, dtype=torch.float64))
     root = vectors @ torch.diag(values.clamp_min(noise**2).rsqrt()) @ vectors.T
     random = torch.Generator().manual_seed(seed)
@@ -116,7 +118,7 @@ def _tubelet_statistics(model: GrainscanViViT, clips: Iterable[Tensor], dimensio
     outer = torch.zeros(dimension, dimension, dtype=torch.float64)
     count = 0
     for views in clips:
-        tubelets = _tubelets((views - model.mean) / model.std, model.config.tubelet_size)
+        tubelets = _tubelets(model.normalisation(views), model.config.tubelet_size)
         total += tubelets.double().sum(dim=0)
         outer += (tubelets.T @ tubelets).double()
         count += len(tubelets)

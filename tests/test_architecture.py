@@ -33,6 +33,7 @@ ORDER = [
     "dataset",
     "losses",
     "runs",
+    "energies",
     "model",
     "tuning",
     "engine",
@@ -50,6 +51,7 @@ ORDER = [
     "report",
     "predict",
     "display",
+    "usage",
     "cli",
     "__main__",
 ]

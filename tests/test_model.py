@@ -82,9 +82,7 @@ def test_forward_is_backbone_pooling_and_adapter(pooling: str) -> None:
 def test_input_is_brought_to_the_range_of_the_published_checkpoint() -> None:
     model = tiny()
     seen = []
-    model.backbone.register_forward_hook(
-        lambda _, __, kwargs, ___: seen.append(kwargs["pixel_values"]), with_kwargs=True
-    )
+    model.backbone.embeddings.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(torch.stack([torch.zeros(4, 3, 32, 32), torch.ones(4, 3, 32, 32)]))
     assert seen[0][0].unique().tolist() == [-1] and seen[0][1].unique().tolist() == [1]
 
@@ -94,6 +92,18 @@ def test_a_fresh_adapter_is_a_linear_probe() -> None:
     fresh = model_module.TaskAdapter(16, 4)
     token = torch.randn(5, 16)
     torch.testing.assert_close(fresh(token)[0], fresh.logit(fresh.norm(token)))
+
+
+@torch.no_grad()
+def test_energies_are_added_to_the_tokens_of_tubelets() -> None:
+    model = tiny(energies=True)
+    assert model.energies is not None
+    tokens = model.backbone.embeddings(model.normalisation(views(2)))
+    tokens[:, 1:] += model.energies(views(2))
+    for layer in model.backbone.layers:
+        tokens = layer(tokens, None)
+    expected = model.adapters[0](model.backbone.layernorm(tokens)[:, 1:].mean(dim=1))
+    torch.testing.assert_close(model(views(2)).logits, expected[0])
 
 
 @torch.no_grad()
@@ -212,6 +222,10 @@ def test_a_kinetics_checkpoint_keeps_its_backbone_and_loses_its_head(tmp_path: P
     pixels = views()
     expected = stock.vivit(2 * pixels - 1).last_hidden_state
     torch.testing.assert_close(model.backbone(2 * pixels - 1).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+    plain = GrainscanViViT(model.config, model.spec.with_(energies=False)).eval()
+    plain.load_state_dict({key: value for key, value in model.state_dict().items() if "energies" not in key})
+    assert model.spec.energies  # that say nothing before they are trained
+    torch.testing.assert_close(model(pixels).logits, plain(pixels).logits)
     assert model(pixels).logits.shape == (3, 1)
     assert model.spec.pooling == "cls" and model.spec.view == VIEW
     assert not any("classifier" in name for name in model.state_dict())
@@ -270,7 +284,7 @@ def test_an_offline_machine_is_not_asked_to_retry(monkeypatch: pytest.MonkeyPatc
 
 @torch.no_grad()
 def test_saved_loaded_and_exported_models_agree(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = tiny("graininess", "banding", strength={"graininess": "codes"}, threshold={"banding": 0.3})
+    model = tiny("graininess", "banding", energies=True, strength={"graininess": "codes"}, threshold={"banding": 0.3})
     save(model, tmp_path / "m")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
     names = sorted(path.name for path in (tmp_path / "m").iterdir())
@@ -388,7 +402,7 @@ def trainable(model: GrainscanViViT) -> set[str]:
 
 
 def test_scopes_of_tuning() -> None:
-    model = tiny("graininess", "banding")
+    model = tiny("graininess", "banding", energies=True)
     tune(model, "full")
     assert len(trainable(model)) == len(list(model.parameters()))
     tune(model, "adapters")

@@ -396,5 +396,5 @@ def test_packed_and_foreign_formats_become_planar(tmp_path: Path, make_block: Ma
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="the scheduler can be asked on Linux alone")
 def test_encoding_av1_takes_no_real_time_priority(make_block: MakeBlock) -> None:
     recode(make_block(frames=2), "av1", 40, speed=2)
-    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    policies = {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}
     assert not policies & {os.SCHED_FIFO, os.SCHED_RR}

@@ -1,8 +1,8 @@
 """How recipes are drawn: the distribution of clips that the embedded model learned from, as tables.
 
 It leans towards what is hard: weak to medium grain, coarse and soft grain, medium qualities of encoding. Strength and
-quality are independent. A third of the recipes follow one of two looks whose parts go together in the real world: old
-film, and cameras in poor light.
+quality are independent. Half of the recipes follow one of two looks whose parts go together in the real world: old film,
+and cameras in poor light.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Look:
     sigma: Span
     size: Mapping[str, Span]  # by kind; others have a size of their own
     monochrome: float  # probability of grain in luma alone
+    chroma: Span  # deviation of chroma grain over that of luma grain, where there is any
     scene: Mapping[str, float]
     defects: Mapping[str, float]
     process: Mapping[str, float]
@@ -61,19 +62,20 @@ _FINE = {
 }
 _COARSE = {"film": Span(1.8, 4.2), "gaussian": Span(1.8, 4), "band": Span(2, 4), "autoregressive": Span(1.6, 2.6)}
 _SCENE = {
-    "comb": 0.05, "fade": 0.05, "dissolve": 0.03, "shake": 0.12, "still": 0.06,
+    "comb": 0.05, "fade": 0.05, "dim": 0.08, "dissolve": 0.03, "shake": 0.12, "still": 0.06,
     "foliage": 0.05, "water": 0.05, "gravel": 0.04, "fabric": 0.03, "particles": 0.03, "text": 0.03, "screen": 0.02,
     "dither": 0.02,
 }  # fmt: skip
 
 LOOKS = {
     "any": Look(
-        0.66,
+        0.5,
         {"white": 0.12, "gaussian": 0.24, "band": 0.13, "autoregressive": 0.21, "film": 0.17, "shot": 0.06,
          "sensor": 0.07},
-        Span(1, 30, log=True),
+        Span(1.2, 30, log=True),
         _FINE,
         0.35,
+        Span(0.1, 0.85),
         _SCENE,
         {"dirt": 0.05, "hairs": 0.02, "scratches": 0.04, "flicker": 0.07, "frozen": 0.08},
         {"sharpen": 0.1, "soften": 0.07, "denoise": 0.07, "settle": 0.06, "grade": 0.08, "bleach": 0.04,
@@ -81,28 +83,31 @@ LOOKS = {
         0.15,
     ),
     "old film": Look(
-        0.2,
+        0.27,
         {"film": 0.45, "gaussian": 0.3, "band": 0.1, "autoregressive": 0.15},
         Span(1.5, 16, log=True),
         _COARSE,
         0.75,
+        Span(0.1, 0.85),
         {"shake": 0.35, "still": 0.03, "fade": 0.03},
         {"dirt": 0.6, "hairs": 0.2, "scratches": 0.4, "flicker": 0.6, "frozen": 0.03},
         {"soften": 0.2, "sharpen": 0.1, "grade": 0.2, "settle": 0.05, "bleach": 0.6, "cadence": 0.2},
         0.15,
     ),
     "camera": Look(
-        0.14,
-        {"sensor": 0.5, "shot": 0.25, "gaussian": 0.25},
-        Span(1, 20, log=True),
-        {"gaussian": Span(0.8, 2.4), "shot": Span(0.5, 1.8)},
+        0.23,
+        {"sensor": 0.45, "shot": 0.2, "gaussian": 0.35},
+        Span(1.2, 20, log=True),
+        {"gaussian": Span(0.8, 4, log=True), "shot": Span(0.5, 1.8)},
         0.1,
-        {**_SCENE, "shake": 0.3},
+        Span(0.3, 1.6),
+        {**_SCENE, "dim": 0.4, "shake": 0.3},
         {"frozen": 0.15, "flicker": 0.04},
         {"denoise": 0.15, "settle": 0.15, "sharpen": 0.25, "grade": 0.1},
         0.2,
     ),
 }  # fmt: skip
+ASPECT = Span(0.6, 2.4, log=True)  # analogue video blurs along its lines
 TAILS, WIDEST = 0.2, Span(0.5, 50, log=True)  # part of the strengths drawn from the widest span, whatever the look
 
 _TEXTURE = {"contrast": Span(4, 35, log=True), "coverage": Span(0.3, 1.3)}
@@ -111,6 +116,7 @@ VALUES: dict[str, dict[str, Span]] = {
     # scene
     "comb": {"bottom_first": Span(0, 1)},
     "fade": {"level": Span(16, 235), "depth": Span(0.2, 1), "rising": Span(0, 1)},
+    "dim": {"exposure": Span(0.12, 0.7, log=True)},
     "dissolve": {"share": Span(0.3, 1)},
     "shake": {"amplitude": Span(0.3, 4, log=True), "smoothness": Span(0, 0.95), "subpixel": Span(0, 1)},
     "still": {},
@@ -143,15 +149,15 @@ MIDDLE = 32  # pixels: enlarging leaves at least as much of the picture
 
 # (weight, best, most frequent, worst) on the codec's own scale
 CODECS: dict[str, tuple[float, int, int, int]] = {
-    "h264": (0.35, 17, 24, 43),
-    "hevc": (0.36, 17, 25, 47),
+    "h264": (0.3, 17, 24, 43),
+    "hevc": (0.3, 17, 25, 47),
     "vp9": (0.05, 15, 32, 58),
     "av1": (0.05, 15, 30, 58),
     "mpeg2": (0.04, 2, 5, 20),
     "mpeg4": (0.04, 2, 4, 18),
-    "mjpeg": (0.04, 2, 4, 16),
-    "prores": (0.03, 3, 2, 0),
-    "ffv1": (0.04, 0, 0, 0),
+    "mjpeg": (0.06, 2, 4, 16),
+    "prores": (0.05, 3, 2, 0),
+    "ffv1": (0.11, 0, 0, 0),
 }
 _EVENLY = 0.25  # part of the qualities drawn evenly, so that the worst are learned too
 _GENERATIONS = {1: 0.72, 2: 0.21, 3: 0.07}
@@ -183,9 +189,9 @@ def _draw_grain(rng: np.random.Generator, look: Look) -> Grain:
         kind=kind,
         sigma=sigma,
         size=look.size[kind].draw(rng) if kind in look.size else 1.0,
-        aspect=Span(0.6, 1.7, log=True).draw(rng) if kind in ("gaussian", "band", "autoregressive") else 1.0,
+        aspect=ASPECT.draw(rng) if kind in ("gaussian", "band", "autoregressive") else 1.0,
         gain=_draw_gain(rng, kind),
-        chroma=0.0 if rng.random() < look.monochrome else Span(0.1, 0.85).draw(rng),
+        chroma=0.0 if rng.random() < look.monochrome else look.chroma.draw(rng),
         coupling=Span(-0.4, 0.7).draw(rng) if kind in ("band", "autoregressive") else 0.0,
         skew=_short(skew),
         lag=int(rng.integers(4)) if kind == "autoregressive" else 3,

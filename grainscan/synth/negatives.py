@@ -42,6 +42,17 @@ def fade(stack: Stack, rng: np.random.Generator, *, level: float, depth: float, 
     return Stack(tuple(planes), stack.format)
 
 
+def dim(stack: Stack, rng: np.random.Generator, *, exposure: float) -> Stack:
+    """Poor light: brightness and colour times `exposure`. What is added afterwards, as a sensor's noise, is not."""
+    black = 0.0 if stack.format.full_range else 16.0
+    rests = (black,) * 3 if stack.format.layout == "rgb" else (black, 128.0, 128.0)
+    planes = (
+        np.float32(rest) + np.float32(exposure) * (plane - np.float32(rest))
+        for plane, rest in zip(stack.planes, rests, strict=False)
+    )
+    return Stack(tuple(planes), stack.format)
+
+
 def dissolve(stack: Stack, rng: np.random.Generator, *, share: float) -> Stack:
     """Cross-fade with the same scene mirrored and played backwards, up to `share` of it."""
     course = np.linspace(0, share, stack.shape[0], dtype=np.float32)[:, None, None]
@@ -87,4 +98,11 @@ def still(stack: Stack, rng: np.random.Generator) -> Stack:
     return taken(stack, np.zeros(stack.shape[0], np.intp))
 
 
-MOTIONS: dict[str, Step] = {"comb": comb, "fade": fade, "dissolve": dissolve, "shake": shake, "still": still}
+MOTIONS: dict[str, Step] = {
+    "comb": comb,
+    "fade": fade,
+    "dim": dim,
+    "dissolve": dissolve,
+    "shake": shake,
+    "still": still,
+}

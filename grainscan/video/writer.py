@@ -162,7 +162,7 @@ def _open(context: Any) -> None:
     context.open(strict=False)
     if context.name != CODECS["av1"].encoder or not hasattr(os, "sched_setscheduler"):
         return
-    for thread in map(int, os.listdir("/proc/self/task")):
+    for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
         with contextlib.suppress(ProcessLookupError):
             if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
                 os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
