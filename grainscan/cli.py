@@ -1,25 +1,22 @@
 """The five commands: parse, call, print. No logic lives here, and nothing heavy is imported before a command runs."""
 
-from __future__ import annotations
-
-import dataclasses
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from grainscan.config import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig, resolve
 from grainscan.errors import GrainscanError, UsageError
+from grainscan.usage import Command, Group
 
 INTERRUPTED = 130
 FOUND = 3
 _verbosity = 0
 
 
-class ErrorGroup(TyperGroup):
+class ErrorGroup(Group):
     """Turns our exceptions into `error:` and `hint:` on stderr and an exit code, in tests as in the console script."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -68,8 +65,8 @@ app = typer.Typer(
     epilog="Start with: grainscan predict FOLDER. Options may also stand in grainscan.toml or in the environment "
     "(GRAINSCAN_PREDICT_WORKERS=2).",
     no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     pretty_exceptions_enable=False,
 )
 
@@ -90,9 +87,8 @@ def _show_version(wanted: bool) -> None:
     raise typer.Exit()
 
 
-def _set_verbosity(verbose: int = 0, quiet: bool = False) -> None:
+def _set_verbosity(level: int) -> None:
     global _verbosity
-    level = -1 if quiet else verbose
     if level:
         from grainscan import console
 
@@ -105,21 +101,28 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print versions and exit.")
     ] = False,
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv: tracebacks.")] = 0,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but results and errors.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Say more; -vv: tracebacks. This and -q may also follow the command.",
+        ),
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
 ) -> None:
-    _set_verbosity(verbose, quiet)
+    _set_verbosity(-1 if quiet else verbose)
 
 
 def _option(cls: type, *names: str, help: str, panel: str | None = None, metavar: str | None = None) -> Any:
     """An option whose default is that of the configuration field with its name, shown though not passed on."""
-    field = next(field for field in dataclasses.fields(cls) if field.name == names[0])
-    flag = names[0].replace("_", "-")
-    default = field.default
+    flag, default = names[0].replace("_", "-"), getattr(cls, names[0])
     boolean = isinstance(default, bool)
     flags = [f"--{flag}/--no-{flag}" if boolean and default else f"--{flag}", *names[1:]]
     if default is not None and not boolean:
-        help = f"{help} [dim]\\[default: {default}][/]"
+        help = f"{help} [default: {default}]"
     return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=False, metavar=metavar)
 
 
@@ -135,7 +138,7 @@ ConfigFile = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def prep(
     paths: Annotated[
         list[Path],
@@ -201,7 +204,7 @@ def prep(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 def split(
     data: Annotated[Path, typer.Argument(help="Folder with labels.json and its clips.")],
     ratios: Annotated[str | None, _Split("ratios", help="Shares of train, val and test.")] = None,
@@ -227,7 +230,7 @@ def split(
     display.print_split(divide(options))
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with train/ and val/ (see split), or labelled clips.")],
     model: Annotated[
@@ -363,7 +366,7 @@ def train(
     display.print_run(run)
 
 
-@app.command("eval")
+@app.command("eval", cls=Command)
 def evaluate(
     data: Annotated[
         Path | None, typer.Argument(help="Folder with labels.json, or with splits; default: the last run's.")
@@ -424,7 +427,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, URLs, or - for paths on stdin.")

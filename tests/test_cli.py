@@ -43,6 +43,21 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command
     assert f"grainscan {command} " in README.read_text(encoding="utf-8")
 
 
+def test_help_keeps_the_sections_and_names_the_defaults() -> None:
+    text = plain(run("train", "--help").output)
+    assert re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE) == [
+        "Arguments",
+        "Model",
+        "Data and views",
+        "Optimisation",
+        "Loss",
+        "Run",
+        "Options",
+    ]
+    assert "--lora RANK LoRA on attention and MLP; 0: none. [default: 0]" in " ".join(text.split())
+    assert "Usage: grainscan prep [OPTIONS] SRC... DST\n" in plain(run("prep", "--help").output)
+
+
 def test_every_option_has_help() -> None:
     import typer
 
@@ -194,5 +209,13 @@ def test_options_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads(run("predict", folder / "plain.avi", "--workers", "0").stdout)["status"] == "ok"
 
 
-def test_quiet_says_nothing_beside_the_data(folder: Path) -> None:
-    assert run("-q", "predict", folder / "plain.avi", "-f", "jsonl", "--workers", "0").stderr == ""
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_quiet_says_nothing_beside_the_data(folder: Path, place: int) -> None:
+    words: list[object] = ["predict", folder / "plain.avi", "-f", "jsonl", "--workers", "0"]
+    assert run(*words[:place], "-q", *words[place:]).stderr == ""
+
+
+def test_verbosity_may_follow_the_command_but_not_the_two_dashes(tmp_path: Path) -> None:
+    assert "Traceback" in run("predict", "a.avi", "-v", "--verbose", "--model", tmp_path / "nowhere", code=1).stderr
+    row = json.loads(run("predict", "-f", "jsonl", "--workers", "0", "--", "-v", code=1).stdout)
+    assert row["path"] == "-v"
