@@ -2,6 +2,7 @@
 
     python examples/benchmark.py                 # clips of 720p to 2160p, H.264 and HEVC, 10 s to 10 min
     python examples/benchmark.py --quick         # two small kinds only
+    python examples/benchmark.py --cold          # one clip in a new process, against `import torch` in another
     python examples/benchmark.py --folder clips  # keep the clips for the next run
 
 The floor is the decoding of the very frames that the model looks at, by as many processes as there are processors, and
@@ -236,6 +237,28 @@ def usual_recipe(path: str) -> None:
     print(time.perf_counter() - began, time.process_time() - before)
 
 
+def cold_start(pairs: int) -> str:
+    """`grainscan predict CLIP` against `python -c "import torch"`, each in a new process, in turns."""
+    clip = min((Path(__file__).parent / "clips").glob("*.mp4"))
+    commands = {
+        "predict": [sys.executable, "-m", "grainscan", "predict", str(clip)],
+        "torch": [sys.executable, "-c", "import torch"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for pair in range(pairs + 1):  # the first fills the disk cache and does not count
+        for name in sorted(commands, reverse=pair % 2 == 1):
+            began = time.perf_counter()
+            subprocess.run(commands[name], check=True, capture_output=True)
+            if pair:
+                seconds[name].append(time.perf_counter() - began)
+    ratios = sorted(a / b for a, b in zip(seconds["predict"], seconds["torch"], strict=True))
+    return (
+        f"Cold start over {pairs} pairs: predict {statistics.median(seconds['predict']):.2f} s, import torch "
+        f"{statistics.median(seconds['torch']):.2f} s, median ratio {statistics.median(ratios):.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f})."
+    )
+
+
 def measured(run: Callable[[], Cost], repeats: int) -> Cost:
     costs = [run() for _ in range(repeats)]
     return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.processor for cost in costs))
@@ -250,6 +273,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the clips are kept (default: a temporary folder)")
     parser.add_argument("--files", type=int, default=8, help="copies of a clip in a pass")
     parser.add_argument("--repeats", type=int, default=3, help="passes, of which the median counts")
+    parser.add_argument("--cold", action="store_true", help="measure the start alone")
+    parser.add_argument("--pairs", type=int, default=10, help="of cold starts")
     parser.add_argument("--quick", action="store_true", help="two small kinds of clips, without the usual recipe")
     parser.add_argument(
         "--only", nargs="+", metavar="WORD", help="kinds with all these words, such as 1080p hevc '60 s'"
@@ -260,6 +285,9 @@ def main() -> None:
         usual_recipe(options.recipe)
         return
     console = Console(width=120 if not sys.stdout.isatty() else None)
+    if options.cold:
+        console.print(cold_start(options.pairs))
+        return
     kinds = list(itertools.product(SIZES, QUALITY, LENGTHS))
     if options.quick:
         kinds = [("720p", "h264", "10 s"), ("1080p", "h264", "10 s")]

@@ -21,7 +21,8 @@ def tune(model: GrainscanViViT, scope: str, lora: int = 0) -> None:
     """Choose the trainable parameters: full, adapters, head (logits and strengths), last-N (layers) and adapters.
 
     With `lora` the backbone's attention and MLP get low-rank updates of that rank, and `scope` full means those
-    alone beside the adapters and the energies. Raises ConfigError for more layers than there are, DependencyError without PEFT.
+    alone beside the adapters and the energies. Raises ConfigError for more layers than there are, DependencyError
+    without PEFT.
     """
     layers = model.backbone.layers
     model.requires_grad_(scope == "full" and not lora)

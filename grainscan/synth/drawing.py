@@ -1,8 +1,8 @@
 """How recipes are drawn: the distribution of clips that the embedded model learned from, as tables.
 
 It leans towards what is hard: weak to medium grain, coarse and soft grain, medium qualities of encoding. Strength and
-quality are independent. Half of the recipes follow one of two looks whose parts go together in the real world: old film,
-and cameras in poor light.
+quality are independent. Half of the recipes follow one of two looks whose parts go together in the real world: old
+film, and cameras in poor light.
 """
 
 from __future__ import annotations
