@@ -133,3 +133,13 @@ def test_predict_on_a_cpu_imports_no_training_library(make_clip) -> None:  # typ
         "assert result.exit_code == 0, result.output"
     )
     assert not {"torch", "transformers", "sklearn", "matplotlib"} & loaded_after(code)
+
+
+def test_decoding_in_workers_leaves_pyav_to_them(make_clip) -> None:  # type: ignore[no-untyped-def]
+    path = make_clip("a.avi", width=128, height=128, frames=16)
+    code = (
+        "from typer.testing import CliRunner\nfrom grainscan.cli import app\n"
+        f"result = CliRunner().invoke(app, ['predict', {str(path)!r}, '--device', 'cpu', '--workers', '1'])\n"
+        "assert result.exit_code == 0, result.output"
+    )
+    assert "av" not in loaded_after(code)

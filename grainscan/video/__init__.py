@@ -6,23 +6,20 @@ them, in their own subsampling and bit depth, because grain lives in exactly tho
 
 A container is hostile input. Files are opened with the file protocol alone and only by demuxers that read one file;
 playlists and concat scripts, whatever their suffix, are refused before they can name another file or host.
+
+PyAV is loaded with the first name that needs it: the process that hands files to decoding processes does not.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
 from grainscan.video.planes import Block, PixelFormat, Window
-from grainscan.video.reader import (
-    VIDEO_SUFFIXES,
-    Reader,
-    VideoInfo,
-    fill_indices,
-    is_video_name,
-    probe,
-    read_clip,
-    read_windows,
-    verify,
-)
-from grainscan.video.writer import CODECS, Codec, recode, write_clip
+
+if TYPE_CHECKING:
+    from grainscan.video.reader import Reader, VideoInfo, fill_indices, probe, read_clip, read_windows, verify
+    from grainscan.video.writer import CODECS, Codec, recode, write_clip
 
 __all__ = [
     "CODECS",
@@ -42,3 +39,13 @@ __all__ = [
     "verify",
     "write_clip",
 ]
+
+_WRITING = frozenset(["CODECS", "Codec", "recode", "write_clip"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{'writer' if name in _WRITING else 'reader'}"), name)

@@ -23,61 +23,6 @@ from grainscan.video.planes import Block, PixelFormat, Window
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".264",
-        ".265",
-        ".3g2",
-        ".3gp",
-        ".amv",
-        ".asf",
-        ".av1",
-        ".avi",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".flv",
-        ".gif",
-        ".gxf",
-        ".h264",
-        ".h265",
-        ".hevc",
-        ".ivf",
-        ".m1v",
-        ".m2p",
-        ".m2t",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mj2",
-        ".mjpeg",
-        ".mjpg",
-        ".mkv",
-        ".mod",
-        ".mov",
-        ".mp4",
-        ".mpe",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".nut",
-        ".obu",
-        ".ogm",
-        ".ogv",
-        ".qt",
-        ".rm",
-        ".rmvb",
-        ".tod",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".wtv",
-        ".y4m",
-    ]
-)
-
 # Demuxers that read exactly the file they are given. hls, dash, concat, image2, imf and their like open others.
 _DEMUXERS = (
     "3gp,amv,apng,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,dirac,dv,ea,evc,film_cpk,flic,flv,gif,gxf,h261,h263,h264,"
@@ -115,11 +60,6 @@ class VideoInfo:
             "codec": self.codec,
             "pix_fmt": self.pix_fmt,
         }
-
-
-def is_video_name(path: str | os.PathLike[str]) -> bool:
-    """Whether the suffix is one that video files carry."""
-    return os.path.splitext(os.fspath(path))[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 (hot over whole libraries)
 
 
 class Key(NamedTuple):
