@@ -42,7 +42,8 @@ from rich.progress import Progress
 
 from grainscan import __version__
 from grainscan.errors import GrainscanError
-from grainscan.labels import read_manifest, write_atomically, write_labels, write_manifest
+from grainscan.files import write_text
+from grainscan.labels import read_manifest, write_labels, write_manifest
 from grainscan.synth import Generation, Grain, Recipe, apply, label_of, surviving
 from grainscan.synth.grain import film_curve
 from grainscan.video import Block, read_clip, write_clip
@@ -140,7 +141,7 @@ def _attempt(scene: Scene, destination: Path) -> dict[str, dict[str, Any]]:
     except GrainscanError as error:
         logger.warning("%s is left out: %s", scene.name, error)
         return {}
-    write_atomically(finished, json.dumps(made))
+    write_text(finished, json.dumps(made))
     return made
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from grainscan import metrics
 from grainscan.engine import Outputs
+from grainscan.files import write_json
 from grainscan.labels import read_labels
-from grainscan.runs import write_json
 from grainscan.scan import Scanner, lowest
 from grainscan.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 

@@ -17,19 +17,18 @@ import json
 import os
 import re
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import DataError, LabelsError
+from grainscan.errors import LabelsError
+from grainscan.files import write_text
 from grainscan.video import is_video_name
 
 LABELS_FILE = "labels.json"
 MANIFEST_FILE = "manifest.json"
-TEMPORARY = ".tmp-"  # how names of unfinished files begin
 SPLIT_RECORD = ".split"  # folder in which `grainscan split` notes what it did
 MEDIA_FOLDER = "avi"  # of the BVI-Artefact layout
 SPLITS = ("train", "val", "test")
@@ -435,7 +434,7 @@ def write_labels(folder: str | os.PathLike[str], clips: Mapping[str, Mapping[str
             if fault := task_fault(task) or _label_fault(label):
                 faults.append(f"{json_path(name, task)}: {fault}")
     _raise(path, faults)
-    write_atomically(path, _object({name: dict(clips[name]) for name in sorted(clips)}, "") + "\n")
+    write_text(path, _object({name: dict(clips[name]) for name in sorted(clips)}, "") + "\n")
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
@@ -445,24 +444,7 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Mapping[str, Any]) 
         f"  {_JSON.encode(key)}: {_JSON.encode(value)},\n" for key, value in manifest.items() if key != "clips"
     )
     body = _object({name: clips[name] for name in sorted(clips)}, "  ")
-    write_atomically(Path(folder) / MANIFEST_FILE, f'{{\n{head}  "clips": {body}\n}}\n')
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole: a temporary name beside it, synced to the disk, then renamed. DataError."""
-    # A file name that is not valid UTF-8 holds surrogates: as \udcXX they are escapes that JSON reads back.
-    data = text.encode("utf-8", "backslashreplace")
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise DataError(f"{path}: cannot be written: {reason}", hint="Check space and permissions.") from None
+    write_text(Path(folder) / MANIFEST_FILE, f'{{\n{head}  "clips": {body}\n}}\n')
 
 
 def _object(items: Mapping[str, Any], indent: str) -> str:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from grainscan.errors import OutputError
+from grainscan.files import replacing, write_json
 
 HISTORY_FILE = "history.csv"
 METRICS_FILE = "metrics.json"
@@ -78,10 +78,10 @@ def remember_run(directory: Path, data: Path, *, here: Path | None = None) -> No
     path = _state_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(kept, indent=2) + "\n")
-    except OSError as error:
+        write_json(path, kept)
+    except (OSError, OutputError) as error:
         raise OutputError(
-            f"{path}: the last run cannot be noted: {error.strerror or error}",
+            f"the last run cannot be noted: {error}",
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
 
@@ -109,20 +109,6 @@ def _remembered() -> dict[str, Any]:
     return entries if isinstance(entries, dict) else {}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: temporary name beside it, then renamed."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
 # ------------------------------------------------------------------------------------------------------- history
 
 
@@ -133,15 +119,10 @@ def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
     for row in rows:
         merged.setdefault(int(row["step"]), {}).update(row)
         columns.update(dict.fromkeys(row))
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(merged[step] for step in sorted(merged))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(merged[step] for step in sorted(merged))
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -171,12 +152,8 @@ def draw_curves(path: Path, history: Sequence[Mapping[str, float]], tasks: Seque
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.png")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- card

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from grainscan import __version__
 from grainscan.config import SplitConfig
 from grainscan.errors import ConfigError, DataError
+from grainscan.files import TEMPORARY, write_text
 from grainscan.labels import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -31,7 +32,6 @@ from grainscan.labels import (
     MEDIA_FOLDER,
     SPLIT_RECORD,
     SPLITS,
-    TEMPORARY,
     Labels,
     Prevalence,
     name_fault,
@@ -41,7 +41,6 @@ from grainscan.labels import (
     read_manifest,
     scene_of,
     task_names,
-    write_atomically,
     write_labels,
     write_manifest,
 )
@@ -466,7 +465,7 @@ def _read_journal(data: Path) -> _Journal | None:
 
 
 def _write_journal(data: Path, journal: _Journal) -> None:
-    write_atomically(data / SPLIT_RECORD / JOURNAL, json.dumps(asdict(journal), indent=1) + "\n")
+    write_text(data / SPLIT_RECORD / JOURNAL, json.dumps(asdict(journal), indent=1) + "\n")
 
 
 def _originals(data: Path) -> tuple[Labels, dict[str, Any] | None]:

@@ -29,6 +29,7 @@ from grainscan.config import TrainConfig, to_toml
 from grainscan.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError, GrainscanError, VideoError
 from grainscan.estimate import summary, training_flops
+from grainscan.files import write_json, write_text
 from grainscan.model import GrainscanViViT, model_card, save
 from grainscan.plan import count_steps, log_interval, prepare, quiet_libraries
 from grainscan.runs import Progress, Run
@@ -51,7 +52,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         setup = prepare(config, progress)
         if is_main():
             setup.directory.mkdir(parents=True, exist_ok=True)
-            runs.write_text(setup.directory / runs.CONFIG_NAME, to_toml(config, command="train"))
+            write_text(setup.directory / runs.CONFIG_NAME, to_toml(config, command="train"))
         setup = _decoded(setup, progress)
         if config.scratch and setup.resume is None:
             clean = _clean_views(setup.training, setup.cache, config.seed)
@@ -144,11 +145,11 @@ def finish(trainer: GrainTrainer, told: dict[str, Any], seconds: float) -> Run:
             figures["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
         shown = {**told, "config": to_toml(public(setup.config), command="train")}
         card = model_card(model, runs.card_body(shown, figures, model.spec.provenance))
-        runs.write_text(directory / runs.MODEL_FOLDER / runs.CARD_FILE, card)
+        write_text(directory / runs.MODEL_FOLDER / runs.CARD_FILE, card)
         runs.write_history(directory / runs.HISTORY_FILE, history)
-        runs.write_json(directory / runs.METRICS_FILE, figures)
+        write_json(directory / runs.METRICS_FILE, figures)
         runs.draw_curves(directory / runs.CURVES_FILE, history, model.spec.tasks)
-        runs.write_text(directory / runs.CARD_FILE, f"{card}\n![Learning curves]({runs.CURVES_FILE})\n")
+        write_text(directory / runs.CARD_FILE, f"{card}\n![Learning curves]({runs.CURVES_FILE})\n")
         runs.remember_run(directory, setup.config.data)
     return Run(setup.name, directory, directory / runs.MODEL_FOLDER, figures, history, seconds)
 

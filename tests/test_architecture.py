@@ -17,6 +17,7 @@ PACKAGE = Path(grainscan.__file__).parent
 # A module imports only from modules before it: the order in which data flows.
 ORDER = [
     "errors",
+    "files",
     "config",
     "console",
     "video",

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from grainscan.errors import DataError, LabelsError
+from grainscan.errors import LabelsError, OutputError
+from grainscan.files import write_text
 from grainscan.labels import (
     STANDARD_TASKS,
     Prevalence,
@@ -26,7 +27,6 @@ from grainscan.labels import (
     scene_of,
     source_of,
     task_names,
-    write_atomically,
     write_labels,
     write_manifest,
 )
@@ -385,7 +385,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         write_labels(tmp_path, {"a.avi": {"graininess": 0}})
     assert [path.name for path in tmp_path.iterdir()] == ["labels.json"]
     assert parse_labels(tmp_path / "labels.json") == {"a.avi": {"graininess": 1}}
@@ -393,7 +393,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_text("")
-    write_atomically(tmp_path / "file", "text")
+    write_text(tmp_path / "file", "text")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 

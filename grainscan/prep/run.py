@@ -18,17 +18,16 @@ from typing import Any, Literal
 from grainscan import __version__
 from grainscan.config import PrepConfig
 from grainscan.errors import ConfigError, DataError, OutputError
+from grainscan.files import TEMPORARY, write_text
 from grainscan.labels import (
     LABELS_FILE,
     MANIFEST_FILE,
     MANIFEST_SCHEMA,
-    TEMPORARY,
     Prevalence,
     prevalence,
     read_manifest,
     task_fault,
     task_names,
-    write_atomically,
     write_labels,
     write_manifest,
 )
@@ -261,7 +260,7 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
             f"{folder}: cannot be made: {error.strerror or error}", hint="Name a folder that can be written."
         ) from None
     footage = {name: asdict(about) for name, about in examined.items()}
-    write_atomically(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
+    write_text(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
 
 
 def _cut(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grainscan import console
-from grainscan.report.rows import replacing
+from grainscan.report.rows import replaced
 from grainscan.report.tables import evaluation
 
 _FILE_WIDTH = 140  # columns of a table in a file
@@ -23,12 +23,12 @@ def write_evaluation(
         if output is None:
             console.out().file.write(text)
             return
-        with replacing(output) as stream:
+        with replaced(output) as stream:
             stream.write(text)
     elif output is None:
         console.out().print(evaluation(report))
     else:
         from rich.console import Console
 
-        with replacing(output) as stream:
+        with replaced(output) as stream:
             Console(file=stream, width=_FILE_WIDTH, highlight=False).print(evaluation(report))

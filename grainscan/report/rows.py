@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from grainscan.errors import OutputError
+from grainscan.files import replacing
 from grainscan.report.words import Result, printable, tasks_of, worst_window
 
 SCHEMA = 1
@@ -109,26 +108,23 @@ def write(results: Iterable[Result], stream: TextIO, format: str, *, tasks: Sequ
 
 def save(results: Iterable[Result], path: Path, format: str, *, tasks: Sequence[str] | None = None) -> None:
     """Write a file that appears when it is complete. Raises OutputError."""
-    with replacing(path) as stream:
+    with replaced(path) as stream:
         write(results, stream, format, tasks=tasks)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replaced(path: Path) -> Iterator[TextIO]:
     """A text file that takes the place of `path` when the block ends well. Raises OutputError."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     hint = "Name a file in a folder that exists and can be written."
     if path.is_dir():
         raise OutputError(f"{printable(str(path))}: is a folder", hint=hint)
+    ours: set[str | bytes | int | None] = {None, str(path)}
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            ours.add(str(temporary))
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
     except OSError as error:
-        if error.filename not in (None, str(temporary), str(path)):
+        if error.filename not in ours:
             raise  # not ours: the results are computed while they are written
         raise OutputError(f"{printable(str(path))}: {error.strerror or error}", hint=hint) from None
-    finally:
-        temporary.unlink(missing_ok=True)

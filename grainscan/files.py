@@ -1,0 +1,44 @@
+"""Writing files that are either whole or not there: a temporary name beside them, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from grainscan.errors import OutputError
+
+TEMPORARY = ".tmp-"  # how names of unfinished files begin
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which takes the place of `path` when the block ends well. Raises OSError."""
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")  # the suffix may name the format
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file as a whole. Raises OutputError."""
+    try:
+        with replacing(path) as temporary:
+            # A file name that is not valid UTF-8 holds surrogates: as \\udcXX they are escapes that JSON reads back.
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{path}: cannot be written: {reason}", hint="Check space and permissions.") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file as a whole. Raises OutputError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
