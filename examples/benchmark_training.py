@@ -1,0 +1,207 @@
+"""How fast `train` is, against what bounds it.
+
+    python examples/benchmark_training.py                  # the embedded model, all processors
+    python examples/benchmark_training.py --size 64 --threads 1 --output training.json
+
+Three rates, in views a second, each in every round and in turns, so that a busy machine slows them alike:
+
+    loader     the views alone: cutting, turning and colouring, without a model
+    train      the trainer of `grainscan train`, fed by that loader
+    bare loop  forward, loss, backward, clipping and AdamW in plain PyTorch, over tensors that are in memory already
+
+The ratio of train to bare loop is what the trainer and its loader cost; its median over the rounds counts. Clips are
+made here, decoded into a cache of their own beforehand, and gone afterwards, as are the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmark import footage
+from rich.console import Console
+from rich.table import Table
+
+from grainscan.cache import CACHE_VARIABLE
+from grainscan.config import TrainConfig
+from grainscan.dataset import Batch
+from grainscan.labels import write_labels
+from grainscan.plan import prepare, quiet_libraries
+from grainscan.runs import Progress
+from grainscan.trainer import GrainTrainer, Setup
+from grainscan.video import write_clip
+
+CLIPS = 24
+CLIP_FRAMES, CLIP_SIDE = 16, 128  # as `prep` cuts them
+WARM_UP = 3  # steps before the clock starts
+BATCHES = 8  # of the bare loop, one after another
+
+
+@dataclass(frozen=True)
+class Round:
+    """Views a second."""
+
+    loader: float
+    train: float
+    bare: float
+
+    @property
+    def ratio(self) -> float:
+        return self.train / self.bare
+
+
+class Clock(Progress):
+    """The time at which each step ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def step(self, step: int, total: int) -> None:
+        self.times.append(time.perf_counter())
+
+    def rate(self, views_per_step: int) -> float:
+        steps = len(self.times) - WARM_UP
+        return steps * views_per_step / (self.times[-1] - self.times[WARM_UP - 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="small", help="as of `grainscan train`")
+    parser.add_argument("--size", type=int, help="side of a view, pixels; default: the model's")
+    parser.add_argument("--batch-size", type=int, default=TrainConfig.batch_size)
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--steps", type=int, default=20, help="timed in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--workers", type=int, default=-1, help="of the loader, as of `grainscan train`")
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary, quiet_libraries():
+        os.environ[CACHE_VARIABLE] = os.fspath(Path(temporary) / "cache")
+        data = make_clips(Path(temporary) / "data")
+        rounds = []
+        for number in range(options.rounds):
+            runs = Path(temporary) / "runs"
+            rounds.append(measure(configuration(options, data, runs, f"round{number}"), bare_first=bool(number % 2)))
+            print(f"round {number + 1}: {rounds[-1].ratio:.3f}", file=sys.stderr)
+    report(rounds, options)
+
+
+def make_clips(folder: Path) -> Path:
+    """Labelled clips as `prep` leaves them; of two classes, so that the loss is the usual one."""
+    folder.mkdir()
+    names = [f"clip{number:02d}.avi" for number in range(CLIPS)]
+    for number, name in enumerate(names):
+        write_clip(folder / name, footage(CLIP_SIDE, CLIP_SIDE, CLIP_FRAMES, seed=number), codec="ffv1")
+    write_labels(folder, {name: {"graininess": number % 2} for number, name in enumerate(names)})
+    return folder
+
+
+def configuration(options: argparse.Namespace, data: Path, runs: Path, name: str) -> TrainConfig:
+    steps = WARM_UP + options.steps
+    return TrainConfig(
+        data=data, model=options.model, size=options.size, batch_size=options.batch_size, device=options.device,
+        precision=options.precision, workers=options.workers, max_steps=steps, eval_every=steps, runs=runs, name=name,
+    )  # fmt: skip
+
+
+def measure(config: TrainConfig, *, bare_first: bool) -> Round:
+    """One round. Who goes first changes from round to round."""
+    clock = Clock()
+    setup = prepare(config, clock)
+    for index in range(len(setup.training)):
+        setup.cache.fill(setup.training.path(index))
+    trainer = GrainTrainer(setup, clock)
+    loader, batches = feed(trainer)
+    bare = bare_loop(setup, batches) if bare_first else 0.0
+    trainer.train()
+    return Round(loader, clock.rate(setup.views_per_step), bare or bare_loop(setup, batches))
+
+
+def feed(trainer: GrainTrainer) -> tuple[float, list[Batch]]:
+    """(views a second of the loader alone, its first batches)."""
+    setup = trainer.setup
+    ends, batches = [], []
+    for batch in trainer.get_train_dataloader():
+        ends.append(time.perf_counter())
+        if len(batches) < BATCHES:
+            batches.append(batch)
+    return (len(ends) - WARM_UP) * setup.views_per_step / (ends[-1] - ends[WARM_UP - 1]), batches
+
+
+def bare_loop(setup: Setup, batches: list[Batch]) -> float:
+    """Views a second of the same steps over batches in memory."""
+    model, config = setup.model, setup.config
+    device = torch.device("cuda" if setup.cuda else "cpu")
+    model.to(device).train()
+    inside = [{name: values.to(device) for name, values in batch.items()} for batch in batches]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    begun = 0.0
+    for step, batch in enumerate(itertools.cycle(inside)):
+        if step == WARM_UP:
+            begun = settled(device)
+        if step == setup.steps:
+            break
+        with torch.autocast(device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+            outputs = model(batch["views"])
+            loss = setup.objective(outputs.logits, outputs.strength, batch["labels"], batch["strength"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad()
+    return (setup.steps - WARM_UP) * setup.views_per_step / (settled(device) - begun)
+
+
+def settled(device: torch.device) -> float:
+    """The time when everything that was asked of a GPU is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def report(rounds: list[Round], options: argparse.Namespace) -> None:
+    medians = {
+        "loader": statistics.median(each.loader for each in rounds),
+        "train": statistics.median(each.train for each in rounds),
+        "bare": statistics.median(each.bare for each in rounds),
+        "ratio": statistics.median(each.ratio for each in rounds),
+    }
+    threads = torch.get_num_threads()
+    size = f"{options.size} pixels" if options.size else "the model's size"
+    title = f"Views a second: {options.model}, {size}, batches of {options.batch_size}, {threads} threads"
+    table = Table(title=title, caption=f"{len(rounds)} rounds of {options.steps} steps, {options.precision}")
+    for name in ("round", "loader", "train", "bare loop", "train / bare loop"):
+        table.add_column(name, justify="right")
+    for number, each in enumerate(rounds, 1):
+        table.add_row(str(number), *cells({**asdict(each), "ratio": each.ratio}))
+    table.add_section()
+    table.add_row("median", *cells(medians))
+    Console(width=120 if not sys.stdout.isatty() else None).print(table)
+    if options.output:
+        asked = {name: value for name, value in vars(options).items() if name != "output"}
+        figures = {"schema": 1, "options": asked | {"threads": threads}, "median": medians}
+        figures["rounds"] = [{**asdict(each), "ratio": each.ratio} for each in rounds]
+        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    rates = [f"{figures[name]:,.1f}" for name in ("loader", "train", "bare")]
+    return [*rates, f"{figures['ratio']:.3f}"]
+
+
+if __name__ == "__main__":
+    main()
