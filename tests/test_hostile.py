@@ -448,6 +448,44 @@ def test_playlists_open_no_connection_and_no_other_file(
     assert calls == []
 
 
+def test_a_movie_whose_data_lie_in_another_file_does_not_open_it(
+    tmp_path: Path, make_clip: MakeClip, scanner: Scanner
+) -> None:
+    secret = make_clip("secret.mov", codec="mpeg4", quality=4)
+    movie = tmp_path / "movie.mov"
+    movie.write_bytes(referring(secret.read_bytes(), str(secret)))
+    with av.open(str(movie), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
+        assert next(container.decode(video=0)).width == 128  # the reference works for those who follow it
+    row = judged(scanner, movie)
+    assert row["status"] == "error", row  # of its own it has only zeros
+
+
+def referring(movie: bytes, target: str) -> bytes:
+    """A QuickTime file with its media data zeroed and an alias to `target`, which has them, as its data reference."""
+    path = target.encode()
+    alias = bytes(10 + 28 + 12 + 64 + 16) + struct.pack(">HH", 1, 1) + bytes(16)
+    alias += struct.pack(">HH", 2, len(path)) + path + bytes(len(path) % 2) + struct.pack(">HH", 0xFFFF, 0)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+
+    def boxes(data: bytes) -> bytes:
+        found, at = b"", 0
+        while at < len(data):
+            size, name = struct.unpack_from(">I4s", data, at)
+            body = data[at + 8 : at + size]
+            if name == b"mdat":
+                body = bytes(len(body))
+            elif name == b"dref":
+                body = struct.pack(">II", 0, 1) + entry
+            elif name in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+                body = boxes(body)
+            found += struct.pack(">I4s", 8 + len(body), name) + body
+            at += size
+        return found
+
+    assert movie.index(b"mdat") < movie.index(b"moov")  # so that no offset moves
+    return boxes(movie)
+
+
 @pytest.mark.parametrize(
     "name", ["concat:a.avi|b.avi", "http:__x.avi", "subfile,,start,0,end,0,,:a.avi", "pipe:0.avi", "%03d.avi"]
 )
