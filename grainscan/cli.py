@@ -322,6 +322,10 @@ def train(
     strength_weight: Annotated[
         float | None, _Train("strength_weight", panel=_LOSS, help="Of the strength regression.")
     ] = None,
+    soft_labels: Annotated[
+        float | None,
+        _Train("soft_labels", panel=_LOSS, metavar="S", help="With bce, a known strength of S counts as half a label."),
+    ] = None,
     name: Annotated[str | None, _Train("name", panel=_RUN, help="Of the run; default: model, date and time.")] = None,
     runs: Annotated[Path | None, _Train("runs", panel=_RUN, help="Folder of the runs.")] = None,
     resume: Annotated[

@@ -90,6 +90,7 @@ class TrainConfig:
     focal_alpha: str = "auto"  # auto: from the class counts; none; or a number in (0, 1)
     task_weights: str | None = None  # "graininess=1,banding=0.5"
     strength_weight: float = 0.5  # of the strength regression where strengths are known
+    soft_labels: float = 0.0  # strength at which the target of bce is one half, where strengths are known; 0: labels
     balanced: bool = False  # class-balanced sampling
     augment: bool = True
     precision: Precision = "auto"
@@ -112,7 +113,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "accumulate", "views_per_clip", "keep", "epochs", "lr", "clip_norm", "cache_gb")
         _positive(self, "frames", "size", allow_none=True)
-        for name in ("focal_gamma", "lora", "max_steps", "eval_every", "patience", "weight_decay", "strength_weight"):
+        if self.soft_labels and self.loss != "bce":
+            raise ConfigError("soft-labels needs the loss bce", hint="Add --loss bce.")
+        numbers = ("focal_gamma", "lora", "max_steps", "eval_every", "patience", "weight_decay", "strength_weight")
+        for name in (*numbers, "soft_labels"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name.replace('_', '-')} is {getattr(self, name)}", hint="Use 0 or more.")
         if not 0 <= self.warmup < 1:

@@ -26,19 +26,23 @@ class Objective:
     alpha: tuple[float, ...] | None = None
     task_weight: tuple[float, ...] | None = None
     strength_weight: float = 0.5
+    soft: float = 0.0  # strength at which the target is one half; 0: labels are taken as they are
 
     def __call__(self, logits: Tensor, strength: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
         """Scalar loss. All (n, tasks); labels are 0, 1 or NaN, strengths log2(1 + strength) or NaN."""
         logits, strength = logits.float(), strength.float()
         weight = self._row(self.task_weight, logits)
+        measured = ~strengths.isnan()
         known = ~labels.isnan()
         truth = labels.nan_to_num()
+        if self.soft:
+            known = known | measured
+            truth = torch.where(measured, soften(strengths.nan_to_num(), self.soft), truth)
         if self.kind == "focal":
             each = focal(logits, truth, gamma=self.gamma, alpha=self._row(self.alpha, logits))
         else:
             each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         loss = (each * known * weight).sum()
-        measured = ~strengths.isnan()
         error = F.smooth_l1_loss(strength, strengths.nan_to_num(), reduction="none")
         loss = loss + self.strength_weight * (error * measured * weight).sum()
         return loss / logits.numel()
@@ -46,6 +50,15 @@ class Objective:
     @staticmethod
     def _row(values: tuple[float, ...] | None, like: Tensor) -> Tensor | float:
         return 1.0 if values is None else torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+def soften(strengths: Tensor, half: float) -> Tensor:
+    """Targets s^2 / (s^2 + half^2) of strengths given as log2(1 + s): the odds of an artifact grow with its energy.
+
+    A threshold on the strength makes two labels of nearly the same picture, and one label of faint and none.
+    """
+    energy = (torch.exp2(strengths) - 1).square()
+    return energy / (energy + half**2)
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Tensor | float) -> Tensor:

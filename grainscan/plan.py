@@ -222,6 +222,7 @@ def objective(config: TrainConfig, clips: ClipSet) -> Objective:
         alpha=alpha,
         task_weight=task_weights(config.task_weights, clips.tasks),
         strength_weight=config.strength_weight,
+        soft=config.soft_labels,
     )
 
 

@@ -276,6 +276,20 @@ def test_objective_by_hand() -> None:
     assert ((halves[0] * 1 + halves[1] * 2) / 3).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_soft_labels_by_hand() -> None:
+    """Where a strength is known, the target is s^2 / (s^2 + half^2), whatever the label; elsewhere the label."""
+    nan = math.nan
+    logits = torch.tensor([[0.4], [2.0], [-0.2], [0.7]])
+    labels = torch.tensor([[1.0], [nan], [0.0], [nan]])
+    strengths = torch.tensor([[2.0], [1.0], [nan], [nan]])  # 3 and 1 codes
+    objective = Objective(kind="bce", strength_weight=0.0, soft=1.5)
+    high, low = 9 / (9 + 2.25), 1 / (1 + 2.25)
+    expected = -high * math.log(sigmoid(0.4)) - (1 - high) * math.log(1 - sigmoid(0.4))
+    expected += -low * math.log(sigmoid(2.0)) - (1 - low) * math.log(1 - sigmoid(2.0))
+    expected += -math.log(1 - sigmoid(-0.2))
+    assert objective(logits, logits, labels, strengths).item() == pytest.approx(expected / 4, rel=1e-5)
+
+
 def test_an_objective_without_knowledge_is_zero_and_differentiable() -> None:
     logits = torch.zeros(2, 1, requires_grad=True)
     unknown = torch.full((2, 1), math.nan)
