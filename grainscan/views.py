@@ -54,25 +54,20 @@ def to_rgb(block: Block) -> NDArray[np.float32]:
         rgb = np.stack(block.planes, axis=1).astype(np.float32)
         rgb /= white
         return rgb
-    luma = block.planes[0].astype(np.float32)
-    if form.full_range:
-        luma /= white
-    else:
-        luma -= 16 * unit
-        luma /= 219 * unit
+    black, luma_span, chroma_span = (0, white, white) if form.full_range else (16 * unit, 219 * unit, 224 * unit)
+    luma = np.subtract(block.planes[0], np.float32(black), dtype=np.float32)
+    luma *= 1 / luma_span
     if form.layout == "gray":
-        return np.ascontiguousarray(np.repeat(np.clip(luma, 0, 1, out=luma)[:, None], 3, axis=1))
-    span = white if form.full_range else 224 * unit
-    blue, red = (
-        _upsampled((plane.astype(np.float32) - 128 * unit) / span, form, block.height, block.width)
-        for plane in block.planes[1:]
-    )
+        return np.repeat(np.clip(luma, 0, 1, out=luma)[:, None], 3, axis=1)
+    # What chroma adds to each colour is computed on its own, coarser grid.
     kr, kb = _LUMA_WEIGHTS[form.matrix]
+    blue, red = (np.subtract(plane, 128 * unit, dtype=np.float32) for plane in block.planes[1:])
+    red *= np.float32(2 * (1 - kr)) / chroma_span
+    blue *= np.float32(2 * (1 - kb)) / chroma_span
+    green = (np.float32(kr) * red + np.float32(kb) * blue) * np.float32(-1 / (1 - kr - kb))
     rgb = np.empty((block.frames, 3, block.height, block.width), np.float32)
-    np.multiply(red, 2 * (1 - kr), out=rgb[:, 0])
-    np.multiply(blue, 2 * (1 - kb), out=rgb[:, 2])
-    rgb[:, 1] = (kr * rgb[:, 0] + kb * rgb[:, 2]) / -(1 - kr - kb)
-    rgb += luma[:, None]
+    for number, colour in enumerate((red, green, blue)):
+        np.add(_upsampled(colour, form, block.height, block.width), luma, out=rgb[:, number])
     return np.clip(rgb, 0, 1, out=rgb)
 
 
