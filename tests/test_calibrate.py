@@ -1,0 +1,130 @@
+"""Calibration on whole files, with views whose logits are written by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scan_kit import write_toy_model
+
+from grainscan import calibrate as module
+from grainscan.calibrate import FRACTIONS, calibrate
+from grainscan.engine import Outputs
+from grainscan.labels import write_labels
+from grainscan.scan import probability
+from grainscan.spec import read_spec
+
+Views = list[float]
+
+
+@pytest.fixture
+def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calibrates a toy model on clips given as name -> (labels, logits of the views for graininess and banding)."""
+
+    def run(clips: Mapping[str, tuple[dict[str, int], Views | None]]) -> Any:
+        class Told:
+            """A scanner that observes what the test wrote; None is a clip that cannot be decoded."""
+
+            def __init__(self, model: Path, *, device: str, observe: Any) -> None:
+                self._observe = observe
+
+            def __enter__(self) -> Told:
+                return self
+
+            def __exit__(self, *exception: object) -> None:
+                pass
+
+            def scan(self, paths: Any) -> Iterator[str]:
+                for path in paths:
+                    views = clips[Path(path).name][1]
+                    if views is not None:
+                        logits = np.repeat(np.array(views, np.float32)[:, None], 2, axis=1)
+                        self._observe(path, Outputs(logits, np.zeros_like(logits)))
+                    yield path
+
+        monkeypatch.setattr(module, "Scanner", Told)
+        folder = tmp_path / "clips"
+        folder.mkdir()
+        for name in clips:
+            (folder / name).touch()
+        write_labels(folder, {name: labels for name, (labels, _) in clips.items()})
+        changes = {"calibration": {"graininess": (9.0, 9.0)}, "threshold": {"graininess": 0.9}, "aggregation": 0.25}
+        return calibrate(write_toy_model(tmp_path / "model", **changes), folder)
+
+    return run
+
+
+def grainy(label: int, *views: float) -> tuple[dict[str, int], Views]:
+    return {"graininess": label}, list(views)
+
+
+SEPARABLE = {
+    **{f"clean{i}.avi": grainy(0, -3 - i, -2, -2, -2) for i in range(4)},
+    **{f"grain{i}.avi": grainy(1, 3 + i, 2, 2, 2) for i in range(4)},
+}
+
+
+def test_separable_clips_are_all_labelled_right(fit: Any, tmp_path: Path) -> None:
+    spec = fit(SEPARABLE).spec
+    for name, (labels, views) in SEPARABLE.items():
+        logits = np.array(views, np.float32)
+        found = probability(logits, "graininess", spec) >= spec.threshold_of("graininess")
+        assert found == labels["graininess"], name
+    assert spec.calibration["graininess"][0] > 0
+    assert read_spec(tmp_path / "model") == spec
+
+
+def test_the_fraction_is_the_one_whose_views_tell_the_classes_apart(fit: Any) -> None:
+    """Only the lowest view of four tells: the highest ones are texture, which any clip may have."""
+    noise = np.random.default_rng(3).uniform(5, 60, size=(12, 3))
+    clips = {f"{i:02}.avi": grainy(i % 2, 1.0 if i % 2 else -1.0, *noise[i]) for i in range(12)}
+    assert fit(clips).spec.aggregation == 0.25 == min(FRACTIONS)
+
+
+def test_the_fraction_may_be_all_views(fit: Any) -> None:
+    """Here the lowest views are noise, and only the mean of all of them tells."""
+    noise = np.random.default_rng(3).uniform(-60, -5, size=(12, 3))
+    clips = {}
+    for i in range(12):
+        mean = 1.0 if i % 2 else -1.0
+        clips[f"{i:02}.avi"] = grainy(i % 2, *noise[i], 4 * mean - noise[i].sum())
+    assert fit(clips).spec.aggregation == 1.0
+
+
+def test_a_single_class_keeps_the_identity_and_one_half(fit: Any) -> None:
+    fitted = fit({f"{i}.avi": grainy(1, i, i, i) for i in range(5)})
+    assert fitted.spec.calibration_of("graininess") == (1.0, 0.0)
+    assert fitted.spec.threshold_of("graininess") == 0.5
+    assert fitted.clips == {"graininess": 5, "banding": 0}
+
+
+def test_unknown_labels_and_broken_clips_take_no_part(fit: Any) -> None:
+    more: dict[str, Any] = {"unknown.avi": ({"banding": 1}, [1.0, 1.0]), "broken.avi": ({"graininess": 1}, None)}
+    assert fit({**SEPARABLE, **more}).clips == {"graininess": 8, "banding": 1}
+
+
+def test_only_the_configuration_changes_and_as_a_whole(fit: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    moves = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        moves.append((self.parent, Path(target).name, json.loads(self.read_text())["grainscan"]["name"]))
+        return replace(self, target)
+
+    model = tmp_path / "model"
+    graph = write_toy_model(model).joinpath("model.onnx").read_bytes()
+    (model / "README.md").write_text("card")
+    fit(SEPARABLE)
+    assert (model / "README.md").read_text() == "card" and (model / "model.onnx").read_bytes() == graph
+    assert sorted(path.name for path in model.iterdir()) == ["README.md", "config.json", "model.onnx"]
+
+    values = json.loads((model / "config.json").read_text()) | {"hidden_size": 7}
+    (model / "config.json").write_text(json.dumps(values))
+    monkeypatch.setattr(Path, "replace", watched)
+    module.write_spec(model, read_spec(model))
+    assert moves == [(model, "config.json", "toy")]
+    assert json.loads((model / "config.json").read_text())["hidden_size"] == 7
