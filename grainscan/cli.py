@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grainscan.config import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig, resolve
+from grainscan.config import EvalConfig, PredictConfig, PrepConfig, ScanConfig, SplitConfig, TrainConfig, resolve
 from grainscan.errors import GrainscanError, UsageError
 from grainscan.usage import Command, Group
 
@@ -127,7 +127,7 @@ def _option(cls: type, *names: str, help: str, panel: str | None = None, metavar
 
 
 _Prep, _Split, _Train = (partial(_option, cls) for cls in (PrepConfig, SplitConfig, TrainConfig))
-_Predict, _Eval = (partial(_option, cls) for cls in (PredictConfig, EvalConfig))
+_Scan, _Predict, _Eval = (partial(_option, cls) for cls in (ScanConfig, PredictConfig, EvalConfig))
 
 _CHECKS, _MODEL, _OUTPUT, _SAMPLING = "Labels and synthesis", "Model", "Output", "Sampling and speed"
 _VIEWS, _OPTIMISER, _LOSS, _RUN = "Data and views", "Optimisation", "Loss", "Run"
@@ -136,6 +136,17 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML file of options (default: grainscan.toml, if any)."),
 ]
+
+# Shared by eval and predict
+Windows = Annotated[int | None, _Scan("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")]
+Crops = Annotated[int | None, _Scan("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")]
+Short = Annotated[
+    str | None, _Scan("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window.")
+]
+Device = Annotated[str | None, _Scan("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")]
+Workers = Annotated[int | None, _Scan("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")]
+Timeout = Annotated[float | None, _Scan("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")]
+MaxPixels = Annotated[int | None, _Scan("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")]
 
 
 @app.command(cls=Command)
@@ -398,22 +409,13 @@ def evaluate(
     plots: Annotated[
         Path | None, _Eval("plots", panel=_OUTPUT, metavar="DIR", help="Folder for ROC, PR and reliability pictures.")
     ] = None,
-    windows: Annotated[
-        int | None, _Eval("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")
-    ] = None,
-    crops: Annotated[
-        int | None, _Eval("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")
-    ] = None,
-    short: Annotated[
-        str | None,
-        _Eval("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window."),
-    ] = None,
-    device: Annotated[
-        str | None, _Eval("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")
-    ] = None,
-    workers: Annotated[int | None, _Eval("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")] = None,
-    timeout: Annotated[float | None, _Eval("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")] = None,
-    max_pixels: Annotated[int | None, _Eval("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")] = None,
+    windows: Windows = None,
+    crops: Crops = None,
+    short: Short = None,
+    device: Device = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    max_pixels: MaxPixels = None,
     config: ConfigFile = None,
 ) -> None:
     """Figures of a model on labelled clips, with intervals and a classical baseline.
@@ -465,28 +467,13 @@ def predict(
         bool | None,
         typer.Option("--maps", rich_help_panel=_OUTPUT, help="Add the probability of each view: where it is."),
     ] = None,
-    windows: Annotated[
-        int | None, _Predict("windows", panel=_SAMPLING, help="Windows of a file; default: the model's.")
-    ] = None,
-    crops: Annotated[
-        int | None, _Predict("crops", panel=_SAMPLING, help="Crops of a window; default: the model's.")
-    ] = None,
-    short: Annotated[
-        str | None,
-        _Predict("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window."),
-    ] = None,
-    device: Annotated[
-        str | None, _Predict("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")
-    ] = None,
-    workers: Annotated[
-        int | None, _Predict("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")
-    ] = None,
-    timeout: Annotated[
-        float | None, _Predict("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")
-    ] = None,
-    max_pixels: Annotated[
-        int | None, _Predict("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")
-    ] = None,
+    windows: Windows = None,
+    crops: Crops = None,
+    short: Short = None,
+    device: Device = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    max_pixels: MaxPixels = None,
     ray: Annotated[
         str | None, _Predict("ray", panel=_SAMPLING, metavar="ADDRESS|local", help="Run on a Ray cluster (extra: ray).")
     ] = None,
