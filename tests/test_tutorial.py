@@ -17,7 +17,7 @@ from grainscan.split import leaks
 CLIPS = 12  # of the user's own, every second one grainy
 TINY = {
     "prep": "--clips 1 --frames 8 --size 64 --workers 1",
-    "train": "--epochs 2 --batch-size 8 --workers 0 --device cpu",
+    "train": "--epochs 2 --batch-size 8 --views-per-clip 1 --workers 0 --device cpu",
     "eval": "--windows 1 --crops 4 --bootstrap 100 --workers 0",
     "predict": "--windows 1 --crops 4 --workers 0",
 }
