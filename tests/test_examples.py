@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeClip
+from rich.console import Console
 
 from grainscan.labels import read_labels, write_labels, write_manifest
 from grainscan.video import read_clip
@@ -89,6 +91,24 @@ def test_before_and_after_are_compared_on_the_same_clips(
     assert (found["before"]["auroc"], found["after"]["auroc"], found["change"]["auroc"]) == (0.5, 1.0, 0.5)
     low, high = found["change"]["ci95"]
     assert low <= 0.5 <= high
+
+
+def test_clips_are_judged_in_their_order_and_figures_shown(teach: Any, make_clip: MakeClip, tmp_path: Path) -> None:
+    names = ["b.avi", "a.avi"]
+    for name, grain in zip(names, (0.0, 12.0), strict=True):
+        make_clip(name, width=64, height=64, frames=8, grain=grain)
+    clean, grainy = teach.judged(tmp_path, names, "small")
+    assert clean < grainy
+    figure = {"auroc": 0.5, "ci95": [0.25, 0.75]}
+    found = {"clips": 8, "scenes": 4, "before": figure, "after": figure, "change": {"auroc": -0.01, "ci95": None}}
+    console = Console(record=True, width=140, file=io.StringIO())
+    cost = {"seconds": 90.0, "processor_seconds": 120.0}
+    teach.show({"tape": {**found, "surviving": 2.5}, "old": found, "training": cost}, console)
+    said = console.export_text()
+    assert "tape noise (8 of 4)" in said
+    assert "0.500 [0.250, 0.750]" in said
+    assert "-0.010" in said
+    assert "1.5 minutes, 2.0 of a processor" in said
 
 
 @pytest.mark.slow
