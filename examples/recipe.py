@@ -1,8 +1,8 @@
 """Train the embedded model from nothing: `python examples/recipe.py WORK [--videos DIR] [--install]`.
 
-One command from an empty folder: fetch and film the clean material (`material.py`), synthesise grainy twins (`grainscan
-prep`), train (`grainscan train`), calibrate on scenes kept apart. Each stage is
-skipped when its result is there already, so an interrupted run goes on where it stopped.
+One command from an empty folder: fetch and film the clean material (`material.py`); in rounds, synthesise grainy twins
+(`grainscan prep`) and train on them (`grainscan train`), from the weights of the round before; calibrate on whole clips
+of scenes kept apart. Each stage is skipped when its result is there, so an interrupted run goes on where it stopped.
 
 `--videos` adds a folder of clean real footage to the material; the recipe runs without it. `--install` copies the model
 into the package. `--quick` goes through all stages in minutes, for a look at how they work; its model is of no use.
@@ -15,6 +15,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,22 +30,18 @@ NAME = "grainscan-s"
 SEED = 1
 VALIDATION = 0.12  # of the scenes
 # Crops for training are larger and longer than a view, so that no epoch sees the same pixels twice; those for
-# validation hold many views, as a file does.
+# validation hold many views, as a file does; calibration wants files as long and as large as the scenes are.
 TRAIN_CLIPS = {"--clips": 10, "--frames": 12, "--size": 96, "--twins": 1}
 VAL_CLIPS = {"--clips": 8, "--frames": 24, "--size": 256, "--twins": 1}
+CALIBRATION_CLIPS = {"--clips": 1, "--frames": 32, "--size": 4096, "--twins": 3}
 # Grain is local: a view of 32 pixels costs a quarter of one of 64 and says nearly as much, so that a model trained on
 # small views sees four times as many, in training as in prediction.
-TRAIN = {
-    "--size": 32,
-    "--batch-size": 64,
-    "--max-steps": 8000,
-    "--lr": 7e-4,
-    "--eval-every": 1000,
-    "--loss": "bce",
-    "--strength-weight": 2,
-    "--views-per-clip": 4,
-    "--seed": SEED,
-}
+TRAIN = {"--batch-size": 64, "--eval-every": 1000, "--loss": "bce", "--strength-weight": 2, "--views-per-clip": 4}
+# Each round synthesises grain anew, so that the next one trains on what the last has not seen.
+ROUNDS: tuple[dict[str, object], ...] = (
+    {"--model": "small", "--scratch": None, "--size": 32, "--max-steps": 8000, "--lr": 7e-4},
+    {"--max-steps": 6000, "--lr": 5e-4, "--soft-labels": 1},
+)
 CROPS = 36  # of a window in prediction: with 4 windows, the pixels of 36 views of 64 x 64
 
 
@@ -56,28 +53,32 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     options = parser.parse_args()
     work: Path = options.work
-    material, data, runs = work / "material", work / "data", work / "runs"
+    material, runs = work / "material", work / "runs"
     began = time.monotonic()
 
     if not (material / "scenes" / "labels.json").is_file():
         videos = ["--videos", options.videos] if options.videos else []
         run(sys.executable, HERE / "material.py", material, "--only", "scenes", *videos)
     training, validation = divide(material / "scenes")
-    for folder, files, clips in (("train", training, TRAIN_CLIPS), ("val", validation, VAL_CLIPS)):
-        if options.quick:
-            files, clips = files[:8], {**clips, "--clips": 2}
-        if not (data / folder / "labels.json").is_file():
-            synthesis = ("--synthesize", "graininess", "--seed", SEED)
-            run("grainscan", "prep", *files, data / folder, *spelt(clips), *synthesis)
-    if not (runs / NAME / "metrics.json").is_file():
-        steps = {"--max-steps": 20, "--eval-every": 10} if options.quick else {}
-        resume = ("--resume", "auto") if (runs / NAME / "checkpoints").is_dir() else ()
-        train = ("grainscan", "train", data, "--model", "small", "--scratch", "--runs", runs, "--name", NAME)
-        run(*train, *spelt({**TRAIN, **steps}), *resume)
-    model = runs / NAME / "model"
+    if options.quick:
+        training, validation = training[:8], validation[:8]
+    synthesise(validation, work / "val", VAL_CLIPS, SEED, options.quick)
+    synthesise(validation, work / "calibration", CALIBRATION_CLIPS, SEED + len(ROUNDS), options.quick)
+    model = Path()
+    for number, settings in enumerate(ROUNDS, start=1):
+        data, name = work / f"round-{number}", f"{NAME}-{number}"
+        synthesise(training, data / "train", TRAIN_CLIPS, SEED + number - 1, options.quick)
+        if not (data / "val").exists():
+            (data / "val").symlink_to(Path("..") / "val", target_is_directory=True)
+        if not (runs / name / "metrics.json").is_file():
+            steps = {"--max-steps": 20, "--eval-every": 10} if options.quick else {}
+            chosen = {"--model": model, "--seed": SEED + number - 1, **TRAIN, **settings, **steps}
+            resume = ("--resume", "auto") if (runs / name / "checkpoints").is_dir() else ()
+            run("grainscan", "train", data, "--runs", runs, "--name", name, *spelt(chosen), *resume)
+        model = runs / name / "model"
     spec = read_spec(model)
     write_spec(model, spec.with_(view=replace(spec.view, crops=CROPS)))
-    fitted = calibrate(model, data / "val").spec
+    fitted = calibrate(model, work / "calibration").spec
     print(f"the lowest {fitted.aggregation:.0%} of the views decide; threshold {fitted.threshold}")
     print(f"{model}: {time.monotonic() - began:.0f} s")
     if options.install:
@@ -95,8 +96,18 @@ def divide(scenes: Path) -> tuple[list[Path], list[Path]]:
     return sides
 
 
-def spelt(options: dict[str, object]) -> list[str]:
-    return [str(item) for pair in options.items() for item in pair]
+def synthesise(scenes: list[Path], target: Path, clips: dict[str, int], seed: int, quick: bool) -> None:
+    """Clips of the scenes and grainy twins of them, labelled by what survives."""
+    if (target / "labels.json").is_file():
+        return
+    if quick:
+        clips = {**clips, "--clips": min(2, clips["--clips"])}
+    run("grainscan", "prep", *scenes, target, *spelt(clips), "--synthesize", "graininess", "--seed", seed)
+
+
+def spelt(options: Mapping[str, object]) -> list[str]:
+    """Options of a command; None stands for a flag without a value."""
+    return [str(item) for pair in options.items() for item in pair if item is not None]
 
 
 def run(*command: object) -> None:

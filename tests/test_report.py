@@ -377,6 +377,15 @@ def test_evaluation_says_it_all() -> None:
     assert "scene5" not in text
 
 
+def test_one_task_fits_a_narrow_terminal() -> None:
+    one = {**EVALUATION, "tasks": {"graininess": EVALUATION["tasks"]["graininess"]}}
+    lines = shown(report.evaluation(one), width=80).splitlines()
+    auroc = next(line for line in lines if "AUROC" in line and "Figure" not in line)
+    assert auroc.split() == ["AUROC", "0.971", "0.93–0.99", "0.810", "0.70–0.90", "0.830"]
+    assert any("baseline: temporal" in line and "best here: flat" in line for line in lines)
+    assert not any("…" in line for line in lines)
+
+
 def test_write_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report.write_evaluation(EVALUATION, format="json", output=tmp_path / "e.json")
     assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8")) == EVALUATION

@@ -145,28 +145,65 @@ def evaluation(report: Mapping[str, Any]) -> RenderableType:
 
 
 def _figures(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A row a task, its 95 % intervals and its baseline below."""
+    """One task: a row a figure, which any terminal has room for. Several: a row a task, to be compared."""
+    return _tall(next(iter(tasks.values()))) if len(tasks) == 1 else _wide(tasks)
+
+
+def _tall(block: Mapping[str, Any]) -> Table:
+    """A row a figure: its value, its 95 % interval, and those of the baselines."""
     from rich.text import Text
 
     table = _table()
-    table.add_column("Task", no_wrap=True)
+    table.add_column("Figure")
+    table.add_column("Value", justify="right")
+    intervals = any(block["ci95"].values())
+    if intervals:
+        table.add_column("95 %", justify="right", style=_DIM)
+    baselines = _baselines(block)
+    for title, _, _ in baselines:
+        table.add_column(title, justify="right")
+    for key, head in _HEADS.items():
+        cells = [Text(_number(block[key]), "bold" if key == "auroc" else "")]
+        if intervals:
+            cells.append(Text(_span(block["ci95"].get(key))))
+        if key == "auroc":
+            cells += [
+                Text(f"{_number(value)}  {_span(span)}" if span else _number(value)) for _, value, span in baselines
+            ]
+        table.add_row(head, *cells)
+    return table
+
+
+def _baselines(block: Mapping[str, Any]) -> list[tuple[str, float | None, Sequence[float] | None]]:
+    """(title, AUROC, interval) of the classical detector chosen beforehand, and of a stronger one on these clips."""
+    baseline = block.get("baseline")
+    if not baseline:
+        return []
+    found = [(f"baseline: {baseline['name']}", baseline["auroc"], baseline["ci95"]["auroc"])]
+    strongest = baseline["strongest"]
+    if strongest["auroc"] != baseline["auroc"]:
+        found.append((f"best here: {strongest['name']}", strongest["auroc"], None))
+    return found
+
+
+def _wide(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row a task, its 95 % intervals and its baselines below."""
+    from rich.text import Text
+
+    table = _table()
+    table.add_column("Task")
     for head in _HEADS.values():
-        table.add_column(head, justify="right", no_wrap=True)
+        table.add_column(head, justify="right")
     for task, block in tasks.items():
         figures = [Text(_number(block[key]), "bold" if key == "auroc" else "") for key in _HEADS]
         table.add_row(Text(task, "bold"), *figures)
         if any(block["ci95"].values()):
             spans = [Text(_span(block["ci95"].get(key)), _DIM) for key in _HEADS]
             table.add_row(Text("  95 % interval", _DIM), *spans)
-        baseline = block.get("baseline")
-        if baseline:
-            table.add_row(Text(f"  baseline: {baseline['name']}", "cyan"), Text(_number(baseline["auroc"]), "cyan"))
-            if baseline["ci95"]["auroc"]:
-                table.add_row("", Text(_span(baseline["ci95"]["auroc"]), _DIM))
-            strongest = baseline["strongest"]
-            if strongest["auroc"] != baseline["auroc"]:
-                head = f"  best here: {strongest['name']}"
-                table.add_row(Text(head, _DIM), Text(_number(strongest["auroc"]), _DIM))
+        for title, value, span in _baselines(block):
+            table.add_row(Text(f"  {title}", "cyan"), Text(_number(value), "cyan"))
+            if span:
+                table.add_row("", Text(_span(span), _DIM))
     return table
 
 
