@@ -1,0 +1,178 @@
+"""Write what was measured into the embedded model's card: `python examples/card.py DST --protocol P.json …`.
+
+    grainscan predict DST --model small --format jsonl -o P.jsonl
+    python examples/protocol_report.py DST --results P.jsonl --output P.json
+    grainscan eval CLIPS --model small --format json -o R.json               # clips judged by eye, if there are any
+    python examples/card.py DST --protocol P.json --results P.jsonl --real R.json
+
+DST is the protocol set (`protocol.py`). Nothing is judged here: every figure is taken from these files. The picture of
+failures shows the clips of computed scenes, which are our own, that the model ranks worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import grainscan
+from grainscan.labels import read_manifest
+from grainscan.spec import EMBEDDED
+from grainscan.video import Reader, read_windows
+from grainscan.views import to_rgb
+
+TASK = "graininess"
+BEGIN, END = "<!-- measured: examples/card.py -->", "<!-- end of measured -->"
+OURS = "made-"  # names of computed scenes
+CROP = (160, 120)  # pixels, shown twice as large
+SHOWN = 3  # of each kind of failure
+PICTURE = "failures.png"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DST", help="the protocol set")
+    parser.add_argument("--protocol", type=Path, required=True, help="written by protocol_report.py --output")
+    parser.add_argument("--results", type=Path, required=True, help="written by grainscan predict --format jsonl")
+    parser.add_argument("--real", type=Path, help="written by grainscan eval --format json")
+    options = parser.parse_args()
+    directory = Path(grainscan.__file__).parent / "models" / EMBEDDED["small"]
+    manifest = read_manifest(options.folder)
+    if manifest is None:
+        raise SystemExit(f"{options.folder} has no manifest.json; protocol.py writes it")
+    rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
+    lines = [BEGIN, "", *protocol_table(json.loads(options.protocol.read_text(encoding="utf-8")))]
+    if options.real:
+        lines += real_table(json.loads(options.real.read_text(encoding="utf-8")))
+    lines += failures(options.folder, manifest["clips"], rows, directory / PICTURE)
+    write_between(directory / "README.md", [*lines, "", END])
+    print(f"{directory / 'README.md'}, {PICTURE}")
+
+
+def protocol_table(figures: dict[str, Any]) -> list[str]:
+    """Markdown of what `protocol_report.py` found."""
+    sigmas = list(figures["all"]["sigma"])
+    lines = [
+        "## Known grain through HEVC",
+        "",
+        f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw (`examples/protocol.py`).",
+        "AUROC of the clips with grain of one sigma",
+        "against the pristine ones of the same QP; in parentheses the median deviation, in 8-bit luma codes, that",
+        "the encoder left of it. By survival: clips with at least 1.5 codes left against those with less than 0.6.",
+        "`python examples/protocol_report.py DST`",
+        "",
+        "| | "
+        + " | ".join(f"sigma {sigma}" for sigma in sigmas)
+        + " | all sigmas | by survival | ECE | strength, Spearman |",
+        "|" + "---|" * (len(sigmas) + 5),
+    ]
+    parts = {f"QP {qp}": part for qp, part in figures["qp"].items()} | {"all": figures["all"]}
+    for name, part in parts.items():
+        cells = [f"{number(part['sigma'][s]['auroc'])} ({part['sigma'][s]['surviving']:.1f})" for s in sigmas]
+        survival = part["by_survival"]
+        ends = (part["overall"]["auroc"], survival["auroc"], survival["ece"], part["strength_spearman"])
+        lines.append("| " + " | ".join([name, *cells, *map(number, ends)]) + " |")
+    both = number(figures["strength_spearman_qp22_qp32"])
+    return [*lines, "", f"Strength at QP 22 and 32 together: Spearman {both} against the true surviving deviation.", ""]
+
+
+def real_table(report: dict[str, Any]) -> list[str]:
+    """Markdown of what `eval` found on clips judged by eye."""
+    block = report["tasks"][TASK]
+    (tn, fp), (fn, tp) = block["confusion"]
+    low, high = block["ci95"]["auroc"]
+    baseline = block["baseline"]
+    return [
+        "## Real clips judged by eye",
+        "",
+        f"{report['clips']} clips, {fn + tp} of them grainy; their licences keep them out of the repository. "
+        "`grainscan eval CLIPS --format json`",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| AUROC, 95 % interval | {block['auroc']:.3f} [{low:.2f}, {high:.2f}] |",
+        f"| classical detector chosen beforehand, {baseline['name']} | {baseline['auroc']:.3f} |",
+        f"| strongest classical detector on these very clips, {baseline['strongest']['name']} | "
+        f"{baseline['strongest']['auroc']:.3f} |",
+        f"| expected calibration error | {block['ece']:.3f} |",
+        f"| at the threshold {block['threshold']:.3g} | {tp} of {fn + tp} grainy clips found, "
+        f"{fp} false alarms on {tn + fp} clean ones |",
+        "",
+    ]
+
+
+def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], picture: Path) -> list[str]:
+    """Markdown and picture of the computed scenes that are ranked worst: clean ones first, then grainy ones."""
+    judged = {
+        "/".join(Path(row["path"]).parts[-2:]): row["tasks"][TASK]["probability"] for row in rows if "tasks" in row
+    }
+    known = [
+        (judged[name], name, entry)
+        for name, entry in entries.items()
+        if name in judged and entry["source"].startswith(OURS) and TASK in entry["labels"]
+    ]
+    clean = sorted((item for item in known if item[2]["labels"][TASK] == 0), key=lambda item: -item[0])
+    grainy = sorted((item for item in known if item[2]["labels"][TASK] == 1), key=lambda item: item[0])
+    columns, shown = [], set()
+    for group, title in ((clean, "clean"), (grainy, "grainy")):
+        different: dict[str, tuple[float, str, Any]] = {}
+        for item in group:
+            different.setdefault(item[2]["source"], item)
+        columns.append((title, list(different.values())[:SHOWN]))
+        shown |= {item[1] for item in columns[-1][1]}
+    figure = Figure(figsize=(SHOWN * CROP[0] * 2 / 100, 2 * (CROP[1] * 2 + 28) / 100), dpi=100)
+    axes = figure.subplots(2, SHOWN, squeeze=False)
+    for line, (title, items) in zip(axes, columns, strict=True):
+        for axis, (probability, name, entry) in zip(line, items, strict=False):
+            axis.imshow(middle(folder / name), interpolation="nearest")
+            scene = entry["source"].removeprefix(OURS).removesuffix("-test")
+            axis.set_title(f"{scene}, QP {entry['qp']}, {title}: probability {probability:.2f}", fontsize=8)
+        for axis in line:
+            axis.set_axis_off()
+    figure.subplots_adjust(0, 0, 1, 0.94, 0.01, 0.12)
+    temporary = picture.with_name(f".{picture.name}")
+    figure.savefig(temporary, format="png")
+    temporary.replace(picture)
+    return [
+        "## Known failures",
+        "",
+        "Of the computed scenes of that set, the clean clips that it takes most for grainy and the grainy ones that it",
+        "takes least for it, a part of a frame at twice its size:",
+        "",
+        f"![The clean and the grainy clips ranked worst]({PICTURE})",
+    ]
+
+
+def middle(path: Path) -> np.ndarray:
+    """The middle of a clip's first frame, (height, width, 3)."""
+    with Reader(str(path)) as reader:
+        window = next(iter(read_windows(reader, windows=1, frames=1)))
+    width, height = min(CROP[0], window.width), min(CROP[1], window.height)
+    block = window.block((window.width - width) // 4 * 2, (window.height - height) // 4 * 2, width, height)
+    return to_rgb(block)[0].transpose(1, 2, 0)
+
+
+def write_between(path: Path, lines: list[str]) -> None:
+    """Put the lines in the place of those from BEGIN to END, or before the figures of the training."""
+    text = path.read_text(encoding="utf-8")
+    if BEGIN in text:
+        head, rest = text.split(BEGIN, 1)
+        tail = rest.split(END, 1)[1]
+    else:
+        head, tail = text.split("## Figures", 1)
+        tail = "\n\n## Figures" + tail
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
+    temporary.replace(path)
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
