@@ -37,9 +37,10 @@ class Calibrated:
 def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibrated:
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
-    The fraction of views is the one with the least cross-entropy after Platt scaling, the mean over the tasks; each
-    task's threshold is the one with the best F1. Tasks without both classes keep the identity and 0.5. Clips that
-    cannot be decoded take no part. Raises ModelError, LabelsError.
+    The fraction of views is the largest whose cross-entropy after Platt scaling, the mean over the tasks, lies within
+    one standard error of the least (Breiman et al. 1984); each task's threshold is the one with the best F1. Tasks
+    without both classes keep the identity and 0.5. Clips that cannot be decoded take no part. Raises ModelError,
+    LabelsError.
     """
     spec = read_spec(directory).with_(**_PLAIN)
     labels = read_labels(folder)
@@ -49,7 +50,7 @@ def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibra
         for _ in scanner.scan(names):
             pass
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
-    best = min((_fit(spec, judged, fraction) for fraction in FRACTIONS), key=lambda fit: fit.loss)
+    best = _choose([_fit(spec, judged, fraction) for fraction in FRACTIONS])
     spec = spec.with_(aggregation=best.fraction, calibration=best.calibration, threshold=best.threshold)
     write_spec(directory, spec)
     return Calibrated(spec, best.clips)
@@ -66,14 +67,25 @@ def write_spec(directory: Path, spec: ModelSpec) -> None:
 @dataclass(frozen=True)
 class _Fit:
     fraction: float
-    loss: float
+    losses: NDArray[np.float64]  # what each labelled clip adds to the mean cross-entropy
     calibration: dict[str, tuple[float, float]]
     threshold: dict[str, float]
     clips: dict[str, int]
 
 
+def _choose(fits: list[_Fit]) -> _Fit:
+    """The largest fraction that is not worse than the best one by more than chance."""
+    best = min(fits, key=lambda fit: fit.losses.sum())
+
+    def as_good(fit: _Fit) -> bool:
+        worse = fit.losses - best.losses
+        return not len(worse) or bool(worse.sum() <= np.sqrt(len(worse)) * worse.std())
+
+    return max(filter(as_good, fits), key=lambda fit: fit.fraction)
+
+
 def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction: float) -> _Fit:
-    losses: list[float] = []
+    losses: list[NDArray[np.float64]] = []
     calibration: dict[str, tuple[float, float]] = {}
     threshold: dict[str, float] = {}
     clips: dict[str, int] = {}
@@ -85,8 +97,9 @@ def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction
         probability = 1 / (1 + np.exp(-(a * logits + b)))
         calibration[task] = (a, b)
         threshold[task] = round(metrics.OperatingPoint("f1").threshold(truth, probability), 4)
-        losses.append(_cross_entropy(truth, probability))
-    return _Fit(fraction, float(np.mean(losses)) if losses else 0.0, calibration, threshold, clips)
+        losses.append(_cross_entropy(truth, probability) / len(truth))
+    each = np.concatenate(losses) / len(losses) if losses else np.zeros(0)
+    return _Fit(fraction, each, calibration, threshold, clips)
 
 
 def _samples(
@@ -102,6 +115,6 @@ def _samples(
         yield task, truth, logits
 
 
-def _cross_entropy(truth: NDArray[np.float64], probability: NDArray[np.float64]) -> float:
+def _cross_entropy(truth: NDArray[np.float64], probability: NDArray[np.float64]) -> NDArray[np.float64]:
     kept = np.clip(probability, 1e-6, 1 - 1e-6)
-    return float(-np.mean(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)))
+    return np.asarray(-(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)))
