@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import grainscan
+from grainscan.files import replacing, write_text
 from grainscan.labels import read_manifest
 from grainscan.spec import EMBEDDED
 from grainscan.video import Reader, read_windows
@@ -134,9 +135,8 @@ def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], 
         for axis in line:
             axis.set_axis_off()
     figure.subplots_adjust(0, 0, 1, 0.94, 0.01, 0.12)
-    temporary = picture.with_name(f".{picture.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(picture)
+    with replacing(picture) as temporary:
+        figure.savefig(temporary)
     return [
         "## Known failures",
         "",
@@ -165,9 +165,7 @@ def write_between(path: Path, lines: list[str]) -> None:
     else:
         head, tail = text.split("## Figures", 1)
         tail = "\n\n## Figures" + tail
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, head + "\n".join(lines) + tail)
 
 
 def number(value: float | None) -> str:

@@ -39,7 +39,7 @@ CALIBRATION_CLIPS = {"--clips": 1, "--frames": 32, "--size": 4096, "--twins": 3}
 TRAIN = {"--batch-size": 64, "--eval-every": 1000, "--loss": "bce", "--strength-weight": 2, "--views-per-clip": 4}
 # Each round synthesises grain anew, so that the next one trains on what the last has not seen.
 ROUNDS: tuple[dict[str, object], ...] = (
-    {"--model": "small", "--scratch": None, "--size": 32, "--max-steps": 8000, "--lr": 7e-4},
+    {"--scratch": None, "--size": 32, "--max-steps": 8000, "--lr": 7e-4},
     {"--max-steps": 6000, "--lr": 5e-4, "--soft-labels": 1},
 )
 CROPS = 16  # of a window in prediction: 36 rank hardly better and take more than twice the time
@@ -72,7 +72,7 @@ def main() -> int:
         training, validation = training[:8], validation[:8]
     synthesise(validation, work / "val", VAL_CLIPS, SEED, options.quick)
     synthesise(validation, work / "calibration", CALIBRATION_CLIPS, SEED + len(ROUNDS), options.quick)
-    model = Path()
+    base: str | Path = "small"
     for number, settings in enumerate(ROUNDS, start=1):
         data, name = work / f"round-{number}", f"{NAME}-{number}"
         synthesise(training, data / "train", TRAIN_CLIPS, SEED + number - 1, options.quick)
@@ -80,11 +80,11 @@ def main() -> int:
             (data / "val").symlink_to(Path("..") / "val", target_is_directory=True)
         if not (runs / name / "metrics.json").is_file():
             steps = {"--max-steps": 20, "--eval-every": 10} if options.quick else {}
-            chosen = {"--model": model, "--seed": SEED + number - 1, **TRAIN, **settings, **steps}
+            chosen = {"--model": base, "--seed": SEED + number - 1, **TRAIN, **settings, **steps}
             resume = ("--resume", "auto") if (runs / name / "checkpoints").is_dir() else ()
             run("grainscan", "train", data, "--runs", runs, "--name", name, *spelt(chosen), *resume)
-        model = runs / name
-    model = model / "model"
+        base = runs / name
+    model = Path(base) / "model"
     spec = read_spec(model)
     write_spec(model, spec.with_(view=replace(spec.view, crops=CROPS)))
     fitted = calibrate(model, work / "calibration").spec

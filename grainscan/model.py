@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from grainscan.energies import Energies
 from grainscan.errors import ConfigError, ModelError
+from grainscan.files import write_text
 from grainscan.spec import (
     BLOCK,
     CONFIG_FILE,
@@ -371,7 +372,6 @@ def save(
             model.load_state_dict(weights)
         save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
         (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
-        (temporary / WEIGHTS_FILE).chmod(0o644)  # the library makes it readable for its owner alone
         if onnx:
             export_onnx(model, temporary / ONNX_FILE)
         (temporary / CARD_FILE).write_text(card or model_card(model), encoding="utf-8")
@@ -393,10 +393,7 @@ def write_config(model: GrainscanViViT, directory: Path) -> None:
     )
     values.pop("_name_or_path", None)
     values[BLOCK] = model.spec.to_dict()
-    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
-    temporary = directory / f".{CONFIG_FILE}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(directory / CONFIG_FILE)
+    write_text(directory / CONFIG_FILE, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
 def _replace_directory(new: Path, old: Path) -> None:

@@ -126,21 +126,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert not heavy & loaded_after(code)
 
 
-def test_predict_on_a_cpu_imports_no_training_library(make_clip) -> None:  # type: ignore[no-untyped-def]
-    path = make_clip("a.avi", width=128, height=128, frames=16)
-    code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom grainscan.cli import app\n"
-        f"result = CliRunner().invoke(app, ['predict', {str(path)!r}, '--device', 'cpu', '--workers', '0'])\n"
+def predict_code(path: Path, workers: int) -> str:
+    """A program that judges a clip on the CPU."""
+    return (
+        "from typer.testing import CliRunner\nfrom grainscan.cli import app\n"
+        f"result = CliRunner().invoke(app, ['predict', {str(path)!r}, '--device', 'cpu', '--workers', '{workers}'])\n"
         "assert result.exit_code == 0, result.output"
     )
+
+
+def test_predict_on_a_cpu_imports_no_training_library(make_clip) -> None:  # type: ignore[no-untyped-def]
+    code = predict_code(make_clip("a.avi", width=128, height=128, frames=16), workers=0)
     assert not {"torch", "transformers", "sklearn", "matplotlib"} & loaded_after(code)
 
 
 def test_decoding_in_workers_leaves_pyav_to_them(make_clip) -> None:  # type: ignore[no-untyped-def]
-    path = make_clip("a.avi", width=128, height=128, frames=16)
-    code = (
-        "from typer.testing import CliRunner\nfrom grainscan.cli import app\n"
-        f"result = CliRunner().invoke(app, ['predict', {str(path)!r}, '--device', 'cpu', '--workers', '1'])\n"
-        "assert result.exit_code == 0, result.output"
-    )
+    code = predict_code(make_clip("a.avi", width=128, height=128, frames=16), workers=1)
     assert "av" not in loaded_after(code)
