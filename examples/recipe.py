@@ -33,14 +33,17 @@ VALIDATION = 0.12  # of the scenes
 # validation hold many views, as a file does; calibration wants files as long and as large as the scenes are.
 TRAIN_CLIPS = {"--clips": 10, "--frames": 12, "--size": 96, "--twins": 1}
 VAL_CLIPS = {"--clips": 8, "--frames": 24, "--size": 256, "--twins": 1}
-CALIBRATION_CLIPS = {"--clips": 1, "--frames": 32, "--size": 4096, "--twins": 3}
+CALIBRATION_CLIPS = {"--clips": 1, "--frames": 32, "--size": 4096, "--twins": 6}
 # Grain is local: a view of 32 pixels costs a quarter of one of 64 and says nearly as much, so that a model trained on
 # small views sees four times as many, in training as in prediction.
-TRAIN = {"--batch-size": 64, "--eval-every": 1000, "--loss": "bce", "--strength-weight": 2, "--views-per-clip": 4}
+TRAIN = {
+    "--batch-size": 64, "--eval-every": 1000, "--views-per-clip": 4,
+    "--loss": "bce", "--soft-labels": 1, "--strength-weight": 2,
+}  # fmt: skip
 # Each round synthesises grain anew, so that the next one trains on what the last has not seen.
 ROUNDS: tuple[dict[str, object], ...] = (
-    {"--scratch": None, "--size": 32, "--max-steps": 8000, "--lr": 7e-4},
-    {"--max-steps": 6000, "--lr": 5e-4, "--soft-labels": 1},
+    {"--scratch": None, "--size": 32, "--max-steps": 7000, "--lr": 7e-4},
+    {"--max-steps": 5000, "--lr": 5e-4},
 )
 CROPS = 16  # of a window in prediction: 36 rank hardly better and take more than twice the time
 

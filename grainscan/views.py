@@ -1,9 +1,10 @@
 """Which crops of a window the model sees, and how native planes become RGB. Pure arithmetic.
 
 A view is one window x one crop: (frames, 3, size, size), RGB in [0, 1], cut at native resolution, since a resized
-picture has lost the very noise that is looked for. Half of a window's crops are its flattest, where grain shows best;
-the other half lies on a grid, so that no part of the picture is overlooked. Bars and crops without information are
-passed over. The same window always gives the same views.
+picture has lost the very noise that is looked for. Half of a window's crops are the flattest of each level of
+brightness, where grain shows best, and it may show in the shadows or the midtones alone; the other half lies on a grid,
+so that no part of the picture is overlooked. Bars and crops without information are passed over. The same window always
+gives the same views.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 _CELL = 8  # side of the cells whose means tell structure from grain, pixels: wider than grain, narrower than a view
 _BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: ringing of the encoder at its edge
 _BAR_MOST = 0.75  # of a dimension; what is darker still is a dark picture, not a bar
+_LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
 _CLIP_TOLERANCE = 3  # 8-bit codes from black or white within which a crop counts as clipped
 
 
@@ -115,7 +117,7 @@ def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
-    """Corners (x, y) of up to `spec.crops` crops: the flattest half, then the half on a grid.
+    """Corners (x, y) of up to `spec.crops` crops: the flattest half, by levels of brightness, then that on a grid.
 
     Flatness is the standard deviation of the means of 8x8 cells: structure counts, grain averages out. A picture with
     room for fewer crops (at half overlap) gives fewer. Corners lie on even pixels, hence on the chroma grid of 4:2:0.
@@ -134,10 +136,22 @@ def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
     if not len(informative):
         informative = np.arange(len(corners))
     count = min(spec.crops, len(informative))
-    flat = informative[np.argsort(flatness[informative], kind="stable")][: count // 2]
+    flat = _flattest(informative, flatness, level, count // 2)
     rest = np.setdiff1d(informative, flat)
     spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
     return [corners[i] for i in [*flat, *spread]]
+
+
+def _flattest(
+    crops: NDArray[np.intp], flatness: NDArray[np.float64], level: NDArray[np.float64], count: int
+) -> NDArray[np.intp]:
+    """The `count` flattest crops: a quarter of them from the darkest quarter, and so on to the brightest."""
+    by_level = crops[np.argsort(level[crops], kind="stable")]
+    chosen: list[NDArray[np.intp]] = []
+    for number, part in enumerate(np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)):
+        share = count * (number + 1) // _LEVELS_OF_BRIGHTNESS - count * number // _LEVELS_OF_BRIGHTNESS
+        chosen.append(part[np.argsort(flatness[part], kind="stable")][:share])
+    return np.concatenate(chosen)
 
 
 def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:

@@ -80,12 +80,13 @@ def test_views_are_the_same_each_time(make_block: MakeBlock) -> None:
     np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_half_of_the_crops_are_the_flattest(make_block: MakeBlock) -> None:
+def test_half_of_the_crops_are_the_flattest_of_each_level_of_brightness(make_block: MakeBlock) -> None:
     block = make_block(frames=2, width=512, height=256)
     luma = block.planes[0]
-    luma[:, :, 256:] = 120  # the right half is flat, the left half full of structure
-    luma[:, :, :256] = np.where(np.indices((256, 256))[1] // 8 % 2, 60, 200)
+    luma[:] = np.repeat((60, 100, 140, 180), 64)[:, None]  # the right half is flat, the left half full of structure
+    luma[:, :, :256] += np.where(np.indices((256, 256))[1] // 8 % 2, 30, 226).astype(np.uint8)  # 30 up, 30 down
     boxes = view_boxes(window_of(block), ViewSpec(frames=2, size=64, windows=1, crops=8))
+    assert sorted(y // 64 for _, y in boxes[:4]) == [0, 1, 2, 3]
     assert all(x >= 256 for x, _ in boxes[:4])
     assert any(x < 256 for x, _ in boxes[4:])
 

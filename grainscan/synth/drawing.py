@@ -70,11 +70,11 @@ _SCENE = {
 LOOKS = {
     "any": Look(
         0.5,
-        {"white": 0.12, "gaussian": 0.24, "band": 0.13, "autoregressive": 0.21, "film": 0.17, "shot": 0.06,
+        {"white": 0.16, "gaussian": 0.24, "band": 0.12, "autoregressive": 0.19, "film": 0.16, "shot": 0.06,
          "sensor": 0.07},
-        Span(1.2, 30, log=True),
+        Span(0.8, 25, log=True),
         _FINE,
-        0.35,
+        0.45,
         Span(0.1, 0.85),
         _SCENE,
         {"dirt": 0.05, "hairs": 0.02, "scratches": 0.04, "flicker": 0.07, "frozen": 0.08},
@@ -85,7 +85,7 @@ LOOKS = {
     "old film": Look(
         0.27,
         {"film": 0.45, "gaussian": 0.3, "band": 0.1, "autoregressive": 0.15},
-        Span(1.5, 16, log=True),
+        Span(1.2, 15, log=True),
         _COARSE,
         0.75,
         Span(0.1, 0.85),
@@ -97,9 +97,9 @@ LOOKS = {
     "camera": Look(
         0.23,
         {"sensor": 0.45, "shot": 0.2, "gaussian": 0.35},
-        Span(1.2, 20, log=True),
+        Span(0.8, 18, log=True),
         {"gaussian": Span(0.8, 4, log=True), "shot": Span(0.5, 1.8)},
-        0.1,
+        0.2,
         Span(0.3, 1.6),
         {**_SCENE, "dim": 0.4, "shake": 0.3},
         {"frozen": 0.15, "flicker": 0.04},
@@ -149,15 +149,15 @@ MIDDLE = 32  # pixels: enlarging leaves at least as much of the picture
 
 # (weight, best, most frequent, worst) on the codec's own scale
 CODECS: dict[str, tuple[float, int, int, int]] = {
-    "h264": (0.3, 17, 24, 43),
-    "hevc": (0.3, 17, 25, 47),
+    "h264": (0.29, 17, 24, 43),
+    "hevc": (0.29, 17, 25, 47),
     "vp9": (0.05, 15, 32, 58),
     "av1": (0.05, 15, 30, 58),
     "mpeg2": (0.04, 2, 5, 20),
     "mpeg4": (0.04, 2, 4, 18),
     "mjpeg": (0.06, 2, 4, 16),
     "prores": (0.05, 3, 2, 0),
-    "ffv1": (0.11, 0, 0, 0),
+    "ffv1": (0.13, 0, 0, 0),
 }
 _EVENLY = 0.25  # part of the qualities drawn evenly, so that the worst are learned too
 _GENERATIONS = {1: 0.72, 2: 0.21, 3: 0.07}

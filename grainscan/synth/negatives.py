@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.synth.stack import Array, Stack, Step, mapped, resample, taken
+from grainscan.synth.stack import NEUTRAL, Array, Stack, Step, mapped, resample, taken
 
 
 def comb(stack: Stack, rng: np.random.Generator, *, bottom_first: float) -> Stack:
@@ -44,8 +44,10 @@ def fade(stack: Stack, rng: np.random.Generator, *, level: float, depth: float, 
 
 def dim(stack: Stack, rng: np.random.Generator, *, exposure: float) -> Stack:
     """Poor light: brightness and colour times `exposure`. What is added afterwards, as a sensor's noise, is not."""
-    black = 0.0 if stack.format.full_range else 16.0
-    rests = (black,) * 3 if stack.format.layout == "rgb" else (black, 128.0, 128.0)
+    if stack.format.layout == "rgb":
+        rests = (0.0, 0.0, 0.0)
+    else:
+        rests = (0.0 if stack.format.full_range else 16.0, NEUTRAL, NEUTRAL)
     planes = (
         np.float32(rest) + np.float32(exposure) * (plane - np.float32(rest))
         for plane, rest in zip(stack.planes, rests, strict=False)

@@ -7,6 +7,7 @@ after decoding. Neither the strength nor the label knows what was put in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,6 +37,7 @@ LOSSLESS = frozenset({"ffv1"})
 Family = Mapping[str, Step]
 
 _SMALLEST = 64  # pixels: the least side that every encoder in use accepts
+_BLOCK = 16  # pixels: the side of the squares that tell the error of a covariance; wider than grain
 _EVEN = 8  # sides are padded to a multiple of this for encoding, so that any chroma grid and any block fits
 _STAGES = {"scene": 1, "grain": 2, "defects": 3, "process": 4}  # each stage has its own stream of random numbers
 
@@ -110,23 +112,30 @@ def twin(block: Block, recipe: Recipe) -> Twin:
 
 
 def surviving(reference: Block, decoded: Block, added: Array) -> float:
-    """Standard deviation of the part of `added` that is still in `decoded`, 8-bit luma codes, at least 0.
+    """Standard deviation of what is left of `added` in `decoded`, 8-bit luma codes, at least 0.
 
     With d the luma of `decoded` minus that of `reference` (the clean branch through the same encoders) and a the grain
-    added, both without their mean over the picture, the part of a that is left in a picture is the projection
-    <d, a> / <a, a>. Times the deviation of a it is a strength; the result is the mean over the pictures. What else
-    the encoders did differently to the two branches is no part of a and cancels in the product, but for an error of
-    about its deviation over the square root of the number of pixels. Pictures without grain added count as 0.
+    added, both without their mean over the picture, it is the root of their covariance <d, a>. An encoder quantises: it
+    keeps some coefficients and drops others. What a quantiser puts out has with its input the covariance that it has
+    with itself (Gersho, Gray: "Vector quantization and signal compression", 1992, section 6.2), so that <d, a> is the
+    energy of what is left; the projection <d, a> / |a| would count it twice as lost. What else the encoders did
+    differently to the two branches is no part of a and cancels in the product, but for an error that the products of
+    blocks tell: one standard error is taken off. Grain that was only weakened has less deviation than that root, and
+    d has never less than what is left of a: the result is at most the deviation of d.
     """
     difference = decoded.luma8() - reference.luma8()
-    pixels = float(added.shape[1] * added.shape[2])
-    mean_a = added.mean(axis=(1, 2), keepdims=True)
-    mean_d = difference.mean(axis=(1, 2), keepdims=True)
-    covariance = np.einsum("tyx,tyx->t", difference - mean_d, added - mean_a) / pixels
-    deviation = np.sqrt(np.einsum("tyx,tyx->t", added - mean_a, added - mean_a) / pixels)
-    there = deviation > 1e-3
-    strengths = np.where(there, covariance / np.where(there, deviation, 1.0), 0.0)
-    return max(0.0, float(strengths.mean()))
+    difference = difference - difference.mean(axis=(1, 2), keepdims=True)
+    products = _block_means(difference * (added - added.mean(axis=(1, 2), keepdims=True)))
+    error = products.std() / math.sqrt(products.size)
+    return min(math.sqrt(max(0.0, float(products.mean() - error))), float(difference.std()))
+
+
+def _block_means(field: Array) -> Array:
+    """Means over the squares of _BLOCK pixels that fit, (frames, rows, columns), or smaller ones in a small picture."""
+    frames, height, width = field.shape
+    side = min(_BLOCK, height, width)
+    whole = field[:, : height // side * side, : width // side * side]
+    return np.asarray(whole.reshape(frames, height // side, side, width // side, side).mean(axis=(2, 4)))
 
 
 def label_of(strength: float) -> Literal[0, 1] | None:
