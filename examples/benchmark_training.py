@@ -9,8 +9,9 @@ Three rates, in views a second, each in every round and in turns, so that a busy
     train      the trainer of `grainscan train`, fed by that loader
     bare loop  forward, loss, backward, clipping and AdamW in plain PyTorch, over tensors that are in memory already
 
-The ratio of train to bare loop is what the trainer and its loader cost; its median over the rounds counts. Clips are
-made here, decoded into a cache of their own beforehand, and gone afterwards, as are the weights.
+The ratio of train to bare loop is what the trainer and its loader cost; its median over the rounds counts. By the clock
+it needs a quiet machine; by processor time (of this process: on a CPU, without loader processes) it hardly does. Clips
+are made here, decoded into a cache of their own beforehand, and gone afterwards, as are the weights.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from benchmark import footage
@@ -48,30 +48,43 @@ BATCHES = 8  # of the bare loop, one after another
 
 
 @dataclass(frozen=True)
-class Round:
-    """Views a second."""
+class Rate:
+    """Views a second, by the clock and of the processor's time."""
 
-    loader: float
-    train: float
-    bare: float
-
-    @property
-    def ratio(self) -> float:
-        return self.train / self.bare
+    wall: float
+    processor: float
 
 
 class Clock(Progress):
-    """The time at which each step ended."""
+    """When each step ended."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.times: list[tuple[float, float]] = []
 
     def step(self, step: int, total: int) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append((time.perf_counter(), time.process_time()))
 
-    def rate(self, views_per_step: int) -> float:
-        steps = len(self.times) - WARM_UP
-        return steps * views_per_step / (self.times[-1] - self.times[WARM_UP - 1])
+    def rate(self, views_per_step: int) -> Rate:
+        """Of the steps after the warm-up."""
+        views = (len(self.times) - WARM_UP) * views_per_step
+        spent = (end - begun for begun, end in zip(self.times[WARM_UP - 1], self.times[-1], strict=True))
+        return Rate(*(views / seconds for seconds in spent))
+
+
+@dataclass(frozen=True)
+class Round:
+    loader: Rate
+    train: Rate
+    bare: Rate
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "loader": self.loader.wall,
+            "train": self.train.wall,
+            "bare": self.bare.wall,
+            "ratio": self.train.wall / self.bare.wall,
+            "processor_ratio": self.train.processor / self.bare.processor,
+        }
 
 
 def main() -> None:
@@ -96,8 +109,8 @@ def main() -> None:
         for number in range(options.rounds):
             runs = Path(temporary) / "runs"
             rounds.append(measure(configuration(options, data, runs, f"round{number}"), bare_first=bool(number % 2)))
-            print(f"round {number + 1}: {rounds[-1].ratio:.3f}", file=sys.stderr)
-    report(rounds, options)
+            print(f"round {number + 1}: {rounds[-1].figures()['ratio']:.3f}", file=sys.stderr, flush=True)
+    report([each.figures() for each in rounds], options)
 
 
 def make_clips(folder: Path) -> Path:
@@ -126,36 +139,31 @@ def measure(config: TrainConfig, *, bare_first: bool) -> Round:
         setup.cache.fill(setup.training.path(index))
     trainer = GrainTrainer(setup, clock)
     loader, batches = feed(trainer)
-    bare = bare_loop(setup, batches) if bare_first else 0.0
+    bare = bare_loop(setup, batches) if bare_first else None
     trainer.train()
     return Round(loader, clock.rate(setup.views_per_step), bare or bare_loop(setup, batches))
 
 
-def feed(trainer: GrainTrainer) -> tuple[float, list[Batch]]:
-    """(views a second of the loader alone, its first batches)."""
-    setup = trainer.setup
-    ends, batches = [], []
-    for batch in trainer.get_train_dataloader():
-        ends.append(time.perf_counter())
+def feed(trainer: GrainTrainer) -> tuple[Rate, list[Batch]]:
+    """(the rate of the loader alone, its first batches)."""
+    clock, batches = Clock(), []
+    for number, batch in enumerate(trainer.get_train_dataloader(), 1):
+        clock.step(number, trainer.setup.steps)
         if len(batches) < BATCHES:
             batches.append(batch)
-    return (len(ends) - WARM_UP) * setup.views_per_step / (ends[-1] - ends[WARM_UP - 1]), batches
+    return clock.rate(trainer.setup.views_per_step), batches
 
 
-def bare_loop(setup: Setup, batches: list[Batch]) -> float:
-    """Views a second of the same steps over batches in memory."""
+def bare_loop(setup: Setup, batches: list[Batch]) -> Rate:
+    """The rate of the same steps over batches in memory."""
     model, config = setup.model, setup.config
     device = torch.device("cuda" if setup.cuda else "cpu")
     model.to(device).train()
     inside = [{name: values.to(device) for name, values in batch.items()} for batch in batches]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    begun = 0.0
-    for step, batch in enumerate(itertools.cycle(inside)):
-        if step == WARM_UP:
-            begun = settled(device)
-        if step == setup.steps:
-            break
+    clock = Clock()
+    for step, batch in zip(range(setup.steps), itertools.cycle(inside), strict=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
             outputs = model(batch["views"])
             loss = setup.objective(outputs.logits, outputs.strength, batch["labels"], batch["strength"])
@@ -163,44 +171,34 @@ def bare_loop(setup: Setup, batches: list[Batch]) -> float:
         torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
         optimiser.step()
         optimiser.zero_grad()
-    return (setup.steps - WARM_UP) * setup.views_per_step / (settled(device) - begun)
+        if setup.cuda and step in (WARM_UP - 1, setup.steps - 1):
+            torch.cuda.synchronize()  # what was asked of the GPU is done when the clock is read
+        clock.step(step + 1, setup.steps)
+    return clock.rate(setup.views_per_step)
 
 
-def settled(device: torch.device) -> float:
-    """The time when everything that was asked of a GPU is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def report(rounds: list[Round], options: argparse.Namespace) -> None:
-    medians = {
-        "loader": statistics.median(each.loader for each in rounds),
-        "train": statistics.median(each.train for each in rounds),
-        "bare": statistics.median(each.bare for each in rounds),
-        "ratio": statistics.median(each.ratio for each in rounds),
-    }
+def report(rounds: list[dict[str, float]], options: argparse.Namespace) -> None:
+    medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     threads = torch.get_num_threads()
     size = f"{options.size} pixels" if options.size else "the model's size"
     title = f"Views a second: {options.model}, {size}, batches of {options.batch_size}, {threads} threads"
     table = Table(title=title, caption=f"{len(rounds)} rounds of {options.steps} steps, {options.precision}")
-    for name in ("round", "loader", "train", "bare loop", "train / bare loop"):
+    for name in ("round", "loader", "train", "bare loop", "train / bare loop", "by processor time"):
         table.add_column(name, justify="right")
     for number, each in enumerate(rounds, 1):
-        table.add_row(str(number), *cells({**asdict(each), "ratio": each.ratio}))
+        table.add_row(str(number), *cells(each))
     table.add_section()
     table.add_row("median", *cells(medians))
     Console(width=120 if not sys.stdout.isatty() else None).print(table)
     if options.output:
         asked = {name: value for name, value in vars(options).items() if name != "output"}
-        figures = {"schema": 1, "options": asked | {"threads": threads}, "median": medians}
-        figures["rounds"] = [{**asdict(each), "ratio": each.ratio} for each in rounds]
+        figures = {"schema": 1, "options": asked | {"threads": threads}, "median": medians, "rounds": rounds}
         options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def cells(figures: dict[str, Any]) -> list[str]:
+def cells(figures: dict[str, float]) -> list[str]:
     rates = [f"{figures[name]:,.1f}" for name in ("loader", "train", "bare")]
-    return [*rates, f"{figures['ratio']:.3f}"]
+    return [*rates, *(f"{figures[name]:.3f}" for name in ("ratio", "processor_ratio"))]
 
 
 if __name__ == "__main__":
