@@ -14,9 +14,9 @@ so that `grainscan eval DST/qp32` and `grainscan eval DST` both work. An interru
 The grain is Gaussian, independent from frame to frame, 1.0 to 1.6 pixels wide (full width at half maximum), strongest
 in the mid-tones as on film; sigma is its standard deviation over the clip in 8-bit luma codes before encoding.
 
-The label is by what survives the encoder: `strength` in the manifest is the deviation of the surviving grain, the root of
-the covariance of decoded grainy minus decoded clean and the grain put in (`grainscan.synth.surviving`). Grain that the
-encoder removed is labelled 0, grain in between has no label. `sigma` and `qp` stand in the manifest;
+The label is by what survives the encoder: `strength` in the manifest is the deviation of the surviving grain, the root
+of the covariance of decoded grainy minus decoded clean and the grain put in (`grainscan.synth.surviving`). Grain that
+the encoder removed is labelled 0, grain in between has no label. `sigma` and `qp` stand in the manifest;
 `protocol_report.py` gives the figures by both, whatever survived.
 """
 
