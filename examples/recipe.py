@@ -42,8 +42,8 @@ TRAIN = {
 }  # fmt: skip
 # Each round synthesises grain anew, so that the next one trains on what the last has not seen.
 ROUNDS: tuple[dict[str, object], ...] = (
-    {"--scratch": None, "--size": 32, "--max-steps": 7000, "--lr": 7e-4},
-    {"--max-steps": 5000, "--lr": 5e-4},
+    {"--scratch": None, "--size": 32, "--max-steps": 6000, "--lr": 7e-4},
+    {"--max-steps": 4500, "--lr": 5e-4},
 )
 CROPS = 16  # of a window in prediction: 36 rank hardly better and take more than twice the time
 

@@ -1,4 +1,4 @@
-"""What a tubelet's finest details weigh: energies of its wavelets, as a token beside that of its pixels.
+"""What a tubelet's finest details weigh: energies of its wavelets and of its motion, beside the token of its pixels.
 
 Grain is a property of the second order: its mean is nothing, its variance everything. A transformer has to learn to
 square from examples; this module hands it the squares. Every pair of frames goes through an orthonormal Haar wavelet
@@ -6,6 +6,11 @@ transform, in time once and in space three times, so that white noise of deviati
 each scale, grain of two to four pixels shows at the second and third, and what stands still has nothing in the bands of
 the difference. Of each band the mean over the tubelet is taken and the least of its four quarters: grain is everywhere
 in a tubelet, edges only in places.
+
+Gravel that drifts has such energies too. What tells it from grain is that it is found again in the next frame, a few
+pixels on, as block matching in every encoder finds it (Jain and Jain 1981). So the fine details of each pair of frames
+are compared at every shift of up to REACH pixels: of what moves little is left at the right shift, of grain as much as
+at any other.
 """
 
 from __future__ import annotations
@@ -18,12 +23,15 @@ from torch.nn import functional as F
 
 SCALES = 3  # coefficients of 2, 4 and 8 pixels
 QUARTERS = 2  # along each side of a tubelet
+REACH = 3  # pixels a frame
+BLUR = 5  # side of the square whose mean is taken off before frames are compared: leaves grain, takes shading away
 FLOOR = 0.05  # squared 8-bit codes, added to every energy: somewhat below the rounding of 8-bit video, 1 / 12
 _CENTRE, _SPREAD = 1.0, 3.0  # of log2 energies: brings those of ordinary footage to about -1 to 3
 
 # Rows: Y, Cb and Cr of ITU-R BT.709.
 _COLOUR = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
 _CHANNELS = 2 * len(_COLOUR)  # sums and differences of two frames
+_SHIFTS = (2 * REACH + 1) ** 2
 
 
 class Energies(nn.Module):
@@ -31,15 +39,17 @@ class Energies(nn.Module):
 
     first: Tensor  # (4 * _CHANNELS, 2 * 3, 2, 2): the pair of frames, colour, the finest scale
     coarser: Tensor  # (4 * _CHANNELS, _CHANNELS, 2, 2)
+    luma: Tensor  # (1, 3): of RGB in [0, 1], in 8-bit codes
 
     def __init__(self, hidden: int, tubelet: Sequence[int], *, width: int = 128) -> None:
         super().__init__()
         self.tubelet = tuple(tubelet)
-        self.hidden = nn.Linear(2 * _CHANNELS * 3 * SCALES, width)
+        self.hidden = nn.Linear(2 * _CHANNELS * 3 * SCALES + _SHIFTS + 1, width)
         self.token = nn.Linear(width, hidden)
         first, coarser = _filters()
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("coarser", coarser, persistent=False)
+        self.register_buffer("luma", 255 * torch.tensor(_COLOUR[:1]), persistent=False)
 
     @torch.no_grad()
     def silence(self) -> None:
@@ -55,7 +65,10 @@ class Energies(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """views (n, frames, 3, size, size), RGB in [0, 1] -> (n, tubelets, hidden)."""
-        return self.token(F.gelu(self.hidden(self.measure(views)), approximate="tanh"))
+        with torch.autocast(views.device.type, enabled=False):  # half precision would round the grain away
+            views = views.float()
+            features = torch.cat([self.measure(views), self.match(views)], dim=-1)
+        return self.token(F.gelu(self.hidden(features), approximate="tanh"))
 
     def measure(self, views: Tensor) -> Tensor:
         """(n, tubelets, features): of every band log2 of the mean and of the least energy, centred and scaled."""
@@ -79,7 +92,52 @@ class Energies(nn.Module):
         )
         parts = parts.permute(0, 1, 3, 5, 2, 4, 6).flatten(5)  # (n, time, row, column, bands, quarters)
         found = torch.cat([parts.mean(dim=-1), parts.amin(dim=-1)], dim=-1)
-        return ((torch.log2(found + FLOOR) - _CENTRE) / _SPREAD).flatten(1, 3)
+        return _scaled(found).flatten(1, 3)
+
+    def match(self, views: Tensor) -> Tensor:
+        """(n, tubelets, shifts + 1): log2 of half the energy of the difference at each shift, and of the least.
+
+        That half is the variance of grain, whatever the shift. The cells that are compared lie side by side in the part
+        of a view that stays inside it at every shift: near the tubelets' places, and somewhat smaller.
+        """
+        n, frames, _, height, width = views.shape
+        depth, rows, columns = self.tubelet[0], height // self.tubelet[1], width // self.tubelet[2]
+        luma = self.luma @ views.reshape(n * frames, 3, height * width)
+        # With the pairs last, a shifted picture is a few long runs of memory.
+        pairs = luma.reshape(n * frames // 2, 2, height * width).permute(1, 2, 0).reshape(2, height, width, -1)
+        first, second = _details(pairs)
+        high, wide = (side - 2 * REACH for side in first.shape[:2])
+        first = first[REACH : REACH + high, REACH : REACH + wide]
+        down, across = _means(high, rows).to(luma), _means(wide, columns).to(luma)
+        energies = []
+        for y in range(2 * REACH + 1):
+            for x in range(2 * REACH + 1):
+                change = (second[y : y + high, x : x + wide] - first).square()
+                means = (down @ change.reshape(high, -1)).reshape(rows, wide, -1)
+                energies.append(across @ means)
+        energy = torch.stack(energies, dim=-1) / 2  # (rows, columns, n * frames / 2, shifts)
+        energy = energy.reshape(rows, columns, n, frames // depth, depth // 2, -1).mean(dim=4)
+        found = torch.cat([energy, energy.amin(dim=-1, keepdim=True)], dim=-1)
+        return _scaled(found).permute(2, 3, 0, 1, 4).flatten(1, 3)
+
+
+def _scaled(energy: Tensor) -> Tensor:
+    return (torch.log2(energy + FLOOR) - _CENTRE) / _SPREAD
+
+
+def _details(pictures: Tensor) -> Tensor:
+    """(2, height, width, n) minus the mean over the square around each pixel, where that square lies inside."""
+    height, width = (side - BLUR + 1 for side in pictures.shape[1:3])
+    sums: Tensor = sum(pictures[:, i : i + height] for i in range(BLUR))  # type: ignore[assignment]
+    sums = sum(sums[:, :, i : i + width] for i in range(BLUR))  # type: ignore[assignment]
+    edge = BLUR // 2
+    return pictures[:, edge : edge + height, edge : edge + width] - sums / BLUR**2
+
+
+def _means(length: int, parts: int) -> Tensor:
+    """(parts, length): a matrix that takes means over as many stretches of equal length, side by side."""
+    stretch = length // parts
+    return F.pad(torch.eye(parts).repeat_interleave(stretch, dim=1) / stretch, (0, length - parts * stretch))
 
 
 def _filters() -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Energies of wavelets against what mathematics says they are."""
+"""Energies of wavelets and of motion against what mathematics says they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grainscan.energies import FLOOR, SCALES, Energies
+from grainscan.energies import BLUR, FLOOR, REACH, SCALES, Energies
 
 CHANNELS = 6  # Y, Cb, Cr of sums, then of differences
 BANDS = 3 * SCALES * CHANNELS
@@ -24,6 +24,12 @@ def in_codes(measured: Tensor) -> Tensor:
     """(..., 2, scale, direction, channel): energies in squared 8-bit codes, of the mean and of the least quarter."""
     energy = 2 ** (3 * measured + 1) - FLOOR
     return energy.unflatten(-1, (2, SCALES, 3, CHANNELS))
+
+
+def by_shift(matched: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies in squared 8-bit codes: (..., down, across) at every shift, and the least (...)."""
+    energy = 2 ** (3 * matched + 1) - FLOOR
+    return energy[..., :-1].unflatten(-1, (2 * REACH + 1, 2 * REACH + 1)), energy[..., -1]
 
 
 def gray(codes: Tensor) -> Tensor:
@@ -75,6 +81,39 @@ def test_tokens_stand_in_the_order_of_the_tubelets(energies: Energies) -> None:
     energy = energies.measure(views).sum(dim=-1)[0]  # (time 4, rows 2, columns 3)
     assert energy.argmax().item() == math.prod((2, 3)) * 1 + 3 * 1 + 2
     assert energies(views).shape == (1, 4 * 2 * 3, 32)
+
+
+def test_grain_has_the_same_energy_at_every_shift(energies: Energies) -> None:
+    noise = torch.randn(64, 8, 32, 32, generator=torch.Generator().manual_seed(6))
+    found, least = by_shift(energies.match(gray(128 + 4 * noise)))
+    # The mean over a square takes its share of the variance away.
+    assert torch.allclose(found.mean(dim=(0, 1)), torch.tensor(16 * (1 - 1 / BLUR**2)), rtol=0.05)
+    assert least.mean() > 10
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 0), (2, -3), (-1, 1)])
+def test_what_moves_is_found_again(energies: Energies, down: int, across: int) -> None:
+    ground = 128 + 9 * torch.randn(80, 80, generator=torch.Generator().manual_seed(7))
+    frames = [ground[24 - down * t :][:32, 24 - across * t :][:, :32] for t in range(8)]
+    found, least = by_shift(energies.match(gray(torch.stack(frames)[None])))
+    assert found[0, :, down + REACH, across + REACH].max() < 0.01 and least.max() < 0.01
+    assert found.flatten(-2).sort().values[..., 1].min() > 20  # at any other shift
+
+
+def test_matches_stand_in_the_order_of_the_tubelets(energies: Energies) -> None:
+    views = torch.full((1, 8, 3, 32, 48), 0.5)
+    views[:, 2:4, :, 20:28, 36:44] += 0.1 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    assert energies.match(views)[0].sum(dim=-1).argmax().item() == math.prod((2, 3)) * 1 + 3 * 1 + 2
+
+
+def test_half_precision_does_not_touch_the_energies(energies: Energies) -> None:
+    faint = gray(128 + 0.3 * torch.randn(1, 8, 32, 32, generator=torch.Generator().manual_seed(8)))
+    seen: list[Tensor] = []
+    energies.hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    energies(faint)
+    with torch.autocast("cpu", torch.bfloat16):
+        energies(faint)
+    assert torch.equal(*seen)
 
 
 def test_a_silenced_module_adds_nothing(energies: Energies) -> None:
