@@ -45,7 +45,7 @@ ROUNDS: tuple[dict[str, object], ...] = (
     {"--scratch": None, "--size": 32, "--max-steps": 6000, "--lr": 7e-4},
     {"--max-steps": 4500, "--lr": 5e-4},
 )
-CROPS = 16  # of a window in prediction: 36 rank hardly better and take more than twice the time
+CROPS = 12  # of a window in prediction: 36 rank hardly better and take three times the time
 
 ABOUT = f"""
 The model that `grainscan predict` uses where nothing else is named. Recipe: `python examples/recipe.py WORK --videos
