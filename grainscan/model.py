@@ -112,8 +112,9 @@ class Normalisation(nn.Module):
 class GrainscanViViT(nn.Module):
     """ViViT over views of RGB in [0, 1], one adapter a task (in the order of `spec.tasks`).
 
-    With `spec.energies` the tokens of the tubelets hold the energies of their wavelets, too (`energies`). The backbone
-    is stored under the prefix `vivit.`, so that `VivitModel.from_pretrained` reads our directories.
+    With `spec.energies` the tokens of the tubelets hold the energies of their wavelets and of their motion, too
+    (`energies`). The backbone is stored under the prefix `vivit.`, so that `VivitModel.from_pretrained` reads our
+    directories.
     """
 
     def __init__(self, config: VivitConfig, spec: ModelSpec, *, attention: str = "sdpa") -> None:

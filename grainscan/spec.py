@@ -35,7 +35,7 @@ class ModelSpec:
     tasks: tuple[str, ...]
     view: ViewSpec = field(default_factory=ViewSpec)
     pooling: Literal["cls", "mean"] = "mean"
-    energies: bool = False  # whether tokens hold the energies of the tubelets' wavelets
+    energies: bool = False  # whether tokens hold the energies of the tubelets' wavelets and of their motion
     adapter: int = 64  # width of each task's bottleneck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
