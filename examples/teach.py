@@ -53,7 +53,7 @@ LABELLED = 40  # clips that are taught, half of them with tape noise
 FRAMES = 24
 WIDTH, HEIGHT = 384, 288  # at most: a part of a picture of 720x576
 QUANTISERS = (20, 26)  # of H.264: ordinary quality
-TRAIN = ("--batch-size", "32", "--views-per-clip", "8", "--lr", "1e-4")
+TRAIN = ("--batch-size", "32", "--views-per-clip", "8", "--lr", "5e-5")
 
 
 @dataclass(frozen=True)
