@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from grainscan.config import PrepConfig
 from grainscan.errors import ConfigError, DataError, LabelsError, OutputError, UsageError
 from grainscan.labels import Prevalence, read_labels, read_manifest
 from grainscan.prep import PrepReport, prepare
-from grainscan.prep.crew import spread
+from grainscan.prep.crew import alive, spread
 from grainscan.prep.cutting import choose_box, cut
 from grainscan.prep.footage import find_footage
 from grainscan.prep.labelling import read_csv
@@ -753,6 +754,18 @@ def test_a_worker_that_dies_costs_its_job_alone() -> None:
     assert results == {0: 0, 1: 1, 2: 4, 3: None, 4: 16}
 
 
+def _rest(seconds: Sequence[float]) -> float:
+    for second in seconds:
+        alive()
+        time.sleep(second)
+    return sum(seconds)
+
+
+def test_a_worker_that_hangs_costs_its_job_alone() -> None:
+    jobs = [(0.0,), (60.0,), (2.0,) * 4]  # the last one takes longer than one may keep silent, and is heard
+    assert dict(spread(_rest, jobs, workers=2, patience=5.0)) == {jobs[0]: 0.0, jobs[1]: None, jobs[2]: 8.0}
+
+
 def test_one_worker_is_this_process() -> None:
     assert dict(spread(lambda job: os.getpid(), [1, 2], workers=1)) == {1: os.getpid(), 2: os.getpid()}
 
@@ -769,7 +782,7 @@ def test_a_crash_in_the_middle_keeps_what_was_done(
 
     monkeypatch.setattr("grainscan.prep.run.spread", crashing)
     report = prep(tmp_path)
-    assert [(item.file, item.reason) for item in report.skipped] == [("a.avi", "the decoder crashed")]
+    assert [(item.file, item.reason) for item in report.skipped] == [("a.avi", "the decoder crashed, or hung")]
     assert len(report.clips) == 4
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.labels import scene_of
+from grainscan.prep.crew import alive
 from grainscan.prep.footage import Examined
 from grainscan.prep.selection import digest
 from grainscan.video import Block, Window, read_windows, write_clip
@@ -150,6 +151,7 @@ def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
     while clip < count:
         before = clip
         for window in read_windows(job.path, windows=job.windows, frames=frames, short="error"):
+            alive()
             boxes = taken.setdefault(window.start, [])
             box = choose_box(window, job.size, np.random.default_rng(digest(job.seed, job.name, clip, "box")), boxes)
             if box is not None:
@@ -231,6 +233,7 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
         return {job.clip_name(clip): entry}
     entries: dict[str, Entry] = {}
     for number in range(1, twins + 1):
+        alive()
         recipe, pair = _synthesise(job, clip, number, block)
         if number == 1:
             entries[job.clip_name(clip)] = entry | {

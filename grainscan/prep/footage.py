@@ -13,6 +13,7 @@ from pathlib import Path
 
 from grainscan.config import ScanConfig
 from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.prep.crew import alive
 from grainscan.video import Reader, is_video_name
 
 _STEM_LENGTH = 80  # characters of a clip's name that come from its source
@@ -97,6 +98,7 @@ def examine(path: str) -> Examined:
                 if not frames:
                     width, height = frame.width, frame.height
                 frames += 1
+                alive()
             if not frames:
                 return Examined(reason="no frame could be decoded")
             return Examined(frames, width, height, str(reader.info.fps or ""))

@@ -39,7 +39,7 @@ from grainscan.prep.selection import Wanted, select, surplus
 
 WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
-_CRASHED = "the decoder crashed"
+_CRASHED = "the decoder crashed, or hung"
 _SHOWN = 3  # names in a note
 
 Progress = Callable[[int, int, str], object]  # done, total, what
