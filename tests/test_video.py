@@ -8,6 +8,7 @@ import socket
 import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -245,6 +246,22 @@ def test_recode_keeps_full_range_codes(make_block: MakeBlock) -> None:
     coded = recode(block, "h264", 16)
     assert coded.format.full_range
     assert np.abs(coded.luma8() - block.luma8()).mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray", "gbrp"])
+@pytest.mark.parametrize(("matrix", "full_range"), [("bt709", True), ("bt601", False), ("bt2020", True)])
+def test_a_clip_says_how_it_is_to_be_read(
+    tmp_path: Path, make_block: MakeBlock, suffix: str, pix_fmt: str, matrix: Any, full_range: bool
+) -> None:
+    block = make_block(frames=3, pix_fmt=pix_fmt)
+    form = PixelFormat.of(pix_fmt, matrix=matrix, full_range=full_range)
+    path = tmp_path / f"a{suffix}"
+    write_clip(path, Block(block.planes, form))
+    again = read_clip(path)
+    assert again.format.full_range == form.full_range
+    assert again.format.matrix == matrix or form.layout == "rgb"
+    assert all(np.array_equal(*planes) for planes in zip(again.planes, block.planes, strict=True))
 
 
 def test_write_clip_leaves_nothing_behind_when_it_fails(tmp_path: Path, make_block: MakeBlock) -> None:

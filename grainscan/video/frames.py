@@ -10,6 +10,31 @@ from numpy.typing import NDArray
 
 from grainscan.video.planes import Matrix, PixelFormat, parse_format, plain_name
 
+SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}  # FFmpeg's numbers
+_UNSPECIFIED = 2
+
+
+def colour_note(form: PixelFormat) -> str:
+    """How the samples of a file are to be read, as a comment in it: AVI has no field for that, nor has FFV1."""
+    return f"grainscan: {form.matrix}, {'full' if form.full_range else 'limited'} range"
+
+
+_NOTES = {
+    colour_note(PixelFormat.of("yuv420p", matrix=matrix, full_range=full)): (space, 1 + full)
+    for matrix, space in SPACES.items()
+    for full in (False, True)
+}
+
+
+def heed_note(note: str, frame: av.VideoFrame) -> None:
+    """Mark a frame as a comment of `colour_note` says, where its stream says nothing."""
+    if note in _NOTES:
+        space, colour_range = _NOTES[note]
+        if int(frame.colorspace) == _UNSPECIFIED:
+            frame.colorspace = space
+        if int(frame.color_range) == 0:
+            frame.color_range = colour_range
+
 
 def _planar_name(form: av.VideoFormat) -> str:
     """The planar format nearest to one that is packed, big-endian, semi-planar or palettised."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from grainscan.config import ShortPolicy
 from grainscan.errors import VideoError
-from grainscan.video.frames import bit_depth, picture_of
+from grainscan.video.frames import bit_depth, heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat, Window
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class Reader:
             self._container.close()
             raise VideoError(f"{self.path}: has no video stream", hint="Audio and data files cannot be judged.")
         self._stream = videos[0]
+        self._note = self._container.metadata.get("comment", "")
         context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
         if context is None:
             self._container.close()
@@ -150,6 +151,7 @@ class Reader:
             for frame in decoded:
                 broken = 0
                 self._check_size(frame.width, frame.height)
+                heed_note(self._note, frame)
                 yield frame
 
     def seek(self, pts: int) -> None:

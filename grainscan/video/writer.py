@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import Colorspace
 
 from grainscan.errors import DataError
-from grainscan.video.frames import plane_array
+from grainscan.video.frames import SPACES, colour_note, plane_array
 from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
 
 
@@ -134,6 +134,8 @@ def write_clip(
             stream: Any = container.add_stream(encoder.encoder, rate=fps)
             _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
             _open(stream.codec_context)
+            if container.format.name == "avi":
+                container.metadata["comment"] = colour_note(block.format)
             for frame in _to_frames(block, stream.codec_context.pix_fmt):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -183,7 +185,7 @@ def _configure(
     if gop is not None:
         context.gop_size = gop
     context.color_range = _range_code(block.format)
-    context.colorspace = {"bt709": 1, "bt601": 6, "bt2020": 9}[block.format.matrix]
+    context.colorspace = SPACES[block.format.matrix]
     options: dict[str, str] = {}
     if codec == "h264":
         # x264 counts QP from the bit depth's own origin, x265 from that of 8 bits.
