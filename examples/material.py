@@ -47,7 +47,7 @@ logger = logging.getLogger("material")
 TRAINING, HELD_OUT = "scenes", "held-out"
 HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.0, "art": 0.10}  # of the scenes of a kind
 HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # by the end of the file's stem, whatever stands before it
-CLIPS = {"photo": 3, "texture": 1, "art": 1}  # for training, from one still
+CLIPS = {"photo": 4, "texture": 1, "art": 1}  # for training, from one still
 COMPUTED = 9  # for training, of each kind of procedural scene; one more is held out
 FRAMES = {TRAINING: 24, HELD_OUT: 36}
 TRAINING_SIZES = ((640, 360), (512, 384), (576, 432), (480, 272), (768, 432))
@@ -58,6 +58,8 @@ FORMATS = (  # name, full range, weight
     ("yuv422p10le", False, 3), ("yuv444p", False, 3), ("gray", False, 2), ("yuv444p10le", False, 1),
 )  # fmt: skip
 VIDEO_FRAMES = 48
+VIDEO_CLIPS = 3  # for training, from one video: see `_video`
+SKIPS = ((1, 0.55), (2, 0.20), (3, 0.15), (4, 0.10))  # of the frames of a move one in so many is shot
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]
     for source in sources:
         held = _held_out(source.scene, source.kind)
         folder = HELD_OUT if held else TRAINING
-        count = 1 if held else 2 if source.kind == "video" else CLIPS[source.kind]
+        count = 1 if held else VIDEO_CLIPS if source.kind == "video" else CLIPS[source.kind]
         for number in range(count):
             yield Job(folder, source.scene, source.kind, number, source.path, source.package, seed)
     for kind in SCENES:
@@ -118,7 +120,7 @@ def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]
     for path in sorted(videos.rglob("*")) if videos else ():
         same = any(f"_{path.stem}".lower().endswith(f"_{stem}") for stem in known)
         if is_video_name(path) and not same and not _held_out(path.stem, "video"):
-            for number in range(2):
+            for number in range(VIDEO_CLIPS):
                 yield Job(TRAINING, f"local-{path.stem}", "video", number, path, "local", seed)
 
 
@@ -191,7 +193,7 @@ def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
     elif rng.random() < {"photo": 0.06, "texture": 0.25}.get(job.kind, 0.0):
         taken = wobble(canvas, rng, size, frames)
     else:
-        taken = _moved(canvas, rng, size, frames)
+        taken = _moved(canvas, rng, size, frames, fast=job.folder == TRAINING)
     if job.folder == TRAINING:
         taken = edits.draw(taken, rng)
     graded = fitting_grade(taken, rng).apply(taken) if job.folder == TRAINING else taken
@@ -234,12 +236,15 @@ def _own_size(width: int, height: int, reduction: float) -> tuple[int, int]:
     return min(size[0], 768), min(size[1], 432)
 
 
-def _moved(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int], frames: int) -> Frames:
+def _moved(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int], frames: int, *, fast: bool) -> Frames:
+    """A move over a still. With `fast` some go as in films of few frames a second: details jump by many pixels."""
     slack = max(0.0, (canvas.width - size[0]) / 2 - 2), max(0.0, (canvas.height - size[1]) / 2 - 2)
     kind = str(rng.choice(MOVES, p=(0.14, 0.30, 0.16, 0.12, 0.18, 0.05, 0.05)))
     if kind == "rotation" and size[0] * size[1] > 300_000:  # slow, and not for its look
         kind = "handheld"
-    poses = move(kind, rng, frames=frames, slack=slack)
+    skips, weights = zip(*SKIPS, strict=True)
+    skip = int(rng.choice(skips, p=weights)) if fast and kind != "whip" else 1
+    poses = move(kind, rng, frames=frames * skip, slack=slack)[::skip]
     kernel = str(rng.choice(list(KERNELS)))
     return shoot(canvas, poses, size, kernel=kernel, shutter=float(rng.choice([0.0, 0.4, 0.8])))
 
@@ -253,7 +258,11 @@ def _format(rng: np.random.Generator, folder: str) -> PixelFormat:
 
 
 def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
-    """Number 0 is the file as it is; number 1, of large ones, a part at half size, free of codec noise."""
+    """A clip of a video. Held out: a part of it.
+
+    For training number 0 is the file as it is; number 1, of large ones, a part at half size, free of codec noise;
+    number 2 a part of which only every third or fourth frame is kept, so that all that moves moves far.
+    """
     assert job.path is not None
     about = probe(job.path)
     entry: dict[str, Any] = {"source": job.scene, "kind": "video", "package": job.package,
@@ -263,11 +272,19 @@ def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         if not (folder / name).is_file():
             shutil.copyfile(job.path, folder / name)
         return {name: entry}
-    if job.folder == TRAINING and min(about.width, about.height) < 400:
+    if job.number == 1 and min(about.width, about.height) < 400:
         return {}
-    start = int(job.rng().integers(max(1, min(about.frames or 0, 400) - VIDEO_FRAMES)))
-    block = read_clip(job.path, start=start, frames=VIDEO_FRAMES)
-    if job.folder == TRAINING:
+    rng = job.rng()
+    start = int(rng.integers(max(1, min(about.frames or 0, 400) - VIDEO_FRAMES)))
+    if job.number == 2:
+        skip = int(rng.integers(3, 5))
+        block = read_clip(job.path, start=start, frames=VIDEO_FRAMES // 2 * skip)
+        block = Block(tuple(plane[::skip] for plane in block.planes), block.format)
+        if block.frames < FRAMES[TRAINING] // 2:
+            return {}
+    else:
+        block = read_clip(job.path, start=start, frames=VIDEO_FRAMES)
+    if job.number == 1:
         block = _halved(block)
     name = f"{job.scene}_{block.width}x{block.height}_{job.number}.mkv"
     if not (folder / name).is_file():

@@ -22,6 +22,7 @@ from grainscan.labels import read_labels
 from grainscan.scan import Scanner, lowest
 from grainscan.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 
+PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the views, the lowest first
 _PLAIN = {"calibration": {}, "threshold": {}, "aggregation": 1.0}
 
@@ -38,9 +39,10 @@ def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibra
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     The fraction of views is the largest whose cross-entropy after Platt scaling, the mean over the tasks, lies within
-    one standard error of the least (Breiman et al. 1984); each task's threshold is the one with the best F1. Tasks
-    without both classes keep the identity and 0.5. Clips that cannot be decoded take no part. Raises ModelError,
-    LabelsError.
+    one standard error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 where
+    PREVALENCE of the clips have the artifact: labelled clips are balanced, a library is mostly clean, and there every
+    false alarm costs somebody's time. Tasks without both classes keep the identity and 0.5. Clips that cannot be
+    decoded take no part. Raises ModelError, LabelsError.
     """
     spec = read_spec(directory).with_(**_PLAIN)
     labels = read_labels(folder)
@@ -89,6 +91,7 @@ def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction
     calibration: dict[str, tuple[float, float]] = {}
     threshold: dict[str, float] = {}
     clips: dict[str, int] = {}
+    point = metrics.OperatingPoint("f1", prevalence=PREVALENCE)
     for task, truth, logits in _samples(spec, judged, fraction):
         clips[task] = len(truth)
         if len(np.unique(truth)) < 2:
@@ -96,7 +99,7 @@ def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction
         a, b = metrics.fit_platt(truth, logits)
         probability = 1 / (1 + np.exp(-(a * logits + b)))
         calibration[task] = (a, b)
-        threshold[task] = round(metrics.OperatingPoint("f1").threshold(truth, probability), 4)
+        threshold[task] = round(point.threshold(truth, probability), 4)
         losses.append(_cross_entropy(truth, probability) / len(truth))
     each = np.concatenate(losses) / len(losses) if losses else np.zeros(0)
     return _Fit(fraction, each, calibration, threshold, clips)

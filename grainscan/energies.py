@@ -9,8 +9,8 @@ in a tubelet, edges only in places.
 
 Gravel that drifts has such energies too. What tells it from grain is that it is found again in the next frame, a few
 pixels on, as block matching in every encoder finds it (Jain and Jain 1981). So the fine details of each pair of frames
-are compared at every shift of up to REACH pixels: of what moves little is left at the right shift, of grain as much as
-at any other.
+are compared at every shift of up to REACH pixels, and at half the resolution, where the same shifts reach twice as far:
+of what moves little is left at the right shift, of grain as much as at any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 SCALES = 3  # coefficients of 2, 4 and 8 pixels
 QUARTERS = 2  # along each side of a tubelet
-REACH = 3  # pixels a frame
+REACH = 3  # pixels a frame, of each pyramid level
+LEVELS = 2  # of the pyramid in which frames are compared: full and half resolution
 BLUR = 5  # side of the square whose mean is taken off before frames are compared: leaves grain, takes shading away
 FLOOR = 0.05  # squared 8-bit codes, added to every energy: somewhat below the rounding of 8-bit video, 1 / 12
 _CENTRE, _SPREAD = 1.0, 3.0  # of log2 energies: brings those of ordinary footage to about -1 to 3
@@ -44,7 +45,7 @@ class Energies(nn.Module):
     def __init__(self, hidden: int, tubelet: Sequence[int], *, width: int = 128) -> None:
         super().__init__()
         self.tubelet = tuple(tubelet)
-        self.hidden = nn.Linear(2 * _CHANNELS * 3 * SCALES + _SHIFTS + 1, width)
+        self.hidden = nn.Linear(2 * _CHANNELS * 3 * SCALES + LEVELS * (_SHIFTS + 1), width)
         self.token = nn.Linear(width, hidden)
         first, coarser = _filters()
         self.register_buffer("first", first, persistent=False)
@@ -58,10 +59,14 @@ class Energies(nn.Module):
         nn.init.zeros_(self.token.bias)
 
     @staticmethod
-    def fits(tubelet: Sequence[int]) -> bool:
-        """Whether tubelets of this depth, height and width can be cut into pairs of frames and whole coefficients."""
+    def fits(tubelet: Sequence[int], size: int) -> bool:
+        """Whether tubelets of this depth, height and width can be cut into pairs of frames and whole coefficients.
+
+        And whether views of `size` pixels leave something of each to compare after every shift.
+        """
         side = QUARTERS << SCALES
-        return tubelet[0] % 2 == 0 and tubelet[1] % side == 0 and tubelet[2] % side == 0
+        room = (size >> (LEVELS - 1)) - (BLUR - 1) - 2 * REACH
+        return tubelet[0] % 2 == 0 and not tubelet[1] % side and not tubelet[2] % side and room >= size // side
 
     def forward(self, views: Tensor) -> Tensor:
         """views (n, frames, 3, size, size), RGB in [0, 1] -> (n, tubelets, hidden)."""
@@ -95,20 +100,36 @@ class Energies(nn.Module):
         return _scaled(found).flatten(1, 3)
 
     def match(self, views: Tensor) -> Tensor:
-        """(n, tubelets, shifts + 1): log2 of half the energy of the difference at each shift, and of the least.
+        """(n, tubelets, LEVELS * (shifts + 1)): log2 of half the energy of the difference at each shift, and the least.
 
-        That half is the variance of grain, whatever the shift. The cells that are compared lie side by side in the part
-        of a view that stays inside it at every shift: near the tubelets' places, and somewhat smaller.
+        That half is the variance of grain, whatever the shift. White noise has the same at each level, as in `measure`.
         """
         n, frames, _, height, width = views.shape
-        depth, rows, columns = self.tubelet[0], height // self.tubelet[1], width // self.tubelet[2]
         luma = self.luma @ views.reshape(n * frames, 3, height * width)
         # With the pairs last, a shifted picture is a few long runs of memory.
         pairs = luma.reshape(n * frames // 2, 2, height * width).permute(1, 2, 0).reshape(2, height, width, -1)
+        time, rows, columns = frames // self.tubelet[0], height // self.tubelet[1], width // self.tubelet[2]
+        found = []
+        for level in range(LEVELS):
+            if level:
+                pairs = _halved(pairs)
+            cells = (time, max(1, rows >> level), max(1, columns >> level))  # few pixels match anything
+            near = self._compare(pairs, n, cells).movedim(-1, 1)
+            found.append(F.interpolate(near, (time, rows, columns)).flatten(2).movedim(1, -1))
+        return torch.cat(found, dim=-1)
+
+    @staticmethod
+    def _compare(pairs: Tensor, n: int, cells: tuple[int, int, int]) -> Tensor:
+        """(n, *cells, shifts + 1) of pairs (2, height, width, n * pairs of a view).
+
+        The cells that are compared lie side by side in the part of a view that stays inside it at every shift: near the
+        tubelets' places, and somewhat smaller.
+        """
+        time, rows, columns = cells
         first, second = _details(pairs)
         high, wide = (side - 2 * REACH for side in first.shape[:2])
         first = first[REACH : REACH + high, REACH : REACH + wide]
-        down, across = _means(high, rows).to(luma), _means(wide, columns).to(luma)
+        down, across = _means(high, rows).to(first), _means(wide, columns).to(first)
         energies = []
         for y in range(2 * REACH + 1):
             for x in range(2 * REACH + 1):
@@ -116,9 +137,9 @@ class Energies(nn.Module):
                 means = (down @ change.reshape(high, -1)).reshape(rows, wide, -1)
                 energies.append(across @ means)
         energy = torch.stack(energies, dim=-1) / 2  # (rows, columns, n * frames / 2, shifts)
-        energy = energy.reshape(rows, columns, n, frames // depth, depth // 2, -1).mean(dim=4)
+        energy = energy.reshape(rows, columns, n, time, -1, len(energies)).mean(dim=4)
         found = torch.cat([energy, energy.amin(dim=-1, keepdim=True)], dim=-1)
-        return _scaled(found).permute(2, 3, 0, 1, 4).flatten(1, 3)
+        return _scaled(found).permute(2, 3, 0, 1, 4)
 
 
 def _scaled(energy: Tensor) -> Tensor:
@@ -132,6 +153,12 @@ def _details(pictures: Tensor) -> Tensor:
     sums = sum(sums[:, :, i : i + width] for i in range(BLUR))  # type: ignore[assignment]
     edge = BLUR // 2
     return pictures[:, edge : edge + height, edge : edge + width] - sums / BLUR**2
+
+
+def _halved(pictures: Tensor) -> Tensor:
+    """(2, height, width, n) at half the resolution: sums of four pixels over 2 keep the variance of white noise."""
+    rows: Tensor = pictures[:, 0::2] + pictures[:, 1::2]
+    return (rows[:, :, 0::2] + rows[:, :, 1::2]) / 2
 
 
 def _means(length: int, parts: int) -> Tensor:

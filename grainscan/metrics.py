@@ -319,10 +319,14 @@ class _Ranking:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold is chosen for: the best `f1`, or a `target` of `precision` or `recall`."""
+    """What a threshold is chosen for: the best `f1`, or a `target` of `precision` or `recall`.
+
+    With `prevalence` precision is what it would be where that share of the clips is positive, not as many as here.
+    """
 
     kind: str
     target: float = 1.0
+    prevalence: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> OperatingPoint:
@@ -359,7 +363,11 @@ class OperatingPoint:
         distinct = probability[ranking.order][ranking.starts]
         ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive when the threshold is that score
         found = np.cumsum(truth[ranking.order])[ends - 1]
-        index = self._choose(found / ends, found / truth.sum())
+        recall, precision = found / truth.sum(), found / ends
+        if self.prevalence is not None:
+            alarms = (ends - found) / max(1.0, (1 - truth).sum())
+            precision = self.prevalence * recall / (self.prevalence * recall + (1 - self.prevalence) * alarms)
+        index = self._choose(precision, recall)
         if index + 1 == distinct.size:
             return float(distinct[index])
         middle = (distinct[index] + distinct[index + 1]) / 2

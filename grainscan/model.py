@@ -181,7 +181,7 @@ def build(
         view=_resized(model.spec.view, frames, size),
         pooling=model.spec.pooling if pooling == "auto" else pooling,
     )
-    config = _config_for(model.config, spec.view)
+    config = _config_for(model.config, spec)
     if spec == model.spec and (not scratch or name == "small"):
         return model
     rebuilt = GrainscanViViT(config, spec, attention=attention)
@@ -208,14 +208,20 @@ def _resized(view: ViewSpec, frames: int | None, size: int | None) -> ViewSpec:
     return ViewSpec.from_dict({**view.to_dict(), "frames": frames or view.frames, "size": size or view.size})
 
 
-def _config_for(config: VivitConfig, view: ViewSpec) -> VivitConfig:
+def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
     """The same architecture for views of another length or size. Raises ConfigError where tubelets do not tile them."""
+    view = spec.view
     depth, height, width = config.tubelet_size
     if view.frames % depth or view.size % height or view.size % width:
         raise ConfigError(
             f"views of {view.frames} frames of {view.size}x{view.size} cannot be cut into tubelets of "
             f"{depth} frames of {height}x{width}",
             hint=f"Choose --frames as a multiple of {depth} and --size as a multiple of {math.lcm(height, width)}.",
+        )
+    if spec.energies and not Energies.fits(config.tubelet_size, view.size):
+        raise ConfigError(
+            f"views of {view.size}x{view.size} are too small to look for motion in them",
+            hint=f"Choose a larger --size, of which the tubelets' {height}x{width} is a part.",
         )
     values = config.to_dict()
     values.update(image_size=view.size, num_frames=view.frames)
@@ -282,7 +288,7 @@ def _from_pretrained(name: str, tasks: tuple[str, ...], attention: str) -> Grain
         tasks=tasks,
         view=_resized(ViewSpec(), config.num_frames, size),
         pooling="cls",
-        energies=Energies.fits(config.tubelet_size),
+        energies=Energies.fits(config.tubelet_size, size),
         provenance={"backbone": source if name in HUB_NAMES else Path(source).name},
     )
     model = GrainscanViViT(config, spec, attention=attention)

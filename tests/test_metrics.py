@@ -183,6 +183,14 @@ def test_operating_points_by_hand(text: str, expected: float) -> None:
     assert str(point) == text
 
 
+def test_false_alarms_weigh_more_where_positives_are_rare() -> None:
+    labels, scores = [0, 0, 0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert metrics.OperatingPoint("f1").threshold(labels, scores) == pytest.approx(0.35)  # F1 8 / 9 against 6 / 7
+    # One clip in ten: at 0.35 a false alarm for 4 clean ones in 9 tenths, F1 2 / (2 + 9 / 4); at 0.55 still 6 / 7.
+    assert metrics.OperatingPoint("f1", prevalence=0.1).threshold(labels, scores) == pytest.approx(0.55)
+    assert metrics.OperatingPoint("f1", prevalence=0.5).threshold(labels, scores) == pytest.approx(0.35)
+
+
 def test_operating_point_separates_neighbouring_floats() -> None:
     low = 0.3
     high = float(np.nextafter(low, 1))
