@@ -221,7 +221,7 @@ def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
     if spec.energies and not Energies.fits(config.tubelet_size, view.size):
         raise ConfigError(
             f"views of {view.size}x{view.size} are too small to look for motion in them",
-            hint=f"Choose a larger --size, of which the tubelets' {height}x{width} is a part.",
+            hint=f"Choose a larger multiple of {math.lcm(height, width)} as --size.",
         )
     values = config.to_dict()
     values.update(image_size=view.size, num_frames=view.frames)
