@@ -209,7 +209,10 @@ def _resized(view: ViewSpec, frames: int | None, size: int | None) -> ViewSpec:
 
 
 def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
-    """The same architecture for views of another length or size. Raises ConfigError where tubelets do not tile them."""
+    """The same architecture for views of another length or size.
+
+    Raises ConfigError where tubelets do not tile them, and where they are too small for `Energies`.
+    """
     view = spec.view
     depth, height, width = config.tubelet_size
     if view.frames % depth or view.size % height or view.size % width:
