@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import grainscan
+from grainscan.cache import CACHE_VARIABLE
 from grainscan.calibrate import PREVALENCE, calibrate, write_spec
 from grainscan.labels import read_manifest
 from grainscan.model import load, model_card, save
@@ -67,6 +69,7 @@ def main() -> int:
     work: Path = options.work
     material, runs = work / "material", work / "runs"
     began = time.monotonic()
+    os.environ.setdefault(CACHE_VARIABLE, os.fspath((work / "cache").resolve()))  # all that is made lies in one folder
 
     if not (material / "scenes" / "labels.json").is_file():
         videos = ["--videos", options.videos] if options.videos else []

@@ -6,18 +6,25 @@ training moves about. Every excerpt is a file of its own, named after what it wa
 name and renamed: any number of processes may fill the cache at once, and an interruption loses one clip.
 
 Memory stays flat however many clips there are: nothing is held open, and a view reads only its own frames.
+
+The cache is a guest on the disk: it keeps to its limit, leaves a reserve to others and drops what no training has used
+for a month. What finds no room is decoded each time, which is slower and nothing else.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import logging
+import math
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +33,13 @@ from grainscan.errors import DataError
 from grainscan.video import Block, PixelFormat, Window, probe, read_clip, read_windows
 from grainscan.views import ViewSpec, active_area, view_boxes
 
-log = logging.getLogger(__name__)
-
 CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
 EXCERPT_BYTES = 12_000_000  # of a clip; larger ones are sampled
 _FRAME_MARGIN = 8  # frames that an excerpt is longer than a view
 _PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
-_RESERVE = 512_000_000  # bytes of the disk left to others
+_RESERVE = 10_000_000_000  # bytes of the disk left to others
+_LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training to come
+_TEMPORARY = ".tmp-"  # what the names of files begin with that are being written
 _VERSION = 1  # of the files; part of their names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
@@ -122,16 +129,21 @@ def frame_bytes(form: PixelFormat, height: int, width: int) -> int:
 class ClipCache:
     """Excerpts of clips for views of one specification, kept below `directory` (None: decoded anew each time).
 
-    `limit` is in bytes and counts all data sets. When it is reached, the excerpts of clips that have not been used for
-    longest make room once; what does not fit even then is decoded each time.
+    `limit` is in bytes and counts all data sets. When it or the reserve of the disk is reached, the excerpts unused
+    for longest make room once; what does not fit even then is decoded each time.
     """
 
     def __init__(self, directory: Path | None, view: ViewSpec, *, limit: float = float("inf")) -> None:
         self.directory = None if directory is None else os.fspath(directory)
         self.view = view
         self.limit = limit
-        self._used: int | None = None  # bytes; counted before the first is added
+        self._room: float | None = None  # bytes that may still be added; counted before the first are
         self._known: dict[Path, StoredExcerpt] = {}  # headers of the excerpts read last
+
+    @property
+    def full(self) -> bool:
+        """Whether a clip found no room."""
+        return self._room is not None and self._room <= 0
 
     def read(self, path: Path) -> Excerpt:
         """The excerpt of a clip, decoded where it is not there yet. Raises VideoError, DataError."""
@@ -167,22 +179,37 @@ class ClipCache:
 
     def _decoded(self, path: Path, file: str) -> Excerpt:
         excerpt = DecodedExcerpt(decode(path, self.view))
-        if self._used is None:
-            self._used = self._pruned(self.limit)
-        if self._used < self.limit:
-            self._used += self._write(Path(file), excerpt.blocks)
+        if self._room is None:
+            self._room = self._made_room()
+        if self._room > 0:
+            self._room -= self._write(Path(file), excerpt.blocks)
         return excerpt
 
-    def _pruned(self, limit: float) -> int:
-        """Remove the excerpts unused for longest until the cache is within its limit; the bytes that remain."""
-        files = [(file.stat(), file) for file in Path(self.directory or "").glob("*/*.planes")]
-        total = sum(status.st_size for status, _ in files)
-        for status, file in sorted(files, key=lambda entry: entry[0].st_mtime):
-            if total <= limit:
+    def _made_room(self) -> float:
+        """Remove excerpts, those unused for longest first, until limit and reserve are kept; the bytes then left.
+
+        Those unused for longer than `_LONGEST_UNUSED` go in any case. Raises DataError.
+        """
+        directory = Path(self.directory or "")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(directory).free
+        except OSError as error:
+            raise _unwritable(directory, error) from None
+        entries = []
+        for file in chain(directory.glob("*/*.planes"), directory.glob(f"*/{_TEMPORARY}*")):
+            with suppress(OSError):  # another training has removed it
+                status = file.stat()
+                entries.append((status.st_mtime, status.st_size, file))
+        room = min(self.limit - sum(size for _, size, _ in entries), free - _RESERVE)
+        stale = time.time() - _LONGEST_UNUSED
+        for used, size, file in sorted(entries):
+            if room > 0 and used > stale:
                 break
-            file.unlink(missing_ok=True)
-            total -= status.st_size
-        return total
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+                room += size
+        return room
 
     def _file(self, path: Path) -> str:
         """The name holds everything that the excerpt depends on: an edited clip is another one."""
@@ -192,22 +219,28 @@ class ClipCache:
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
-    def _write(self, file: Path, blocks: Sequence[Block]) -> int:
-        temporary = file.with_name(f".tmp-{uuid.uuid4().hex}")
+    def _write(self, file: Path, blocks: Sequence[Block]) -> float:
+        """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
+        temporary = file.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(file.parent).free < _RESERVE:
-                raise OSError("the disk is nearly full")
             StoredExcerpt.write(temporary, blocks)
             size = temporary.stat().st_size
             temporary.replace(file)
             return size
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise DataError(
-                f"{file.parent}: the cache of decoded clips cannot be written: {error.strerror or error}",
-                hint=f"Set {CACHE_VARIABLE} to a folder on a larger disk, or train with --no-cache.",
-            ) from None
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
+                return math.inf
+            raise _unwritable(file.parent, error) from None
+
+
+def _unwritable(directory: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{directory}: the cache of decoded clips cannot be written: {error.strerror or error}",
+        hint=f"Set {CACHE_VARIABLE} to a folder that you may write to, or train with --no-cache.",
+    )
 
 
 def default_directory() -> Path:

@@ -97,7 +97,7 @@ class TrainConfig:
     device: DeviceName = "auto"
     workers: int = -1  # loader processes; 0: none; -1: by the device
     cache: bool = True  # keep decoded clips on disk between epochs
-    cache_gb: float = 64.0  # disk space for decoded clips, all data sets together
+    cache_gb: float = 32.0  # disk space for decoded clips, all data sets together
     views_per_clip: int = 1  # drawn from a clip in an epoch
     gradient_checkpointing: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"

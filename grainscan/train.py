@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from grainscan import runs
-from grainscan.cache import ClipCache
+from grainscan.cache import CACHE_VARIABLE, ClipCache
 from grainscan.calibrate import calibrate
 from grainscan.config import TrainConfig, to_toml
 from grainscan.dataset import ClipSet, TrainingViews
@@ -76,6 +76,15 @@ def _decoded(setup: Setup, progress: Progress) -> Setup:
     eval_every = min(setup.config.eval_every or math.ceil(per_epoch), steps)
     if setup.validation is not None:
         setup = replace(setup, validation=_decodable(setup.validation, setup.cache, left_out, progress))
+    if setup.cache.full:
+        log.warning(
+            "%s: no room for all decoded clips (limit %.0f GB, and the disk keeps a reserve): "
+            "the others are decoded each time, which is slower. "
+            "Set %s to a folder on a larger disk, or raise --cache-gb.",
+            setup.cache.directory,
+            setup.cache.limit / 1e9,
+            CACHE_VARIABLE,
+        )
     return replace(
         setup,
         training=training,

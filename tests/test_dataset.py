@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from conftest import scene_block
 
 from grainscan import cache as cache_module
-from grainscan.cache import ClipCache, StoredExcerpt, decode, default_directory, frame_bytes
+from grainscan.cache import ClipCache, DecodedExcerpt, StoredExcerpt, decode, default_directory, frame_bytes
 from grainscan.dataset import (
     ClipSet,
     Cut,
@@ -175,10 +177,10 @@ def test_the_limit_makes_room_by_age_and_holds(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.avi" for i in range(4)]
     for i, path in enumerate(paths):
         write_clip(path, scene_block(seed=i))
-    unlimited = ClipCache(tmp_path / "cache", VIEW)
+    unlimited, now = ClipCache(tmp_path / "cache", VIEW), time.time() - 100
     for i, path in enumerate(paths[:3]):
         unlimited.fill(path)
-        os.utime(unlimited._file(path), (100 + i, 100 + i))
+        os.utime(unlimited._file(path), (now + i, now + i))
     size = Path(unlimited._file(paths[0])).stat().st_size
     limited = ClipCache(tmp_path / "cache", VIEW, limit=2 * size + 1)
     limited.read(paths[3])  # the oldest makes room; one more fits
@@ -188,13 +190,58 @@ def test_the_limit_makes_room_by_age_and_holds(tmp_path: Path) -> None:
     assert not Path(limited._file(paths[0])).is_file()
 
 
-def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_clip(tmp_path / "a.avi", scene_block())
+def test_the_disk_keeps_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{i}.avi" for i in range(2)]
+    for i, path in enumerate(paths):
+        write_clip(path, scene_block(seed=i))
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    cache.fill(paths[0])
+    assert Path(cache._file(paths[0])).is_file() and not cache.full
     monkeypatch.setattr(cache_module, "_RESERVE", 1 << 62)
-    with pytest.raises(DataError, match="nearly full") as caught:
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    cache.fill(paths[1])
+    assert cache.full
+    assert not list((tmp_path / "cache").rglob("*.planes"))  # the disk is wanted back, and nothing is added
+    assert cache.read(paths[1]).shapes == DecodedExcerpt(decode(paths[1], VIEW)).shapes
+
+
+def test_a_disk_that_fills_up_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, blocks: list[Block]) -> None:
+        path.write_bytes(b"some of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_clip(tmp_path / "a.avi", scene_block())
+    monkeypatch.setattr(StoredExcerpt, "write", full)
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    cache.fill(tmp_path / "a.avi")
+    assert cache.full
+    assert cache.read(tmp_path / "a.avi").shapes == ((8, 96, 128),)
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.avi", scene_block())
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match="cannot be written") as caught:
         ClipCache(tmp_path / "cache", VIEW).fill(tmp_path / "a.avi")
     assert "GRAINSCAN_CACHE_DIR" in caught.value.hint and "--no-cache" in caught.value.hint
-    assert not list((tmp_path / "cache").rglob(".tmp-*"))
+
+
+def test_what_no_training_has_used_for_a_month_goes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.avi" for i in range(3)]
+    for i, path in enumerate(paths):
+        write_clip(path, scene_block(seed=i))
+    cache = ClipCache(tmp_path / "cache", VIEW)
+    now = time.time()
+    for path, days in zip(paths, (31, 29), strict=False):
+        cache.fill(path)
+        os.utime(cache._file(path), (now - days * 86_400, now - days * 86_400))
+    left = Path(cache._file(paths[0])).with_name(".tmp-of-a-killed-process")
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    ClipCache(tmp_path / "cache", VIEW).fill(paths[2])
+    assert not left.exists()
+    assert [Path(cache._file(path)).is_file() for path in paths] == [False, True, True]
 
 
 def test_undecodable_clips_are_video_errors(tmp_path: Path) -> None:

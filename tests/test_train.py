@@ -21,6 +21,7 @@ from conftest import scene_block
 from safetensors.torch import load_file
 from test_model import tiny, write_checkpoint
 
+from grainscan import cache as cache_module
 from grainscan import estimate, runs
 from grainscan import model as model_module
 from grainscan import train as train_module
@@ -215,6 +216,19 @@ def test_a_seed_makes_a_run_repeatable_and_another_one_different(options: dict[s
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_full_disk_costs_time_and_is_told_once(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    roomy = train(TrainConfig(**{**options, "name": "a", "max_steps": 2})).history
+    assert not caplog.text
+    monkeypatch.setattr(cache_module, "_RESERVE", 1 << 62)
+    monkeypatch.setenv("GRAINSCAN_CACHE_DIR", "elsewhere")
+    full = train(TrainConfig(**{**options, "name": "b", "max_steps": 2})).history
+    assert full == roomy
+    assert caplog.text.count("no room for all decoded clips") == 1 and "--cache-gb" in caplog.text
 
 
 @pytest.mark.usefixtures("no_export")
