@@ -37,7 +37,7 @@ CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
 EXCERPT_BYTES = 12_000_000  # of a clip; larger ones are sampled
 _FRAME_MARGIN = 8  # frames that an excerpt is longer than a view
 _PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
-_RESERVE = 10_000_000_000  # bytes of the disk left to others
+RESERVE = 10_000_000_000  # bytes of the disk left to others
 _LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training to come
 _TEMPORARY = ".tmp-"  # what the names of files begin with that are being written
 _VERSION = 1  # of the files; part of their names
@@ -201,7 +201,7 @@ class ClipCache:
             with suppress(OSError):  # another training has removed it
                 status = file.stat()
                 entries.append((status.st_mtime, status.st_size, file))
-        room = min(self.limit - sum(size for _, size, _ in entries), free - _RESERVE)
+        room = min(self.limit - sum(size for _, size, _ in entries), free - RESERVE)
         stale = time.time() - _LONGEST_UNUSED
         for used, size, file in sorted(entries):
             if room > 0 and used > stale:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from grainscan import runs
-from grainscan.cache import CACHE_VARIABLE, ClipCache
+from grainscan.cache import CACHE_VARIABLE, RESERVE, ClipCache
 from grainscan.calibrate import calibrate
 from grainscan.config import TrainConfig, to_toml
 from grainscan.dataset import ClipSet, TrainingViews
@@ -78,11 +78,12 @@ def _decoded(setup: Setup, progress: Progress) -> Setup:
         setup = replace(setup, validation=_decodable(setup.validation, setup.cache, left_out, progress))
     if setup.cache.full:
         log.warning(
-            "%s: no room for all decoded clips (limit %.0f GB, and the disk keeps a reserve): "
+            "%s: no room for all decoded clips (limit %.0f GB, and %.0f GB of the disk are left free): "
             "the others are decoded each time, which is slower. "
             "Set %s to a folder on a larger disk, or raise --cache-gb.",
             setup.cache.directory,
             setup.cache.limit / 1e9,
+            RESERVE / 1e9,
             CACHE_VARIABLE,
         )
     return replace(

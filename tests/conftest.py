@@ -80,7 +80,7 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         monkeypatch.delenv(name)
     for variable, folder in (("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config")):
         monkeypatch.setenv(variable, str(tmp_path / ".xdg" / folder))
-    monkeypatch.setattr(cache, "_RESERVE", 0)  # tests pass on a disk that is nearly full
+    monkeypatch.setattr(cache, "RESERVE", 0)  # tests pass on a disk that is nearly full
     logger = logging.getLogger("grainscan")
     before = logger.handlers, logger.level, logger.propagate
     yield

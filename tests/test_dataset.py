@@ -197,7 +197,7 @@ def test_the_disk_keeps_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     cache = ClipCache(tmp_path / "cache", VIEW)
     cache.fill(paths[0])
     assert Path(cache._file(paths[0])).is_file() and not cache.full
-    monkeypatch.setattr(cache_module, "_RESERVE", 1 << 62)
+    monkeypatch.setattr(cache_module, "RESERVE", 1 << 62)
     cache = ClipCache(tmp_path / "cache", VIEW)
     cache.fill(paths[1])
     assert cache.full

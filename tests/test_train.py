@@ -224,7 +224,7 @@ def test_a_full_disk_costs_time_and_is_told_once(
 ) -> None:
     roomy = train(TrainConfig(**{**options, "name": "a", "max_steps": 2})).history
     assert not caplog.text
-    monkeypatch.setattr(cache_module, "_RESERVE", 1 << 62)
+    monkeypatch.setattr(cache_module, "RESERVE", 1 << 62)
     monkeypatch.setenv("GRAINSCAN_CACHE_DIR", "elsewhere")
     full = train(TrainConfig(**{**options, "name": "b", "max_steps": 2})).history
     assert full == roomy
