@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from protocol_report import TASK, read_rows, rows_of
 
 import grainscan
 from grainscan.files import replacing, write_text
@@ -26,7 +27,6 @@ from grainscan.spec import EMBEDDED
 from grainscan.video import Reader, read_windows
 from grainscan.views import to_rgb
 
-TASK = "graininess"
 BEGIN, END = "<!-- measured: examples/card.py -->", "<!-- end of measured -->"
 OURS = "made-"  # names of computed scenes
 CROP = (160, 120)  # pixels, shown twice as large
@@ -45,11 +45,10 @@ def main() -> None:
     manifest = read_manifest(options.folder)
     if manifest is None:
         raise SystemExit(f"{options.folder} has no manifest.json; protocol.py writes it")
-    rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
     lines = [BEGIN, "", *protocol_table(json.loads(options.protocol.read_text(encoding="utf-8")))]
     if options.real:
         lines += real_table(json.loads(options.real.read_text(encoding="utf-8")))
-    lines += failures(options.folder, manifest["clips"], rows, directory / PICTURE)
+    lines += failures(options.folder, manifest["clips"], read_rows(options.results), directory / PICTURE)
     write_between(directory / "README.md", [*lines, "", END])
     print(f"{directory / 'README.md'}, {PICTURE}")
 
@@ -108,9 +107,7 @@ def real_table(report: dict[str, Any]) -> list[str]:
 
 def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], picture: Path) -> list[str]:
     """Markdown and picture of the computed scenes that are ranked worst: clean ones first, then grainy ones."""
-    judged = {
-        "/".join(Path(row["path"]).parts[-2:]): row["tasks"][TASK]["probability"] for row in rows if "tasks" in row
-    }
+    judged = {name: row["tasks"][TASK]["probability"] for name, row in rows_of(folder, rows).items()}
     known = [
         (judged[name], name, entry)
         for name, entry in entries.items()

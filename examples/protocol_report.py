@@ -77,13 +77,25 @@ def read_clips(options: argparse.Namespace, entries: dict[str, Any]) -> tuple[li
     """What was judged, and the names of what was not."""
     names = sorted(entries)
     if options.results:
-        rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = read_rows(options.results)
     else:
         with Scanner(options.model, workers=options.workers) as scanner:
             rows = list(scanner.scan(options.folder / name for name in names))
-    by_name = {"/".join(Path(row["path"]).parts[-2:]): row for row in rows if row["status"] == "ok"}
-    clips = [_clip(entries[name], by_name[name]) for name in names if name in by_name]
-    return clips, [name for name in names if name not in by_name]
+    judged = rows_of(options.folder, rows)
+    clips = [_clip(entries[name], judged[name]) for name in names if name in judged]
+    return clips, [name for name in names if name not in judged]
+
+
+def read_rows(results: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL of `grainscan predict`."""
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def rows_of(folder: Path, rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By name in the manifest, the rows of judged clips in `folder`: a log may hold those of other folders, too."""
+    root = folder.resolve()
+    judged = ((Path(row["path"]).resolve(), row) for row in rows if row["status"] == "ok")
+    return {path.relative_to(root).as_posix(): row for path, row in judged if path.is_relative_to(root)}
 
 
 def _clip(entry: dict[str, Any], row: dict[str, Any]) -> Clip:

@@ -130,3 +130,15 @@ def test_the_benchmark_of_training_reports_every_rate(
         assert min(each["loader"], each["train"], each["bare"]) > 0
     for each in report["rounds"]:
         assert each["ratio"] == pytest.approx(each["train"] / each["bare"])
+
+
+def test_a_report_takes_the_rows_of_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+    report = importlib.import_module("protocol_report")
+    rows = [
+        {"path": "here/qp22/a.mp4", "status": "ok"},
+        {"path": str(tmp_path / "elsewhere" / "qp22" / "a.mp4"), "status": "ok"},
+        {"path": str(tmp_path / "here" / "qp22" / "b.mp4"), "status": "error"},
+    ]
+    assert report.rows_of(Path("here"), rows) == {"qp22/a.mp4": rows[0]}
