@@ -20,16 +20,15 @@ import math
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from grainscan.errors import DataError
+from grainscan.files import replacing
 from grainscan.video import Block, PixelFormat, Window, probe, read_clip, read_windows
 from grainscan.views import ViewSpec, active_area, view_boxes
 
@@ -39,7 +38,6 @@ _FRAME_MARGIN = 8  # frames that an excerpt is longer than a view
 _PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
 RESERVE = 10_000_000_000  # bytes of the disk left to others
 _LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training to come
-_TEMPORARY = ".tmp-"  # what the names of files begin with that are being written
 _VERSION = 1  # of the files; part of their names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
@@ -197,7 +195,7 @@ class ClipCache:
         except OSError as error:
             raise _unwritable(directory, error) from None
         entries = []
-        for file in chain(directory.glob("*/*.planes"), directory.glob(f"*/{_TEMPORARY}*")):
+        for file in directory.glob("*/*.planes"):  # and what killed processes have left, which ends alike
             with suppress(OSError):  # another training has removed it
                 status = file.stat()
                 entries.append((status.st_mtime, status.st_size, file))
@@ -221,16 +219,12 @@ class ClipCache:
 
     def _write(self, file: Path, blocks: Sequence[Block]) -> float:
         """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
-        temporary = file.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            StoredExcerpt.write(temporary, blocks)
-            size = temporary.stat().st_size
-            temporary.replace(file)
-            return size
+            with replacing(file, durable=False) as temporary:
+                StoredExcerpt.write(temporary, blocks)
+                return temporary.stat().st_size
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
                 return math.inf
             raise _unwritable(file.parent, error) from None

@@ -16,13 +16,17 @@ TEMPORARY = ".tmp-"  # how names of unfinished files begin
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, which takes the place of `path` when the block ends well. Raises OSError."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary name to write to, which takes the place of `path` when the block ends well. Raises OSError.
+
+    A `durable` file outlives a power failure whole; many large ones that can be made again need not wait for the disk.
+    """
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")  # the suffix may name the format
     try:
         yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ file-only backend: no display is needed and none is opened.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from grainscan import metrics
 from grainscan.errors import OutputError
+from grainscan.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,10 +180,7 @@ def _save(figure: Figure, folder: Path, name: str) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    path, temporary = folder / f"{name}.png", folder / f".tmp-{uuid.uuid4().hex}.png"
-    try:
+    path = folder / f"{name}.png"
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -236,7 +236,7 @@ def test_what_no_training_has_used_for_a_month_goes(tmp_path: Path) -> None:
     for path, days in zip(paths, (31, 29), strict=False):
         cache.fill(path)
         os.utime(cache._file(path), (now - days * 86_400, now - days * 86_400))
-    left = Path(cache._file(paths[0])).with_name(".tmp-of-a-killed-process")
+    left = Path(cache._file(paths[0])).with_name(".tmp-of-a-killed-process.planes")
     left.write_bytes(b"half")
     os.utime(left, (0, 0))
     ClipCache(tmp_path / "cache", VIEW).fill(paths[2])

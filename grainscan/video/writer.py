@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ import numpy as np
 from av.video.reformatter import Colorspace
 
 from grainscan.errors import DataError
+from grainscan.files import replacing
 from grainscan.video.frames import SPACES, colour_note, plane_array
 from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
 
@@ -128,9 +128,8 @@ def write_clip(
         raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
     if block.format.layout == "gray" and codec != "ffv1":
         block = _with_chroma(block)
-    temporary = target.with_name(f".tmp-{uuid.uuid4().hex}{target.suffix}")
     try:
-        with av.open(f"file:{temporary}", "w") as container:
+        with replacing(target, durable=False) as temporary, av.open(f"file:{temporary}", "w") as container:
             stream: Any = container.add_stream(encoder.encoder, rate=fps)
             _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
             _open(stream.codec_context)
@@ -139,11 +138,8 @@ def write_clip(
             for frame in _to_frames(block, stream.codec_context.pix_fmt):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-        temporary.replace(target)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{target}: {codec} cannot write {block.format.name}: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _encoder(block: Block, codec: str, quality: int | None, **options: Any) -> Any:
