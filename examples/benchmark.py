@@ -35,8 +35,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from grainscan.engine import cpus
-from grainscan.scan import Scanner
+from grainscan.scan.engine import cpus
+from grainscan.scan.scanner import Scanner
 from grainscan.video import Block, PixelFormat, Reader, read_windows, write_clip
 
 FPS = 25

@@ -32,13 +32,13 @@ from benchmark import footage
 from rich.console import Console
 from rich.table import Table
 
-from grainscan.cache import CACHE_VARIABLE
-from grainscan.config import TrainConfig
-from grainscan.dataset import Batch
-from grainscan.labels import write_labels
-from grainscan.plan import prepare, quiet_libraries
-from grainscan.runs import Progress
-from grainscan.trainer import GrainTrainer, Setup
+from grainscan.data.cache import CACHE_VARIABLE
+from grainscan.data.dataset import Batch
+from grainscan.data.labels import write_labels
+from grainscan.options import TrainConfig
+from grainscan.train.run import Progress
+from grainscan.train.setup import prepare, quiet_libraries
+from grainscan.train.trainer import GrainTrainer, Setup
 from grainscan.video import write_clip
 
 CLIPS = 24

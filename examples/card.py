@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from protocol_report import TASK, read_rows, rows_of
 
 import grainscan
+from grainscan.data.manifest import read_manifest
 from grainscan.files import replacing, write_text
-from grainscan.labels import read_manifest
-from grainscan.spec import EMBEDDED
+from grainscan.model.spec import EMBEDDED
 from grainscan.video import Reader, read_windows
-from grainscan.views import to_rgb
+from grainscan.views.colour import to_rgb
 
 BEGIN, END = "<!-- measured: examples/card.py -->", "<!-- end of measured -->"
 OURS = "made-"  # names of computed scenes

@@ -19,9 +19,10 @@ from edits import Rng
 from procedural import clouds, foliage, grass, gravel, shapes, water
 
 from grainscan import __version__
-from grainscan.labels import write_labels, write_manifest
-from grainscan.synth import Grain, Recipe, apply, surviving
-from grainscan.synth.grain import film_curve
+from grainscan.data.labels import write_labels
+from grainscan.data.manifest import write_manifest
+from grainscan.data.synth import Grain, Recipe, apply, surviving
+from grainscan.data.synth.grain import film_curve
 from grainscan.video import PixelFormat, read_clip, write_clip
 
 SIZE = (448, 252)

@@ -38,8 +38,9 @@ from rich.progress import Progress
 from sources import Source, collect
 
 from grainscan import __version__
+from grainscan.data.labels import write_labels
+from grainscan.data.manifest import write_manifest
 from grainscan.errors import GrainscanError
-from grainscan.labels import write_labels, write_manifest
 from grainscan.video import Block, PixelFormat, is_video_name, probe, read_clip, write_clip
 
 logger = logging.getLogger("material")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from grainscan.config import PredictConfig
+from grainscan.options import PredictConfig
 from grainscan.predict import predict
 from grainscan.report import results_table, summary
 

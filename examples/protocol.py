@@ -41,11 +41,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from grainscan import __version__
+from grainscan.data.labels import write_labels
+from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan.data.synth import Generation, Grain, Recipe, apply, label_of, surviving
+from grainscan.data.synth.grain import film_curve
 from grainscan.errors import GrainscanError
 from grainscan.files import write_text
-from grainscan.labels import read_manifest, write_labels, write_manifest
-from grainscan.synth import Generation, Grain, Recipe, apply, label_of, surviving
-from grainscan.synth.grain import film_curve
 from grainscan.video import Block, read_clip, write_clip
 
 logger = logging.getLogger("protocol")

@@ -26,9 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from grainscan import Scanner
+from grainscan.data.manifest import read_manifest
 from grainscan.errors import GrainscanError
-from grainscan.labels import read_manifest
-from grainscan.metrics import auroc, auroc_interval, ece, spearman
+from grainscan.evaluate.bootstrap import auroc_interval
+from grainscan.evaluate.metrics import auroc, ece, spearman
 
 TASK = "graininess"
 

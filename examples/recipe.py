@@ -21,11 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import grainscan
-from grainscan.cache import CACHE_VARIABLE
-from grainscan.calibrate import PREVALENCE, calibrate, write_spec
-from grainscan.labels import read_manifest
-from grainscan.model import load, model_card, save
-from grainscan.spec import read_spec
+from grainscan.data.cache import CACHE_VARIABLE
+from grainscan.data.manifest import read_manifest
+from grainscan.evaluate.calibrate import PREVALENCE, calibrate, write_spec
+from grainscan.model.spec import read_spec
+from grainscan.model.store import load, model_card, save
 
 HERE = Path(__file__).parent
 NAME = "grainscan-s"

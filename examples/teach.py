@@ -42,10 +42,12 @@ from material import HELD_OUT, TRAINING
 from rich.console import Console
 from rich.table import Table
 
-from grainscan import Scanner, __version__, metrics
-from grainscan.labels import LABELS_FILE, read_manifest, write_labels, write_manifest
-from grainscan.synth import fields, surviving
-from grainscan.synth.stack import Array, add_luma, from_block, to_block
+from grainscan import Scanner, __version__
+from grainscan.data.labels import LABELS_FILE, write_labels
+from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan.data.synth import fields, surviving
+from grainscan.data.synth.stack import Array, add_luma, from_block, to_block
+from grainscan.evaluate import bootstrap
 from grainscan.video import Block, read_clip, write_clip
 
 TASK = "graininess"
@@ -232,12 +234,12 @@ def compared(folder: Path, taught_model: Path) -> dict[str, Any]:
     truth = [known(entry)[TASK] for entry in entries.values()]
     sources = [entry["source"] for entry in entries.values()]
     before, after = judged(folder, entries, "small"), judged(folder, entries, taught_model)
-    change = metrics.compare(truth, after, before, groups=sources)
+    change = bootstrap.compare(truth, after, before, groups=sources)
     return {
         "clips": len(entries),
         "scenes": len(set(sources)),
-        "before": {"auroc": change["auroc"][1], "ci95": metrics.auroc_interval(truth, before, groups=sources)},
-        "after": {"auroc": change["auroc"][0], "ci95": metrics.auroc_interval(truth, after, groups=sources)},
+        "before": {"auroc": change["auroc"][1], "ci95": bootstrap.auroc_interval(truth, before, groups=sources)},
+        "after": {"auroc": change["auroc"][0], "ci95": bootstrap.auroc_interval(truth, after, groups=sources)},
         "change": {"auroc": change["difference"], "ci95": change["ci95"]},
     }
 

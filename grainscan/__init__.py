@@ -21,9 +21,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from grainscan.errors import GrainscanError, LabelsError, ModelError, VideoError
-    from grainscan.scan import Scanner, predict_video
-    from grainscan.spec import ModelSpec
-    from grainscan.views import ViewSpec
+    from grainscan.model.spec import ModelSpec
+    from grainscan.scan.scanner import Scanner, predict_video
+    from grainscan.views.crops import ViewSpec
 
 __all__ = [
     "GrainscanError",
@@ -42,10 +42,10 @@ _HOMES = {
     "LabelsError": "errors",
     "ModelError": "errors",
     "VideoError": "errors",
-    "Scanner": "scan",
-    "predict_video": "scan",
-    "ModelSpec": "spec",
-    "ViewSpec": "views",
+    "Scanner": "scan.scanner",
+    "predict_video": "scan.scanner",
+    "ModelSpec": "model.spec",
+    "ViewSpec": "views.crops",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grainscan.cli import main
+from grainscan.cli.app import main
 
 if __name__ == "__main__":
     main()

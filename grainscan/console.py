@@ -67,3 +67,19 @@ def progress() -> Progress:
         disable=not err().is_terminal,
         transient=True,
     )
+
+
+class Progress:
+    """How far a command has come, for whoever wants to show it. This one shows nothing; that of `cli.display` does.
+
+    Every long function takes a `Progress` and calls `stage` once for each part of its work, then `advance` as it goes.
+    """
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A new part of the work begins, of `total` steps where that is known."""
+
+    def advance(self, done: int, note: str = "") -> None:
+        """`done` steps of the stage are complete. `note` is short and replaces the one before."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line of its own."""

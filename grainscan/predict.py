@@ -11,13 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
-from grainscan.config import PredictConfig
 from grainscan.errors import OutputError, UsageError
-from grainscan.inputs import collect
-from grainscan.records import ResultLog
-from grainscan.runs import last_run
-from grainscan.scan import Scanner, parse_thresholds
-from grainscan.spec import find_model, read_spec
+from grainscan.model.last_run import last_run
+from grainscan.model.spec import find_model, read_spec
+from grainscan.options import PredictConfig
+from grainscan.scan.inputs import collect
+from grainscan.scan.log import ResultLog
+from grainscan.scan.pooling import parse_thresholds
+from grainscan.scan.scanner import Scanner
 
 Result = dict[str, Any]
 Watch = Callable[[int, int, Iterator[Result]], Iterator[Result]]
@@ -133,7 +134,7 @@ class _Source:
     def scan(self, paths: list[str]) -> Iterator[Result]:
         if self._config.ray is None:
             return self._scanner.scan(paths)
-        from grainscan.cluster import scan_on_ray
+        from grainscan.scan.ray import scan_on_ray
 
         return scan_on_ray(self._config, paths, **self._options)
 

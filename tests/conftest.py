@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grainscan import cache
+from grainscan.data import cache
 from grainscan.video import Block, PixelFormat, write_clip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that forgets itself fails at once instead of waiting for a network

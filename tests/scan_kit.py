@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from grainscan.spec import ModelSpec
-from grainscan.views import ViewSpec
+from grainscan.model.spec import ModelSpec
+from grainscan.views.crops import ViewSpec
 from grainscan.workers import Job, Piece, read_pieces
 
 SMALL_VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3)

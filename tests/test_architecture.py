@@ -2,105 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 import grainscan
 
-PACKAGE = Path(grainscan.__file__).parent
-
-# A module imports only from modules before it: the order in which data flows.
-ORDER = [
-    "errors",
-    "files",
-    "config",
-    "console",
-    "video",
-    "views",
-    "spec",
-    "labels",
-    "synth",
-    "baseline",
-    "prep",
-    "split",
-    "metrics",
-    "plots",
-    "cache",
-    "dataset",
-    "losses",
-    "runs",
-    "energies",
-    "model",
-    "tuning",
-    "engine",
-    "workers",
-    "inputs",
-    "scan",
-    "records",
-    "evaluate",
-    "calibrate",
-    "trainer",
-    "estimate",
-    "plan",
-    "train",
-    "cluster",
-    "report",
-    "predict",
-    "display",
-    "usage",
-    "cli",
-    "__main__",
-]
+ROOT = Path(__file__).parents[1]
 
 
-def modules() -> list[tuple[str, Path]]:
-    """(name of the module or sub-package, file)."""
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts != ("__init__",):
-            found.append((parts[0], path))
-    return found
-
-
-def imported(path: Path) -> set[str]:
-    """Modules of the package that a file imports, at its top or inside functions."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "grainscan":
-                names |= {alias.name for alias in node.names if alias.name in ORDER}
-            elif node.module.startswith("grainscan."):
-                names.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("grainscan.")}
-    return names
-
-
-def test_every_module_has_its_place() -> None:
-    assert {name for name, _ in modules()} <= set(ORDER)
-
-
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: getattr(value, "name", value))
-def test_imports_run_one_way(name: str, path: Path) -> None:
-    later = {other for other in imported(path) if ORDER.index(other) > ORDER.index(name)}
-    assert not later, f"{path.name} imports {later}, which come after {name}"
-
-
-def test_only_video_imports_av() -> None:
-    for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            roots = []
-            if isinstance(node, ast.Import):
-                roots = [alias.name.split(".")[0] for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                roots = [node.module.split(".")[0]]
-            assert "av" not in roots or name == "video", path
+def test_imports_run_one_way_and_heavy_libraries_keep_to_their_rooms() -> None:
+    """The contracts are in pyproject.toml, [tool.importlinter]; a package that they do not place fails, too."""
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
 def test_public_names_exist() -> None:

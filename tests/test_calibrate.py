@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scan_kit import write_toy_model
 
-from grainscan import calibrate as module
-from grainscan.calibrate import FRACTIONS, calibrate
-from grainscan.engine import Outputs
-from grainscan.labels import write_labels
-from grainscan.scan import probability
-from grainscan.spec import read_spec
+from grainscan.data.labels import write_labels
+from grainscan.evaluate import calibrate as module
+from grainscan.evaluate.calibrate import FRACTIONS, calibrate
+from grainscan.model.spec import read_spec
+from grainscan.scan.engine import Outputs
+from grainscan.scan.pooling import probability
 
 Views = list[float]
 

@@ -17,8 +17,8 @@ from conftest import MakeClip
 from typer.testing import CliRunner
 
 from grainscan import __version__
-from grainscan.cli import app
-from grainscan.config import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
+from grainscan.cli.app import app
+from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
 
 COMMANDS = ["prep", "split", "train", "eval", "predict"]
 README = Path(__file__).parent.parent / "README.md"

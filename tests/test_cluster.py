@@ -14,12 +14,12 @@ import pytest
 from conftest import MakeClip
 from scan_kit import plain, write_toy_model
 
-from grainscan import cluster
-from grainscan.cluster import _in_order, scan_on_ray
-from grainscan.config import PredictConfig
 from grainscan.errors import DependencyError
-from grainscan.records import ResultLog
-from grainscan.scan import Scanner
+from grainscan.options import PredictConfig
+from grainscan.scan import ray as cluster
+from grainscan.scan.log import ResultLog
+from grainscan.scan.ray import _in_order, scan_on_ray
+from grainscan.scan.scanner import Scanner
 
 
 def test_results_are_put_in_order_under_their_own_names() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grainscan.config import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig, resolve, to_toml
 from grainscan.errors import ConfigError
+from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig, resolve, to_toml
 
 
 def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from conftest import scene_block
 
-from grainscan import cache as cache_module
-from grainscan.cache import ClipCache, DecodedExcerpt, StoredExcerpt, decode, default_directory, frame_bytes
-from grainscan.dataset import (
+from grainscan.data import cache as cache_module
+from grainscan.data.cache import ClipCache, DecodedExcerpt, StoredExcerpt, decode, default_directory, frame_bytes
+from grainscan.data.dataset import (
     ClipSet,
     Cut,
     TrainingViews,
@@ -29,8 +29,10 @@ from grainscan.dataset import (
     render,
 )
 from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.tasks import AUGMENTATIONS
 from grainscan.video import Block, PixelFormat, write_clip
-from grainscan.views import ViewSpec, to_rgb
+from grainscan.views.colour import to_rgb
+from grainscan.views.crops import ViewSpec
 
 VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3)
 
@@ -291,7 +293,7 @@ def test_brightness_and_colour_are_linear_and_stay_in_range(tmp_path: Path) -> N
 def test_small_and_short_clips_are_mirrored(tmp_path: Path) -> None:
     block = scene_block(frames=3, width=20, height=18)
     excerpt = excerpt_of(tmp_path, block)
-    cut = random_cut(excerpt, VIEW, np.random.default_rng(0), augment=False)
+    cut = random_cut(excerpt, VIEW, np.random.default_rng(0))
     view = cut_block(excerpt, cut, VIEW)
     assert (view.frames, view.height, view.width) == (4, 32, 32)
     luma = block.planes[0]
@@ -301,7 +303,7 @@ def test_small_and_short_clips_are_mirrored(tmp_path: Path) -> None:
 
 def test_random_cuts_reach_every_corner_and_stay_inside(tmp_path: Path) -> None:
     excerpt = excerpt_of(tmp_path, scene_block(frames=6, width=36, height=40))
-    cuts = [random_cut(excerpt, VIEW, np.random.default_rng(i), augment=True) for i in range(400)]
+    cuts = [random_cut(excerpt, VIEW, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(400)]
     assert {cut.start for cut in cuts} == {0, 1, 2}
     assert {cut.x for cut in cuts} == {0, 2, 4} and {cut.y for cut in cuts} == {0, 2, 4, 6, 8}
     for name in ("reverse", "mirror", "flip"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grainscan.energies import BLUR, FLOOR, LEVELS, REACH, SCALES, Energies
+from grainscan.model.noise_features import BLUR, FLOOR, LEVELS, REACH, SCALES, Energies
 
 CHANNELS = 6  # Y, Cb, Cr of sums, then of differences
 BANDS = 3 * SCALES * CHANNELS

@@ -16,9 +16,9 @@ import pytest
 from onnx import TensorProto, helper
 from scan_kit import SMALL_VIEW, toy_spec, write_toy_model
 
-from grainscan import engine as engine_module
-from grainscan.engine import OnnxEngine, cpus, load_engine
 from grainscan.errors import ModelError, UsageError
+from grainscan.scan import engine as engine_module
+from grainscan.scan.engine import OnnxEngine, cpus, load_engine
 
 
 @pytest.fixture

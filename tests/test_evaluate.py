@@ -12,16 +12,16 @@ import pytest
 from conftest import scene_block
 from scan_kit import write_toy_model
 
-from grainscan import evaluate as module
-from grainscan import metrics
-from grainscan.baseline import BASELINES, DEFAULT
-from grainscan.config import EvalConfig
 from grainscan.errors import DataError, LabelsError, ModelError, UsageError
-from grainscan.evaluate import Judged, Sample, evaluate, operate, to_logits
-from grainscan.metrics import OperatingPoint
-from grainscan.runs import remember_run
-from grainscan.scan import Scanner
+from grainscan.evaluate import evaluation as module
+from grainscan.evaluate import metrics
+from grainscan.evaluate.evaluation import Judged, Sample, evaluate, operate, to_logits
+from grainscan.evaluate.thresholds import OperatingPoint
+from grainscan.model.last_run import remember_run
+from grainscan.options import EvalConfig
+from grainscan.scan.scanner import Scanner
 from grainscan.video import write_clip
+from grainscan.views.estimators import BASELINES
 
 # name: (lowest and highest luma, graininess). The toy model calls bright clips grainy, so d_dark is missed.
 CLIPS = {
@@ -85,7 +85,7 @@ def test_figures_are_those_of_predict(config: EvalConfig) -> None:
 def test_baselines_stand_beside_the_model(config: EvalConfig) -> None:
     baseline = evaluate(config)["tasks"]["graininess"]["baseline"]
     assert set(baseline["all"]) == set(BASELINES)
-    assert baseline["name"] == DEFAULT and baseline["auroc"] == baseline["all"][DEFAULT]
+    assert baseline["name"] == "temporal" and baseline["auroc"] == baseline["all"]["temporal"]
     assert baseline["auroc"] == 1.0  # the grain is real, whatever the brightness
     assert baseline["strongest"]["auroc"] == max(baseline["all"].values())
     assert len(baseline["ci95"]["auroc"]) == 2

@@ -14,7 +14,8 @@ import pytest
 from conftest import MakeClip
 from rich.console import Console
 
-from grainscan.labels import read_labels, write_labels, write_manifest
+from grainscan.data.labels import read_labels, write_labels
+from grainscan.data.manifest import write_manifest
 from grainscan.video import read_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

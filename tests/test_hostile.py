@@ -20,8 +20,8 @@ import pytest
 from conftest import MakeBlock, MakeClip, scene_block
 from scan_kit import write_toy_model
 
-from grainscan.inputs import collect
-from grainscan.scan import Scanner
+from grainscan.scan.inputs import collect
+from grainscan.scan.scanner import Scanner
 from grainscan.video import Block, write_clip
 
 CONTAINERS = {

@@ -13,8 +13,8 @@ from conftest import MakeClip
 from scan_kit import plain, write_toy_model
 
 from grainscan.errors import DependencyError, UsageError, VideoError
-from grainscan.inputs import collect, fetch, identify, is_url
-from grainscan.scan import Scanner
+from grainscan.scan.inputs import collect, fetch, identify, is_url
+from grainscan.scan.scanner import Scanner
 
 
 @pytest.fixture

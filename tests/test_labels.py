@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from grainscan.errors import LabelsError, OutputError
-from grainscan.files import write_text
-from grainscan.labels import (
+from grainscan.data.labels import (
     STANDARD_TASKS,
     Prevalence,
     find_split,
@@ -23,13 +21,13 @@ from grainscan.labels import (
     parse_labels,
     prevalence,
     read_labels,
-    read_manifest,
-    scene_of,
-    source_of,
     task_names,
     write_labels,
-    write_manifest,
 )
+from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan.data.sources import scene_of, source_of
+from grainscan.errors import LabelsError, OutputError
+from grainscan.files import write_text
 
 
 def folder_of(path: Path, labels: Any, files: list[str] | None = None, *, media: str = "") -> Path:

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
-from grainscan import metrics
 from grainscan.errors import ConfigError, DataError
+from grainscan.evaluate import bootstrap, metrics, thresholds
 
 LABELS = [0, 0, 0, 1, 1]
 PROBABILITIES = [0.1, 0.4, 0.8, 0.6, 0.9]
@@ -44,7 +44,7 @@ def test_single_class_has_no_ranking_figures_and_no_warning(label: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = metrics.scores([label] * 3, [0.1, 0.2, 0.3], 0.5)
-        drawn = metrics.intervals([label] * 3, [0.1, 0.2, 0.3], 0.5, resamples=50)
+        drawn = bootstrap.intervals([label] * 3, [0.1, 0.2, 0.3], 0.5, resamples=50)
     assert figures["auroc"] is None and figures["average_precision"] is None
     assert figures["precision"] is None  # nothing was called positive
     assert figures["recall"] == (0.0 if label else None)
@@ -58,7 +58,7 @@ def test_no_clips() -> None:
     figures = metrics.scores([], [])
     assert all(figures[name] is None for name in metrics.FIGURES)
     assert figures["confusion"] == [[0, 0], [0, 0]] and figures["prevalence"] is None
-    assert all(value is None for value in metrics.intervals([], []).values())
+    assert all(value is None for value in bootstrap.intervals([], []).values())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_weighted_figures_equal_scikit_learn() -> None:
 
 def test_intervals_hold_the_figure_narrow_with_n_and_repeat() -> None:
     few, many = _random(60), _random(2000)
-    wide, narrow = metrics.intervals(*few, resamples=300), metrics.intervals(*many, resamples=300)
+    wide, narrow = bootstrap.intervals(*few, resamples=300), bootstrap.intervals(*many, resamples=300)
     point = metrics.scores(*few)
     for name in metrics.FIGURES:
         low, high = wide[name]
@@ -120,49 +120,49 @@ def test_intervals_hold_the_figure_narrow_with_n_and_repeat() -> None:
         if name != "ece":  # the resampled calibration error is biased upwards, as that figure is
             assert low <= point[name] <= high
         assert narrow[name][1] - narrow[name][0] < 0.5 * (high - low)
-    assert metrics.intervals(*few, resamples=300) == wide
-    assert metrics.intervals(*few, resamples=300, seed=1) != wide
+    assert bootstrap.intervals(*few, resamples=300) == wide
+    assert bootstrap.intervals(*few, resamples=300, seed=1) != wide
 
 
 def test_auroc_interval_matches_the_general_one() -> None:
     labels, probabilities = _random()
-    general = metrics.intervals(labels, probabilities, resamples=200)["auroc"]
-    assert metrics.auroc_interval(labels, probabilities, resamples=200) == pytest.approx(general)
-    assert metrics.auroc_interval(labels, 7 * probabilities - 3, resamples=200) == pytest.approx(general)
+    general = bootstrap.intervals(labels, probabilities, resamples=200)["auroc"]
+    assert bootstrap.auroc_interval(labels, probabilities, resamples=200) == pytest.approx(general)
+    assert bootstrap.auroc_interval(labels, 7 * probabilities - 3, resamples=200) == pytest.approx(general)
 
 
 def test_clips_of_one_source_widen_the_interval() -> None:
     labels, probabilities = _random(40)
     groups = [f"scene{index}" for index in range(40)] * 5
     copies = np.tile(labels, 5), np.tile(probabilities, 5)
-    alone = metrics.intervals(*copies, resamples=400)["auroc"]
-    grouped = metrics.intervals(*copies, groups=groups, resamples=400)["auroc"]
+    alone = bootstrap.intervals(*copies, resamples=400)["auroc"]
+    grouped = bootstrap.intervals(*copies, groups=groups, resamples=400)["auroc"]
     assert grouped[1] - grouped[0] > 1.7 * (alone[1] - alone[0])  # the square root of 5, less chance
-    assert metrics.intervals(*copies, groups=["one"] * 200)["auroc"] is None
+    assert bootstrap.intervals(*copies, groups=["one"] * 200)["auroc"] is None
     with pytest.raises(ValueError, match="groups"):
-        metrics.intervals(*copies, groups=["one"])
+        bootstrap.intervals(*copies, groups=["one"])
 
 
 def test_resamples_of_ten_thousand_clips_take_milliseconds_each() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(10_000) < 0.3).astype(int)
     start = time.process_time()
-    metrics.intervals(labels, rng.random(10_000), resamples=100)
+    bootstrap.intervals(labels, rng.random(10_000), resamples=100)
     assert time.process_time() - start < 2
 
 
 def test_compare() -> None:
     labels, probabilities = _random(200)
     noise = np.random.default_rng(5).random(200)
-    same = metrics.compare(labels, probabilities, probabilities, resamples=200)
+    same = bootstrap.compare(labels, probabilities, probabilities, resamples=200)
     assert same["difference"] == 0 and same["ci95"] == [0, 0] and same["p_value"] == 1.0
-    better = metrics.compare(labels, probabilities, noise, resamples=400)
+    better = bootstrap.compare(labels, probabilities, noise, resamples=400)
     assert better["difference"] == pytest.approx(metrics.auroc(labels, probabilities) - metrics.auroc(labels, noise))
     assert better["ci95"][0] > 0
     assert better["p_value"] == pytest.approx(2 / 401)
-    other_way = metrics.compare(labels, noise, probabilities, resamples=400)
+    other_way = bootstrap.compare(labels, noise, probabilities, resamples=400)
     assert other_way["ci95"] == pytest.approx([-better["ci95"][1], -better["ci95"][0]])
-    assert metrics.compare([1, 1], [0.1, 0.2], [0.3, 0.4])["p_value"] is None
+    assert bootstrap.compare([1, 1], [0.1, 0.2], [0.3, 0.4])["p_value"] is None
 
 
 @pytest.mark.parametrize(
@@ -178,44 +178,44 @@ def test_compare() -> None:
     ],
 )
 def test_operating_points_by_hand(text: str, expected: float) -> None:
-    point = metrics.OperatingPoint.parse(text)
+    point = thresholds.OperatingPoint.parse(text)
     assert point.threshold([1, 0, 1, 1, 0], [0.9, 0.8, 0.7, 0.3, 0.2]) == pytest.approx(expected)
     assert str(point) == text
 
 
 def test_false_alarms_weigh_more_where_positives_are_rare() -> None:
     labels, scores = [0, 0, 0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    assert metrics.OperatingPoint("f1").threshold(labels, scores) == pytest.approx(0.35)  # F1 8 / 9 against 6 / 7
+    assert thresholds.OperatingPoint("f1").threshold(labels, scores) == pytest.approx(0.35)  # F1 8 / 9 against 6 / 7
     # One clip in ten: at 0.35 a false alarm for 4 clean ones in 9 tenths, F1 2 / (2 + 9 / 4); at 0.55 still 6 / 7.
-    assert metrics.OperatingPoint("f1", prevalence=0.1).threshold(labels, scores) == pytest.approx(0.55)
-    assert metrics.OperatingPoint("f1", prevalence=0.5).threshold(labels, scores) == pytest.approx(0.35)
+    assert thresholds.OperatingPoint("f1", prevalence=0.1).threshold(labels, scores) == pytest.approx(0.55)
+    assert thresholds.OperatingPoint("f1", prevalence=0.5).threshold(labels, scores) == pytest.approx(0.35)
 
 
 def test_operating_point_separates_neighbouring_floats() -> None:
     low = 0.3
     high = float(np.nextafter(low, 1))
-    threshold = metrics.OperatingPoint("f1").threshold([0, 1], [low, high])
+    threshold = thresholds.OperatingPoint("f1").threshold([0, 1], [low, high])
     assert low < threshold <= high
 
 
 @pytest.mark.parametrize("text", ["", "f2", "f1=0.5", "precision", "precision=", "recall=0", "recall=1.1", "auc=nan"])
 def test_unknown_operating_points_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        metrics.OperatingPoint.parse(text)
+        thresholds.OperatingPoint.parse(text)
 
 
 def test_operating_points_out_of_reach() -> None:
     with pytest.raises(DataError, match=r"best precision is 0\.500"):
-        metrics.OperatingPoint("precision", 0.9).threshold([0, 1], [0.9, 0.1])
+        thresholds.OperatingPoint("precision", 0.9).threshold([0, 1], [0.9, 0.1])
     with pytest.raises(DataError, match="no positive clip"):
-        metrics.OperatingPoint("f1").threshold([0, 0], [0.9, 0.1])
+        thresholds.OperatingPoint("f1").threshold([0, 0], [0.9, 0.1])
 
 
 def test_platt_recovers_a_known_calibration() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 4, 20_000)
     labels = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * logits - 1)))).astype(int)
-    a, b = metrics.fit_platt(labels, logits)
+    a, b = thresholds.fit_platt(labels, logits)
     assert a == pytest.approx(0.5, abs=0.03) and b == pytest.approx(-1, abs=0.08)
     calibrated = 1 / (1 + np.exp(-(a * logits + b)))
     assert metrics.ece(labels, calibrated) < 0.02 < metrics.ece(labels, 1 / (1 + np.exp(-logits)))
@@ -223,20 +223,20 @@ def test_platt_recovers_a_known_calibration() -> None:
 
 def test_platt_in_the_one_case_with_a_closed_form() -> None:
     # logits -1 and 1, two clips each, separated: targets 1/4 and 3/4 are met exactly by a = ln 3, b = 0
-    a, b = metrics.fit_platt([0, 0, 1, 1], [-1, -1, 1, 1])
+    a, b = thresholds.fit_platt([0, 0, 1, 1], [-1, -1, 1, 1])
     assert a == pytest.approx(np.log(3), rel=1e-3) and b == pytest.approx(0, abs=1e-3)
-    assert metrics.fit_temperature([0, 0, 1, 1], [-1, -1, 1, 1])[0] == pytest.approx(np.log(3), rel=1e-3)
+    assert thresholds.fit_temperature([0, 0, 1, 1], [-1, -1, 1, 1])[0] == pytest.approx(np.log(3), rel=1e-3)
 
 
 def test_temperature_has_no_offset() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 4, 20_000)
     labels = (rng.random(20_000) < 1 / (1 + np.exp(-logits / 2))).astype(int)
-    a, b = metrics.fit_temperature(labels, logits)
+    a, b = thresholds.fit_temperature(labels, logits)
     assert a == pytest.approx(0.5, abs=0.03) and b == 0.0
 
 
-@pytest.mark.parametrize("fit", [metrics.fit_platt, metrics.fit_temperature])
+@pytest.mark.parametrize("fit", [thresholds.fit_platt, thresholds.fit_temperature])
 def test_nothing_to_calibrate_gives_the_identity(fit) -> None:
     assert fit([1, 1], [0.3, 2.0]) == (1.0, 0.0)
     assert fit([], []) == (1.0, 0.0)

@@ -13,20 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import VivitConfig, VivitForVideoClassification, VivitModel
 
-from grainscan import model as model_module
 from grainscan.errors import ConfigError, DataError, ModelError
-from grainscan.model import (
-    GrainscanViViT,
-    build,
-    count_parameters,
-    export_onnx,
-    interpolate_positions,
-    load,
-    save,
-)
-from grainscan.spec import ModelSpec, read_spec
-from grainscan.tuning import add_lora, decayed, merge_lora, tune, whiten
-from grainscan.views import ViewSpec
+from grainscan.model import vivit as model_module
+from grainscan.model.build import build, interpolate_positions
+from grainscan.model.export import export_onnx
+from grainscan.model.spec import ModelSpec, read_spec
+from grainscan.model.store import load, save
+from grainscan.model.vivit import GrainscanViViT, count_parameters
+from grainscan.train.finetune import add_lora, decayed, merge_lora, tune, whiten
+from grainscan.views.crops import ViewSpec
 
 torch.set_num_threads(1)  # the models are tiny, and threads that wait for a busy processor take long
 

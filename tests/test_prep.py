@@ -18,17 +18,18 @@ import numpy as np
 import pytest
 from conftest import MakeBlock, MakeClip
 
-from grainscan.config import PrepConfig
+from grainscan.data.labels import Prevalence, read_labels
+from grainscan.data.manifest import read_manifest
+from grainscan.data.prep import PrepReport, prepare
+from grainscan.data.prep.crew import alive, spread
+from grainscan.data.prep.cutting import choose_box, cut
+from grainscan.data.prep.footage import find_footage
+from grainscan.data.prep.labelling import read_csv
+from grainscan.data.prep.selection import Wanted, select, surplus
+from grainscan.data.sources import group_clips
+from grainscan.data.synth import Recipe, Twin, degrade, twin
 from grainscan.errors import ConfigError, DataError, LabelsError, OutputError, UsageError
-from grainscan.labels import Prevalence, read_labels, read_manifest
-from grainscan.prep import PrepReport, prepare
-from grainscan.prep.crew import alive, spread
-from grainscan.prep.cutting import choose_box, cut
-from grainscan.prep.footage import find_footage
-from grainscan.prep.labelling import read_csv
-from grainscan.prep.selection import Wanted, select, surplus
-from grainscan.split import group_clips
-from grainscan.synth import Recipe, Twin, degrade, twin
+from grainscan.options import PrepConfig
 from grainscan.video import Block, Window, read_clip, write_clip
 
 SMALL: dict[str, Any] = {"clips": 2, "frames": 6, "size": 64, "workers": 1}
@@ -55,7 +56,7 @@ def quick_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         label: Any = (1, 1, 0, None)[recipe.seed % 4]
         return Twin(block, Block((luma, *block.planes[1:]), block.format), 2.0, label)
 
-    monkeypatch.setattr("grainscan.synth.twin", made)
+    monkeypatch.setattr("grainscan.data.synth.twin", made)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -600,7 +601,7 @@ def test_an_encoder_that_refuses_costs_one_clip(
             raise DataError("the encoder refuses")
         return Twin(block, block, 0.0, 0)
 
-    monkeypatch.setattr("grainscan.synth.twin", stubborn)
+    monkeypatch.setattr("grainscan.data.synth.twin", stubborn)
     report = prep(tmp_path, synthesize="graininess")
     assert [(item.file, item.reason) for item in report.skipped] == [("a_c00.avi", "the encoder refuses")]
     assert len(set(seen[:3])) == 3 and not (tmp_path / "data" / "a_c00.avi").exists()
@@ -679,7 +680,7 @@ def test_an_interruption_at_any_clip_loses_at_most_that_clip(
             write_clip(path, *arguments, **values)
 
         with monkeypatch.context() as patch:
-            patch.setattr("grainscan.prep.cutting.write_clip", interrupted)
+            patch.setattr("grainscan.data.prep.cutting.write_clip", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 tree_of_run(tmp_path, f"cut{stop}", options)
         assert not (tmp_path / f"cut{stop}" / "labels.json").exists()
@@ -693,7 +694,7 @@ def test_an_interruption_at_any_clip_loses_at_most_that_clip(
             write_clip(path, *arguments, **values)
 
         with monkeypatch.context() as patch:
-            patch.setattr("grainscan.prep.cutting.write_clip", counted)
+            patch.setattr("grainscan.data.prep.cutting.write_clip", counted)
             assert tree_of_run(tmp_path, f"cut{stop}", options) == whole
         assert len(set(written) & set(again)) <= 1
 
@@ -708,7 +709,7 @@ def test_an_interrupted_folder_belongs_to_its_call(
 ) -> None:
     footage(make_clip, "a.avi")
     with monkeypatch.context() as patch:
-        patch.setattr("grainscan.prep.run._finish", lambda *_: 1 / 0)
+        patch.setattr("grainscan.data.prep.run._finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prep(tmp_path)
     with pytest.raises(OutputError, match="other options"):
@@ -726,7 +727,7 @@ def test_a_disk_that_is_full_is_an_error(tmp_path: Path, make_clip: MakeClip, mo
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("grainscan.prep.cutting.write_clip", full)
+    monkeypatch.setattr("grainscan.data.prep.cutting.write_clip", full)
     with pytest.raises(OutputError, match="No space left") as caught:
         prep(tmp_path)
     assert "goes on from here" in caught.value.hint
@@ -780,7 +781,7 @@ def test_a_crash_in_the_middle_keeps_what_was_done(
             result = work(job)
             yield job, None if work is cut and job.name == "a.avi" else result
 
-    monkeypatch.setattr("grainscan.prep.run.spread", crashing)
+    monkeypatch.setattr("grainscan.data.prep.run.spread", crashing)
     report = prep(tmp_path)
     assert [(item.file, item.reason) for item in report.skipped] == [("a.avi", "the decoder crashed, or hung")]
     assert len(report.clips) == 4

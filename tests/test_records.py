@@ -17,8 +17,8 @@ from conftest import MakeClip
 from scan_kit import plain, write_toy_model
 
 from grainscan.errors import OutputError
-from grainscan.records import ResultLog, encode
-from grainscan.scan import Scanner
+from grainscan.scan.log import ResultLog, encode
+from grainscan.scan.scanner import Scanner
 
 
 def ok(path: Path | str, **more: Any) -> dict[str, Any]:

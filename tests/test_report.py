@@ -21,8 +21,9 @@ from rich.console import Console
 
 from grainscan import report
 from grainscan.errors import OutputError
-from grainscan.metrics import FIGURES
-from grainscan.report import page, rows, words
+from grainscan.evaluate.metrics import FIGURES
+from grainscan.report import formats as rows
+from grainscan.report import page, words
 
 HOSTILE = (
     "plain.avi",

@@ -19,10 +19,11 @@ import pytest
 from conftest import MakeClip
 from scan_kit import plain, toy_spec, write_toy_model
 
-from grainscan.config import PredictConfig
-from grainscan.engine import Outputs
 from grainscan.errors import ConfigError, ModelError, UsageError, VideoError
-from grainscan.scan import Scanner, aggregate, lowest, parse_thresholds, predict_video, probability
+from grainscan.options import PredictConfig
+from grainscan.scan.engine import Outputs
+from grainscan.scan.pooling import aggregate, deciding, parse_thresholds, probability
+from grainscan.scan.scanner import Scanner, predict_video
 
 TASK = "graininess"
 
@@ -47,9 +48,9 @@ def sigmoid(value: float) -> float:
 
 def test_the_lowest_part_counts_and_at_least_one_view() -> None:
     logits = np.array([3, -1, 2, 0], np.float32)
-    assert lowest(logits, 0.5).tolist() == [1, 3]
-    assert lowest(logits, 1.0).tolist() == [1, 3, 2, 0]
-    assert lowest(logits, 0.01).tolist() == [1]
+    assert deciding(logits, 0.5, "graininess").tolist() == [1, 3]
+    assert deciding(logits, 1.0, "graininess").tolist() == [1, 3, 2, 0]
+    assert deciding(logits, 0.01, "graininess").tolist() == [1]
 
 
 def test_probability_is_the_calibrated_sigmoid_of_the_lowest_mean() -> None:

@@ -13,18 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grainscan.config import SplitConfig
+from grainscan.data.labels import Prevalence, find_split, parse_labels, read_labels, write_labels
+from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan.data.sources import group_clips, leaks
+from grainscan.data.split import SplitReport, parse_ratios, split
+from grainscan.data.stratify import stratify
 from grainscan.errors import ConfigError, DataError, LabelsError
-from grainscan.labels import (
-    Prevalence,
-    find_split,
-    parse_labels,
-    read_labels,
-    read_manifest,
-    write_labels,
-    write_manifest,
-)
-from grainscan.split import SplitReport, group_clips, leaks, parse_ratios, split, stratify
+from grainscan.options import SplitConfig
 
 
 def dataset(

@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grainscan.errors import DataError, UsageError
-from grainscan.synth import (
+from grainscan.data.synth import (
     CLEAN,
     GRAINY,
     Effect,
@@ -28,11 +27,12 @@ from grainscan.synth import (
     surviving,
     twin,
 )
-from grainscan.synth.defects import DEFECTS
-from grainscan.synth.grain import KINDS, amplitude, film_curve, sensor_curve, shot_curve, skewed
-from grainscan.synth.process import PROCESSES
-from grainscan.synth.stack import Stack, from_block, pool, resample, to_block
-from grainscan.synth.twins import SCENES
+from grainscan.data.synth.defects import DEFECTS
+from grainscan.data.synth.grain import KINDS, amplitude, film_curve, sensor_curve, shot_curve, skewed
+from grainscan.data.synth.process import PROCESSES
+from grainscan.data.synth.stack import Stack, from_block, pool, resample, to_block
+from grainscan.data.synth.twins import SCENES
+from grainscan.errors import DataError, UsageError
 from grainscan.video import CODECS, Block, PixelFormat, recode
 
 FORMATS = ("yuv420p", "yuv422p10le", "yuv444p", "yuv420p12le", "gray", "gray10le", "gbrp", "gbrp10le")

@@ -21,22 +21,25 @@ from conftest import scene_block
 from safetensors.torch import load_file
 from test_model import tiny, write_checkpoint
 
-from grainscan import cache as cache_module
-from grainscan import estimate, runs
-from grainscan import model as model_module
-from grainscan import train as train_module
-from grainscan.calibrate import Calibrated
-from grainscan.config import TrainConfig, resolve
-from grainscan.dataset import ClipSet, read_clips
+from grainscan.data import cache as cache_module
+from grainscan.data.dataset import ClipSet, read_clips
 from grainscan.errors import ConfigError, DataError, ModelError, UsageError
-from grainscan.losses import Objective, alpha_from_counts, focal
-from grainscan.model import build, load, save
-from grainscan.plan import choose_precision, log_interval, plan, task_weights
-from grainscan.runs import Progress, Run, last_run, read_history
-from grainscan.spec import find_model, read_spec
-from grainscan.train import train
-from grainscan.trainer import Validation
-from grainscan.tuning import LORA_TARGETS, tune
+from grainscan.evaluate.calibrate import Calibrated
+from grainscan.model import vivit as model_module
+from grainscan.model.build import build
+from grainscan.model.last_run import last_run
+from grainscan.model.spec import find_model, read_spec
+from grainscan.model.store import load, save
+from grainscan.options import TrainConfig, resolve
+from grainscan.train import estimate
+from grainscan.train import fit as train_module
+from grainscan.train import run as runs
+from grainscan.train.finetune import LORA_TARGETS, tune
+from grainscan.train.fit import train
+from grainscan.train.losses import Objective, alpha_from_counts, focal
+from grainscan.train.run import Progress, Run, read_history
+from grainscan.train.setup import choose_precision, log_interval, plan, task_weights
+from grainscan.train.trainer import Validation
 from grainscan.video import write_clip
 
 ROOT = Path(__file__).parents[1]
@@ -553,9 +556,9 @@ def test_flops_by_hand() -> None:
 
 def test_precision(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
     config = TrainConfig(data=data)
-    monkeypatch.setattr("grainscan.plan.bf16_is_fast", lambda: True)
+    monkeypatch.setattr("grainscan.train.setup.bf16_is_fast", lambda: True)
     assert choose_precision(config, cuda=False) == "bf16"
-    monkeypatch.setattr("grainscan.plan.bf16_is_fast", lambda: False)
+    monkeypatch.setattr("grainscan.train.setup.bf16_is_fast", lambda: False)
     assert choose_precision(config, cuda=False) == "fp32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert choose_precision(config, cuda=True) == "fp16"

@@ -12,7 +12,7 @@ import pytest
 from conftest import MakeClip
 from test_cli import README, plain, run
 
-from grainscan.split import leaks
+from grainscan.data.sources import leaks
 
 CLIPS = 12  # of the user's own, every second one grainy
 TINY = {

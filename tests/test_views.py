@@ -7,7 +7,8 @@ import pytest
 from conftest import MakeBlock
 
 from grainscan.video import Block, PixelFormat, Window
-from grainscan.views import ViewSpec, active_area, fit, to_rgb, view_boxes, views_of
+from grainscan.views.colour import to_rgb
+from grainscan.views.crops import ViewSpec, active_area, fit, view_boxes, views_of
 
 
 def window_of(block: Block) -> Window:

@@ -6,7 +6,7 @@ pass JSON, JSONL and CSV on as they come; the HTML page and the tables have to s
 """
 
 from grainscan.report.commands import write_evaluation
-from grainscan.report.rows import FORMATS, replaced, save, to_line, write
+from grainscan.report.formats import FORMATS, replaced, save, to_line, write
 from grainscan.report.tables import evaluation, results_table, summary
 from grainscan.report.words import printable, verdict
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grainscan import console
-from grainscan.report.rows import replaced
+from grainscan.report.formats import replaced
 from grainscan.report.tables import evaluation
 
 _FILE_WIDTH = 140  # columns of a table in a file

@@ -24,7 +24,7 @@ from grainscan.report.words import Result, clock, describe_video, explain, print
 
 ROWS = 2000  # files on a page; a browser takes no more in good spirits
 BINS = 20  # of the histogram
-_TEMPLATES = Path(__file__).parent.parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 _CLEAN, _DOUBT, _FOUND = (0x5B, 0x93, 0x8F), (0xE3, 0xB3, 0x41), (0xCF, 0x44, 0x1F)  # the colours of probability
 _TIMELINE = (240, 30)  # units of its drawing: width, height
 _NARROWEST = 5.0  # units: a window of a third of a second in a film of two hours can still be seen

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-VERDICTS = {"graininess": ("clean", "grainy")}  # words for labels 0 and 1; other tasks by their name
+from grainscan.tasks import task_of
+
 _JOINERS = "\u200c\u200d"  # invisible, but they hold emoji and scripts together
 
 Result = Mapping[str, Any]
@@ -39,10 +40,7 @@ def _is_name(text: str) -> bool:
 
 def verdict(task: str, label: int) -> str:
     """`grainy` and `clean`; `banding` and `no banding`."""
-    if task in VERDICTS:
-        return VERDICTS[task][label]
-    name = task.replace("_", " ")
-    return name if label else f"no {name}"
+    return task_of(task).word(label)
 
 
 def clock(seconds: float) -> str:

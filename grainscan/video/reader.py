@@ -16,8 +16,8 @@ import numpy as np
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from grainscan.config import ShortPolicy
 from grainscan.errors import VideoError
+from grainscan.options import ShortPolicy
 from grainscan.video.frames import bit_depth, heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat, Window
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.config import ShortPolicy
 from grainscan.errors import GrainscanError, VideoError
-from grainscan.views import ViewSpec
+from grainscan.options import ShortPolicy
+from grainscan.views.crops import ViewSpec
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,11 @@ class Ended:
 def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
     """The `video` object of a file, then its views window by window. Raises VideoError."""
     from grainscan.video import Reader, read_windows
-    from grainscan.views import views_of
+    from grainscan.views.crops import views_of
 
     _refuse_devices(path)
     if job.baseline:
-        from grainscan.baseline import measure
+        from grainscan.views.estimators import measure
     with Reader(path, threads=job.threads, max_pixels=job.max_pixels) as reader:
         first = True
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):

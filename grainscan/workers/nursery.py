@@ -24,7 +24,7 @@ def nursery(control: int, settings: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     module, _, function = settings["reader"].partition(":")
     reader = getattr(importlib.import_module(module), function)
-    for needed in ("grainscan.video", "grainscan.views"):
+    for needed in ("grainscan.video", "grainscan.views.crops"):
         importlib.import_module(needed)
     ended, child_ended = socket.socketpair()
     ended.setblocking(False)

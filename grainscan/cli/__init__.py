@@ -1,0 +1,7 @@
+"""The command line: `grainscan prep | split | train | eval | predict`."""
+
+from __future__ import annotations
+
+from grainscan.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,294 @@
+"""Decoded clips on disk: what training cuts its views from, so that an epoch after the first decodes nothing.
+
+A clip becomes an *excerpt*: one or a few blocks of native planes. A short clip is kept whole; of a longer one, a few
+windows and crops are kept, found by the same sampling as in `predict` but larger than a view by a margin in which
+training moves about. Every excerpt is a file of its own, named after what it was made from, written under a temporary
+name and renamed: any number of processes may fill the cache at once, and an interruption loses one clip.
+
+Memory stays flat however many clips there are: nothing is held open, and a view reads only its own frames.
+
+The cache is a guest on the disk: it keeps to its limit, leaves a reserve to others and drops what no training has used
+for a month. What finds no room is decoded each time, which is slower and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from grainscan.errors import DataError
+from grainscan.files import replacing
+from grainscan.video import Block, PixelFormat, Window, probe, read_clip, read_windows
+from grainscan.views.crops import ViewSpec, active_area, view_boxes
+
+CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
+EXCERPT_BYTES = 12_000_000  # of a clip; larger ones are sampled
+_FRAME_MARGIN = 8  # frames that an excerpt is longer than a view
+_PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
+RESERVE = 10_000_000_000  # bytes of the disk left to others
+_LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training to come
+_VERSION = 1  # of the files; part of their names
+_LONGEST_HEADER = 1 << 20
+_HEADERS_KEPT = 4096  # in memory
+
+
+class Excerpt:
+    """Blocks of one clip, all of one pixel format. `shapes` holds (frames, height, width) of each block."""
+
+    format: PixelFormat
+    shapes: tuple[tuple[int, int, int], ...]
+
+    def block(self, index: int, start: int, frames: int) -> Block:
+        """Up to `frames` frames of a block from `start`."""
+        raise NotImplementedError
+
+
+class DecodedExcerpt(Excerpt):
+    """An excerpt in memory."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = tuple(blocks)
+        self.format = blocks[0].format
+        self.shapes = tuple((block.frames, block.height, block.width) for block in blocks)
+
+    def block(self, index: int, start: int, frames: int) -> Block:
+        block = self.blocks[index]
+        return block.crop(0, 0, block.width, block.height, start, frames)
+
+
+class StoredExcerpt(Excerpt):
+    """An excerpt on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
+
+    def __init__(self, path: str) -> None:
+        """Reads the first line. Raises OSError, ValueError, KeyError or TypeError where it is not an excerpt."""
+        with open(path, "rb") as file:  # noqa: PTH123 (once a view: Path.open takes longer than the reading)
+            line = file.readline(_LONGEST_HEADER)
+            size = os.fstat(file.fileno()).st_size
+        header = json.loads(line)
+        self.path = path
+        self.format = PixelFormat(**header["format"])
+        self.shapes = tuple((int(t), int(h), int(w)) for t, h, w in header["shapes"])
+        self._offset = len(line)
+        if not self.shapes or self._offset + sum(map(self._bytes, self.shapes)) != size:
+            raise ValueError(f"{path}: has another length than its header says")
+
+    @classmethod
+    def write(cls, path: Path, blocks: Sequence[Block]) -> None:
+        shapes = [(block.frames, block.height, block.width) for block in blocks]
+        header = {"format": asdict(blocks[0].format), "shapes": shapes}
+        with path.open("wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            for block in blocks:
+                for plane in block.planes:
+                    file.write(np.ascontiguousarray(plane).data)
+
+    def block(self, index: int, start: int, frames: int) -> Block:
+        """Reads the frames asked for and nothing else."""
+        length, height, width = self.shapes[index]
+        frames = min(frames, length - start)
+        offset = self._offset + sum(map(self._bytes, self.shapes[:index]))
+        planes = []
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+            for rows, columns in plane_shapes(self.format, height, width):
+                plane = np.empty((frames, rows, columns), dtype=self.format.dtype)
+                picture = rows * columns * plane.itemsize
+                file.seek(offset + start * picture)
+                file.readinto(plane.data)
+                planes.append(plane)
+                offset += length * picture
+        return Block(tuple(planes), self.format)
+
+    def _bytes(self, shape: tuple[int, int, int]) -> int:
+        return shape[0] * frame_bytes(self.format, shape[1], shape[2])
+
+
+def plane_shapes(form: PixelFormat, height: int, width: int) -> list[tuple[int, int]]:
+    """(rows, columns) of each plane of a picture."""
+    chroma = (-(-height >> form.sub_h), -(-width >> form.sub_w))
+    return [(height, width)] + [chroma] * (form.planes - 1)
+
+
+def frame_bytes(form: PixelFormat, height: int, width: int) -> int:
+    samples = sum(rows * columns for rows, columns in plane_shapes(form, height, width))
+    return samples * np.dtype(form.dtype).itemsize
+
+
+class ClipCache:
+    """Excerpts of clips for views of one specification, kept below `directory` (None: decoded anew each time).
+
+    `limit` is in bytes and counts all data sets. When it or the reserve of the disk is reached, the excerpts unused
+    for longest make room once; what does not fit even then is decoded each time.
+    """
+
+    def __init__(self, directory: Path | None, view: ViewSpec, *, limit: float = float("inf")) -> None:
+        self.directory = None if directory is None else os.fspath(directory)
+        self.view = view
+        self.limit = limit
+        self._room: float | None = None  # bytes that may still be added; counted before the first are
+        self._known: dict[Path, StoredExcerpt] = {}  # headers of the excerpts read last
+
+    @property
+    def full(self) -> bool:
+        """Whether a clip found no room."""
+        return self._room is not None and self._room <= 0
+
+    def read(self, path: Path) -> Excerpt:
+        """The excerpt of a clip, decoded where it is not there yet. Raises VideoError, DataError."""
+        if self.directory is None:
+            return DecodedExcerpt(decode(path, self.view))
+        known = self._known.get(path)
+        if known is not None:
+            return known
+        file = self._file(path)
+        try:
+            stored = StoredExcerpt(file)
+        except (OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
+            return self._decoded(path, file)
+        if len(self._known) >= _HEADERS_KEPT:
+            self._known.clear()
+        self._known[path] = stored
+        return stored
+
+    def forget(self, path: Path) -> None:
+        """Look for the excerpt of a clip anew: another training may have removed it to make room."""
+        self._known.pop(path, None)
+
+    def fill(self, path: Path) -> None:
+        """Make sure that a clip is there and can be decoded. Raises VideoError, DataError."""
+        if self.directory is None:
+            return
+        file = self._file(path)
+        try:
+            StoredExcerpt(file)
+            os.utime(file)
+        except (OSError, ValueError, KeyError, TypeError):
+            self._decoded(path, file)
+
+    def _decoded(self, path: Path, file: str) -> Excerpt:
+        excerpt = DecodedExcerpt(decode(path, self.view))
+        if self._room is None:
+            self._room = self._made_room()
+        if self._room > 0:
+            self._room -= self._write(Path(file), excerpt.blocks)
+        return excerpt
+
+    def _made_room(self) -> float:
+        """Remove excerpts, those unused for longest first, until limit and reserve are kept; the bytes then left.
+
+        Those unused for longer than `_LONGEST_UNUSED` go in any case. Raises DataError.
+        """
+        directory = Path(self.directory or "")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(directory).free
+        except OSError as error:
+            raise _unwritable(directory, error) from None
+        entries = []
+        for file in directory.glob("*/*.planes"):  # and what killed processes have left, which ends alike
+            with suppress(OSError):  # another training has removed it
+                status = file.stat()
+                entries.append((status.st_mtime, status.st_size, file))
+        room = min(self.limit - sum(size for _, size, _ in entries), free - RESERVE)
+        stale = time.time() - _LONGEST_UNUSED
+        for used, size, file in sorted(entries):
+            if room > 0 and used > stale:
+                break
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+                room += size
+        return room
+
+    def _file(self, path: Path) -> str:
+        """The name holds everything that the excerpt depends on: an edited clip is another one."""
+        status = path.stat()
+        place = os.path.abspath(path)  # noqa: PTH100 (as it is, without resolving links: once a view)
+        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size)
+        digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
+
+    def _write(self, file: Path, blocks: Sequence[Block]) -> float:
+        """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file, durable=False) as temporary:
+                StoredExcerpt.write(temporary, blocks)
+                return temporary.stat().st_size
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
+                return math.inf
+            raise _unwritable(file.parent, error) from None
+
+
+def _unwritable(directory: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{directory}: the cache of decoded clips cannot be written: {error.strerror or error}",
+        hint=f"Set {CACHE_VARIABLE} to a folder that you may write to, or train with --no-cache.",
+    )
+
+
+def default_directory() -> Path:
+    """Where decoded clips are kept: `GRAINSCAN_CACHE_DIR`, or the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("grainscan", appauthor=False)) / "clips"
+
+
+# ------------------------------------------------------------------------------------------------------ decoding
+
+
+def decode(path: Path, view: ViewSpec, *, budget: int = EXCERPT_BYTES) -> list[Block]:
+    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows and crops of it. VideoError."""
+    info = probe(path)
+    form = _nominal_format(info.pix_fmt)
+    frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
+    affordable = budget // max(1, frame_bytes(form, info.height, info.width))
+    if frames <= affordable and affordable >= view.frames:
+        block = read_clip(path, frames=affordable + 1)
+        if block.frames <= affordable:
+            return [_without_bars(block)]
+    return _sampled(path, view, form, budget)
+
+
+def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int) -> list[Block]:
+    side = view.size + min(view.size, _PIXEL_MARGIN)
+    frames = view.frames + _FRAME_MARGIN
+    crops = max(1, min(view.crops, budget // (view.windows * frames * frame_bytes(form, side, side))))
+    larger = replace(view, frames=frames, size=side, crops=crops)
+    blocks: list[Block] = []
+    for window in read_windows(path, windows=view.windows, frames=frames):
+        if blocks and window.format != blocks[0].format:
+            continue
+        width, height = min(side, window.width), min(side, window.height)
+        blocks += [window.block(x, y, width, height) for x, y in view_boxes(window, larger)]
+    return blocks
+
+
+def _without_bars(block: Block) -> Block:
+    """The picture between black bars, on the chroma grid."""
+    pictures = tuple(tuple(plane[t] for plane in block.planes) for t in range(block.frames))
+    x, y, width, height = active_area(Window(0.0, 0.0, block.format, pictures))
+    left, top = -(-x // 4) * 4, -(-y // 4) * 4  # 4: the coarsest chroma grid
+    right, bottom = (x + width) // 2 * 2, (y + height) // 2 * 2
+    if (x, y, width, height) == (0, 0, block.width, block.height) or right <= left or bottom <= top:
+        return block
+    return block.crop(left, top, right - left, bottom - top)
+
+
+def _nominal_format(name: str) -> PixelFormat:
+    """The planar format by which an excerpt is budgeted; packed formats are converted when read."""
+    try:
+        return PixelFormat.of(name.replace("yuvj", "yuv"))
+    except ValueError:
+        return PixelFormat.of("yuv444p")

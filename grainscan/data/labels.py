@@ -1,0 +1,391 @@
+"""labels.json: read, validated as a whole, written atomically.
+
+Everything that handles labelled clips starts here: `read_labels` turns a folder into a `LabelSet`, or raises
+one LabelsError that lists every fault with its JSON path. A labels file is hostile input: it
+comes with data sets from elsewhere, so no name in it may leave its folder.
+
+    {"a.avi": 1}                                                       graininess
+    {"a.avi": {"graininess": 1, "banding": 0, "motion_blur": null}}    null or absent: unknown
+    {"a.yuv": {"noise_config": {"graininess": {"active": true}, …}}}   as published with BVI-Artefact
+
+The clips stand beside the file, or in a folder `avi/` beside it (the layout of BVI-Artefact and MVAD).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grainscan.errors import LabelsError
+from grainscan.files import write_text
+from grainscan.tasks import DEFAULT_TASK, STANDARD
+from grainscan.video import is_video_name
+
+LABELS_FILE = "labels.json"
+SPLIT_RECORD = ".split"  # folder in which `grainscan split` notes what it did
+MEDIA_FOLDER = "avi"  # of the BVI-Artefact layout
+SPLITS = ("train", "val", "test")
+STANDARD_TASKS = tuple(task.name for task in STANDARD)
+_RESERVED = frozenset({"start", "end"})  # keys of a result's windows, which stand beside the task names there
+_TASK = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. ()-]*")
+# The test part of BVI-Artefact says in the name of the output what its noise_config leaves out.
+_OUTPUT_MARKS = {task.name: task.published_mark for task in STANDARD if task.published_mark}
+
+# POSIX file name relative to the folder -> {task: 0 or 1}; unknown tasks are absent
+Labels = dict[str, dict[str, int]]
+
+
+class ClipPaths(Mapping[str, Path]):
+    """Where each clip lies, made on demand: 100,000 Path objects would weigh more than the labels."""
+
+    def __init__(self, media: Path, names: Mapping[str, object]) -> None:
+        self._media = media
+        self._names = names
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._media / name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labelled clips of a folder, sorted by name. `media` is the folder itself or the `avi/` in it."""
+
+    folder: Path
+    clips: Labels
+    tasks: tuple[str, ...]  # those with at least one known label; standard ones first
+    media: Path
+    links: frozenset[str] = field(default=frozenset(), repr=False)  # clips reached through a symbolic link
+
+    @property
+    def path(self) -> Mapping[str, Path]:
+        return ClipPaths(self.media, self.clips)
+
+
+@dataclass(frozen=True)
+class Prevalence:
+    """How often a task's label is 0, 1 or unknown."""
+
+    negative: int = 0
+    positive: int = 0
+    unknown: int = 0
+
+    @property
+    def known(self) -> int:
+        return self.negative + self.positive
+
+    @property
+    def rate(self) -> float | None:
+        """Part of the known labels that are 1; None where none is known."""
+        return self.positive / self.known if self.known else None
+
+
+def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
+    """The labels of the clips in `folder`. Raises LabelsError with every fault at once.
+
+    Faults are values other than 0, 1, true, false and null, task names that are not snake_case, keys given
+    twice, names that leave the folder, labels without a file, and video files without a label.
+    """
+    folder = Path(folder)
+    path = folder / LABELS_FILE
+    clips, faults = _parse(path)
+    index = _scan(folder)
+    media, files = folder, index.files
+    if (folder / MEDIA_FOLDER).is_dir() and not any(name in files for name in clips):
+        media, prefix = folder / MEDIA_FOLDER, MEDIA_FOLDER + "/"
+        files = {name[len(prefix) :]: link for name, link in files.items() if name.startswith(prefix)}
+    root = os.path.realpath(folder)
+    links = set()
+    for name in clips:
+        linked = files.get(name)
+        if linked is None:
+            fault = _missing(media, name, root) if index.linked_folders else "no such file"
+            linked = True
+        else:
+            fault = _leaves(media / name, root) if linked else None
+        if fault:
+            faults.append(f"{json_path(name)}: {fault}")
+        elif linked:
+            links.add(name)
+    faults += [
+        f"{json_path(name)}: this file has no label (write null where it is unknown)"
+        for name in sorted(files)
+        if name not in clips and is_video_name(name) and "/." not in "/" + name
+    ]
+    faults += index.faults
+    if (folder / SPLIT_RECORD).is_dir():
+        raise_faults(
+            path, faults, hint=f"Was a split interrupted? `grainscan split {folder}` (or --undo) completes it."
+        )
+    raise_faults(path, faults)
+    return LabelSet(folder, dict(sorted(clips.items())), task_names(clips.values()), media, frozenset(links))
+
+
+def parse_labels(path: str | os.PathLike[str]) -> Labels:
+    """A labels file on its own, without a look at the clips. Raises LabelsError with every fault at once."""
+    clips, faults = _parse(Path(path))
+    raise_faults(Path(path), faults)
+    return clips
+
+
+def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
+    """The folder of `data` with the labels.json asked for: of a split, or (None) of a folder without splits.
+
+    A folder that is itself the split of that name will do. Raises LabelsError when there is none.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        raise LabelsError(f"{data}: no such folder", hint=f"Pass one with a {LABELS_FILE} or with splits.")
+    present = [name for name in SPLITS if (data / name / LABELS_FILE).is_file()]
+    own = (data / LABELS_FILE).is_file()
+    if split is None:
+        if own:
+            return data
+        if present:
+            raise LabelsError(f"{data}: is split into {', '.join(present)}", hint="Name one with --split.")
+        raise LabelsError(f"{data}: has no {LABELS_FILE}", hint="`grainscan prep` writes one.")
+    if name_fault(split) or "/" in split:
+        raise LabelsError(f"{split!r} is not the name of a split", hint=f"Use one of: {', '.join(SPLITS)}.")
+    if (data / split / LABELS_FILE).is_file():
+        return data / split
+    if own and data.resolve().name == split:
+        return data
+    if present:
+        raise LabelsError(f"{data}: has no split {split!r}", hint=f"It has: {', '.join(present)}.")
+    hint = f"Run `grainscan split {data}` first." if own else ""
+    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=hint)
+
+
+def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
+    """The top-level object of a JSON file; its repeated keys as faults. Raises LabelsError if it has none."""
+    hint = f"It must be UTF-8 text; the contract of {path.name} stands in the README."
+    if not path.is_file():
+        raise LabelsError(f"{path}: no such file", hint=hint)
+    repeated = False
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        item = dict(pairs)
+        if len(item) != len(pairs):
+            item, repeated = _Repeated(pairs), True
+        for key in drop:
+            item.pop(key, None)
+        return item
+
+    try:
+        document = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=collect)
+    except OSError as error:
+        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from None
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{path}: is not UTF-8 text (byte {error.start})", hint=hint) from None
+    except RecursionError:
+        raise LabelsError(f"{path}: is nested too deeply", hint=hint) from None
+    except ValueError as error:
+        raise LabelsError(f"{path}: is not JSON: {error}", hint=hint) from None
+    if not isinstance(document, dict):
+        raise LabelsError(f"{path}: $ must be an object, not {shown_value(document)}", hint=hint)
+    return document, list(_repetitions(document, "$")) if repeated else []
+
+
+class _Repeated(dict[str, Any]):
+    """An object that names a key twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+
+
+def _repetitions(item: Any, where: str) -> Iterator[str]:
+    if isinstance(item, _Repeated):
+        yield from (f"{where}{json_path(key)[1:]}: is given twice" for key in item.twice)
+    if isinstance(item, dict):
+        for key, value in item.items():
+            yield from _repetitions(value, where + json_path(key)[1:])
+
+
+def _parse(path: Path) -> tuple[Labels, list[str]]:
+    document, faults = load_object(path)
+    if not document:
+        faults.append("$: names no clip")
+    clips: Labels = {}
+    checked: dict[str, str | None] = {}  # task names repeat in every entry
+    for name, value in document.items():
+        fault = name_fault(name)
+        if fault:
+            faults.append(f"{json_path(name)}: {fault}")
+            continue
+        if isinstance(value, dict) and isinstance(value.get("noise_config"), dict):
+            name, value = _published(name, value)
+        whole = not isinstance(value, dict)
+        labels: dict[str, int] = {}
+        for task, label in ((DEFAULT_TASK, value),) if whole else value.items():
+            if task not in checked:
+                checked[task] = task_fault(task)
+            fault = checked[task] or _label_fault(label)
+            if fault:
+                faults.append(f"{json_path(name) if whole else json_path(name, task)}: {fault}")
+            elif label is not None:
+                labels[task] = int(label)
+        if name in clips:
+            faults.append(f"{json_path(name)}: is given twice")
+        clips[name] = labels
+    return clips, faults
+
+
+def _published(name: str, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """An entry of the labels.json published with BVI-Artefact: named after the raw video, a block a task."""
+    blocks = value["noise_config"]
+    labels = {task: item.get("active") if isinstance(item, dict) else item for task, item in blocks.items()}
+    output = value.get("output")
+    if isinstance(output, str):
+        for task, mark in _OUTPUT_MARKS.items():
+            labels.setdefault(task, int(mark in output))
+    return re.sub(r"\.yuv$", ".avi", name), labels
+
+
+@dataclass
+class _Index:
+    """The files below a folder: name to whether it is a symbolic link."""
+
+    files: dict[str, bool] = field(default_factory=dict)
+    linked_folders: bool = False  # there are links to folders, which were not followed
+    faults: list[str] = field(default_factory=list)
+
+
+def _scan(folder: Path) -> _Index:
+    """One walk through a folder; a look at each of 100,000 files on its own would take much longer."""
+    index = _Index()
+    pending = [("", os.fspath(folder))]
+    while pending:
+        prefix, path = pending.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if entry.is_symlink():
+                        index.linked_folders |= entry.is_dir()
+                        if entry.is_file():
+                            index.files[name] = True
+                    elif entry.is_dir():
+                        pending.append((name + "/", entry.path))
+                    elif entry.is_file():
+                        index.files[name] = False
+        except OSError as error:
+            index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+    return index
+
+
+def _missing(media: Path, name: str, root: str) -> str | None:
+    """Why a name that the walk did not meet cannot be used; None if a link within the folder leads there."""
+    path = media / name
+    return _leaves(path, root) if os.path.isfile(path) else "no such file"  # noqa: PTH113 (never raises)
+
+
+def _leaves(path: Path, root: str) -> str | None:
+    inside = Path(os.path.realpath(path)).is_relative_to(root)
+    return None if inside else "leads out of the folder through a symbolic link"
+
+
+def name_fault(name: str) -> str | None:
+    """Why `name` cannot name a clip of a folder, None where it can."""
+    if _PLAIN_NAME.fullmatch(name):  # nearly all of them; 100,000 names are to be read in a second
+        return None
+    if not name:
+        return "the name is empty"
+    if "\0" in name:
+        return "the name contains a NUL"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return "the name is not valid text"
+    if name[0] in "/\\" or re.match(r"[A-Za-z]:[/\\]", name) or os.path.splitdrive(name)[0]:
+        return "the name is absolute; it must be relative to the folder"
+    if ".." in re.split(r"[/\\]", name):
+        return "the name leaves the folder"
+    parts = name.split("/")
+    if "" in parts or "." in parts:
+        return f"write the name as {json.dumps('/'.join(part for part in parts if part not in ('', '.')))}"
+    return None
+
+
+def task_fault(task: str) -> str | None:
+    """Why `task` cannot name a task, None where it can."""
+    if not _TASK.fullmatch(task):
+        return "a task name is snake_case, such as graininess or film_scratches"
+    if task in _RESERVED:
+        return "this name is taken by the results; choose another"
+    return None
+
+
+def _label_fault(value: object) -> str | None:
+    if value is None or (isinstance(value, bool | int | float) and value in (0, 1)):
+        return None
+    return f"{shown_value(value)} is not 0, 1, true, false or null"
+
+
+def raise_faults(path: Path, faults: list[str], *, hint: str = "Correct these entries and try again.") -> None:
+    if faults:
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise LabelsError(f"{path}: {count}", faults=faults, hint=hint)
+
+
+def json_path(*keys: str) -> str:
+    """The JSON path of a value, such as $["a.avi"].graininess; always printable."""
+    return "$" + "".join(f".{key}" if _TASK.fullmatch(key) else f"[{shown_value(key)}]" for key in keys)
+
+
+def shown_value(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if not text.isprintable():  # control and surrogate characters must not reach a terminal
+        text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def write_labels(folder: str | os.PathLike[str], clips: Mapping[str, Mapping[str, int | None]]) -> None:
+    """Write labels.json in its second form, sorted, a clip a line. LabelsError for what none could read."""
+    path = Path(folder) / LABELS_FILE
+    faults = []
+    for name, labels in clips.items():
+        if fault := name_fault(name):
+            faults.append(f"{json_path(name)}: {fault}")
+        for task, label in labels.items():
+            if fault := task_fault(task) or _label_fault(label):
+                faults.append(f"{json_path(name, task)}: {fault}")
+    raise_faults(path, faults)
+    write_text(path, format_object({name: dict(clips[name]) for name in sorted(clips)}, "") + "\n")
+
+
+def format_object(items: Mapping[str, Any], indent: str) -> str:
+    lines = ",\n".join(f"{indent}  {ENCODER.encode(key)}: {ENCODER.encode(value)}" for key, value in items.items())
+    return f"{{\n{lines}\n{indent}}}" if lines else "{}"
+
+
+def task_names(labels: Iterable[Mapping[str, int | None]]) -> tuple[str, ...]:
+    """Tasks with a known label: standard ones in their order, then custom ones by name."""
+    known = {task for entry in labels for task, label in entry.items() if label is not None}
+    return (*(task for task in STANDARD_TASKS if task in known), *sorted(known.difference(STANDARD_TASKS)))
+
+
+def prevalence(labels: Iterable[Mapping[str, int | None]], tasks: Iterable[str]) -> dict[str, Prevalence]:
+    """How often each task's label is 0, 1 or unknown among the clips."""
+    counts = {task: [0, 0, 0] for task in tasks}
+    for entry in labels:
+        for task, count in counts.items():
+            label = entry.get(task)
+            count[2 if label is None else label] += 1
+    return {task: Prevalence(*count) for task, count in counts.items()}

@@ -1,0 +1,276 @@
+"""One source to its clips. Everything here runs in a worker process.
+
+A clip is a run of consecutive frames from a key frame on (as `predict` sees them) and a square of native pixels. A
+clean clip that gets twins is written as it comes out of the same encoders as the first of them, so that nothing but
+grain tells the two apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grainscan.data.prep.crew import alive
+from grainscan.data.prep.footage import Examined
+from grainscan.data.prep.selection import digest
+from grainscan.data.sources import scene_of
+from grainscan.errors import DataError, OutputError, VideoError
+from grainscan.video import Block, Window, read_windows, write_clip
+from grainscan.views.crops import active_area
+
+if TYPE_CHECKING:
+    from grainscan.data.synth import Recipe, Twin
+
+log = logging.getLogger(__name__)
+
+_FEW = 4096  # places in a picture up to which all are considered
+_TRIES = 16  # positions drawn for a crop, of which the best is taken
+_DRAWS = 3  # recipes drawn for a twin before it is given up; not every encoder takes every picture
+_MARGIN = 3  # 8-bit codes from black or white within which a crop counts as flat black or white
+_FPS = (Fraction(1), Fraction(240))  # outside, a container's frame rate is not believed
+
+Box = tuple[int, int, int, int]  # x, y, width, height
+Entry = dict[str, Any]  # of a clip in the manifest
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is wanted of one source. `clips`: number of a clip -> its twins."""
+
+    path: str
+    name: str
+    stem: str
+    examined: Examined
+    labels: dict[str, int]
+    clips: dict[int, int]
+    windows: int  # clips that a source gives without a limit
+    frames: int
+    size: int
+    task: str | None  # to synthesise
+    seed: int
+    destination: str
+    journal: str  # file that remembers the clips which are done
+
+    def names(self) -> Iterator[str]:
+        """The clips and their twins."""
+        for clip, twins in self.clips.items():
+            yield from (self.clip_name(clip, number) for number in range(twins + 1))
+
+    def clip_name(self, clip: int, number: int = 0) -> str:
+        """The name of a clip, or of its twin with that number (from 1)."""
+        return f"{self.stem}_c{clip:02d}" + (f"_{self.task}{number}" if number else "") + ".avi"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What came of a job."""
+
+    entries: dict[str, Entry]  # of the manifest, by name
+    failed: dict[str, str]  # clip -> reason
+    missing: int = 0  # clips for which the source has no more places
+
+
+def cut(job: Job) -> Cut:
+    """Write the clips of a source that are not there yet. Faults of the footage end up in the result.
+
+    Raises OutputError where the destination cannot be written.
+    """
+    journal = _Journal(job)
+    entries, failed = dict(journal.entries), {}
+    left = set(job.clips) - journal.clips
+    try:
+        for clip, window, box in _places(job, max(left, default=-1) + 1):
+            if clip not in left:
+                continue
+            left.remove(clip)
+            try:
+                made = _write(job, clip, window, box)
+            except DataError as error:
+                failed[job.clip_name(clip)] = error.message
+            else:
+                entries |= made
+                journal.add(clip, made)
+    except VideoError as error:
+        reason = error.message.removeprefix(f"{job.path}: ")
+        return Cut(entries, failed | {job.clip_name(clip): reason for clip in sorted(left)})
+    except OSError as error:
+        raise OutputError(
+            f"{job.destination}: cannot be written: {error.strerror or error}",
+            hint="Nothing is lost: the same command goes on from here.",
+        ) from None
+    return Cut(entries, failed, len(left))
+
+
+def recall(job: Job) -> dict[str, Entry]:
+    """The entries of clips that were done before a worker died."""
+    return _Journal(job).entries
+
+
+class _Journal:
+    """The clips of a source that are done, a line each, so that an interruption costs one clip."""
+
+    def __init__(self, job: Job) -> None:
+        self._path = Path(job.journal)
+        self.clips: set[int] = set()
+        self.entries: dict[str, Entry] = {}
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
+        sound = 0
+        for line in lines:
+            if not line.endswith(b"\n"):  # torn by a power cut
+                os.truncate(self._path, sound)
+                break
+            record = json.loads(line)
+            sound += len(line)
+            if all(Path(job.destination, name).is_file() for name in record["entries"]):
+                self.clips.add(record["clip"])
+                self.entries |= record["entries"]
+
+    def add(self, clip: int, entries: dict[str, Entry]) -> None:
+        with self._path.open("ab") as file:
+            file.write(json.dumps({"clip": clip, "entries": entries}).encode() + b"\n")
+
+
+def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
+    """Up to `count` clips as (number, window, box), all different.
+
+    Each window gives one clip; a source with fewer windows than clips is gone through again for other crops. Which
+    place a clip gets does not depend on which others are wanted.
+    """
+    taken: dict[float, list[Box]] = {}
+    clip = 0
+    frames = min(job.frames, job.examined.frames)
+    while clip < count:
+        before = clip
+        for window in read_windows(job.path, windows=job.windows, frames=frames, short="error"):
+            alive()
+            boxes = taken.setdefault(window.start, [])
+            box = choose_box(window, job.size, np.random.default_rng(digest(job.seed, job.name, clip, "box")), boxes)
+            if box is not None:
+                boxes.append(box)
+                yield clip, window, box
+                clip += 1
+            if clip == count:
+                return
+        if clip == before:
+            return  # every place is taken
+
+
+def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[Box]) -> Box | None:
+    """A square of `size` native pixels on the chroma grid, outside black bars; None when all places are taken.
+
+    Of a few random places the first that shows something (is not flat black or white) and overlaps least with those
+    taken. A picture smaller than the square is taken whole.
+    """
+    left, top, width, height = active_area(window)
+    if width < size or height < size:
+        left, top, width, height = 0, 0, window.width, window.height
+    side_x, side_y = min(size, width), min(size, height)
+    columns = _starts(left, left + width - side_x, max(2, 1 << window.format.sub_w))
+    rows = _starts(top, top + height - side_y, max(2, 1 << window.format.sub_h))
+    places = len(columns) * len(rows)
+    order = rng.permutation(places) if places <= _FEW else rng.integers(places, size=_TRIES)
+    boxes = ((columns[i % len(columns)], rows[i // len(columns)], side_x, side_y) for i in order.tolist())
+    free = list(islice((box for box in boxes if box not in taken), _TRIES))
+    return min(free, key=lambda box: (not _shows(window, box), _overlap(box, taken)), default=None)
+
+
+def _starts(first: int, last: int, step: int) -> range:
+    """Positions on the chroma grid from `first` to `last`; the one before `first` where there is none between."""
+    aligned = -(-first // step) * step
+    return range(aligned, last + 1, step) if aligned <= last else range(first // step * step, first + 1, step)
+
+
+def _shows(window: Window, box: Box) -> bool:
+    """Whether the middle picture is neither black nor white in the box, on average."""
+    x, y, width, height = box
+    form = window.format
+    unit = 1 << (form.depth - 8)
+    black, white = (0, 255 * unit) if form.full_range else (16 * unit, 235 * unit)
+    luma = window.pictures[window.frames // 2][1 if form.layout == "rgb" else 0]
+    level = float(luma[y : y + height : 4, x : x + width : 4].mean())
+    return black + _MARGIN * unit < level < white - _MARGIN * unit
+
+
+def _overlap(box: Box, taken: list[Box]) -> int:
+    """Pixels that a box shares with the one of `taken` that it shares most with."""
+    x, y, width, height = box
+    return max(
+        (
+            max(0, min(x + width, left + w) - max(x, left)) * max(0, min(y + height, top + h) - max(y, top))
+            for left, top, w, h in taken
+        ),
+        default=0,
+    )
+
+
+def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
+    """Write a clip and its twins; their manifest entries by name."""
+    block = window.block(*box)
+    entry: Entry = {
+        "source": scene_of(job.name) or job.name,
+        "file": job.name,
+        "start": round(window.start, 6),
+        "frames": block.frames,
+        "box": list(box),
+        "labels": dict(job.labels),
+        "strength": {},
+        "synthesis": None,
+        "twin": None,
+    }
+    folder, fps = Path(job.destination), _frame_rate(job.examined.fps)
+    twins = job.clips[clip]
+    if not twins or job.task is None:
+        write_clip(folder / job.clip_name(clip), block, fps=fps)
+        return {job.clip_name(clip): entry}
+    entries: dict[str, Entry] = {}
+    for number in range(1, twins + 1):
+        alive()
+        recipe, pair = _synthesise(job, clip, number, block)
+        if number == 1:
+            entries[job.clip_name(clip)] = entry | {
+                "labels": {job.task: 0},
+                "strength": {job.task: 0.0},
+                "synthesis": replace(recipe, grain=None).to_dict(),
+                "twin": job.clip_name(clip, 1),
+            }
+            write_clip(folder / job.clip_name(clip), pair.clean, fps=fps)
+        entries[job.clip_name(clip, number)] = entry | {
+            "labels": {job.task: pair.label},
+            "strength": {job.task: round(pair.strength, 4)},
+            "synthesis": recipe.to_dict(),
+            "twin": job.clip_name(clip),
+        }
+        write_clip(folder / job.clip_name(clip, number), pair.grainy, fps=fps)
+    return entries
+
+
+def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[Recipe, Twin]:
+    """Draw a recipe and carry it out; another where the encoders do not take this picture."""
+    from grainscan.data.synth import draw, twin  # not needed, and not loaded, where nothing is synthesised
+
+    fault: DataError | None = None
+    for draws in range(_DRAWS):
+        rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))
+        recipe = draw(job.task or "", rng, width=block.width, height=block.height)
+        try:
+            return recipe, twin(block, recipe)
+        except DataError as error:
+            log.debug("%s, clip %d: %s", job.path, clip, error.message)
+            fault = error
+    assert fault is not None
+    raise fault
+
+
+def _frame_rate(text: str) -> Fraction:
+    """The footage's frame rate, as far as a container is to be believed and .avi can hold it."""
+    rate = Fraction(text) if text else Fraction(25)
+    return rate.limit_denominator(1001) if _FPS[0] <= rate <= _FPS[1] else Fraction(25)

@@ -1,0 +1,165 @@
+"""Which files are footage, what they are called, and whether they decode."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from grainscan.data.prep.crew import alive
+from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.options import ScanConfig
+from grainscan.video import Reader, is_video_name
+
+_STEM_LENGTH = 80  # characters of a clip's name that come from its source
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of footage.
+
+    `name` is unique and the same on every machine: the path from the folder that was asked for or, where there are
+    several, from the one that holds them all. `stem` begins the names of its clips. `root` is the folder asked for.
+    """
+
+    path: Path
+    name: str
+    stem: str
+    root: Path
+    size: int  # bytes
+    changed: int  # nanoseconds
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that gave no clips because something is wrong with it, or a clip that could not be made of it."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What decoding a whole file told: frames, their size and rate ("25/1", "" unknown); or why it is of no use."""
+
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: str = ""
+    reason: str = ""
+
+
+def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Source], list[Skipped]]:
+    """Every video below `paths`, by name; files named outright whatever their suffix. Raises UsageError, DataError.
+
+    Links are followed, but no folder and no file is taken twice, however many links lead to it. `apart_from` (the
+    folder for the clips) is left out.
+    """
+    found: list[tuple[Path, Path, os.stat_result]] = []
+    skipped: list[Skipped] = []
+    seen: set[tuple[int, int]] = set()
+    _mark(apart_from, seen)
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UsageError(f"{path}: no such file or folder", hint="Name videos, or folders that hold some.")
+        root = path if path.is_dir() else path.parent
+        for file in _walk(path, seen, skipped):
+            try:
+                status = file.stat()
+            except OSError as error:
+                skipped.append(Skipped(str(file), error.strerror or str(error)))
+                continue
+            identity = (status.st_dev, status.st_ino)
+            if identity not in seen:
+                seen.add(identity)
+                found.append((file, root, status))
+    if not found:
+        raise DataError("no video was found", hint="Folders are searched for files with the suffixes of videos.")
+    names = _names([(file, root) for file, root, _ in found])
+    stems = _stems(names)
+    sources = [
+        Source(file, name, stems[name], root, status.st_size, status.st_mtime_ns)
+        for (file, root, status), name in zip(found, names, strict=True)
+    ]
+    return sorted(sources, key=lambda source: source.name), skipped
+
+
+def examine(path: str) -> Examined:
+    """Decode a file from its first frame to its last."""
+    frames = width = height = 0
+    try:
+        with Reader(path, max_pixels=ScanConfig.max_pixels) as reader:
+            for frame in reader.frames():
+                if not frames:
+                    width, height = frame.width, frame.height
+                frames += 1
+                alive()
+            if not frames:
+                return Examined(reason="no frame could be decoded")
+            return Examined(frames, width, height, str(reader.info.fps or ""))
+    except VideoError as error:
+        return Examined(reason=error.message.removeprefix(f"{path}: "))
+
+
+def _mark(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Note a folder as visited; False where it was before."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return True
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
+def _walk(path: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+
+    def unreadable(error: OSError) -> None:
+        skipped.append(Skipped(str(error.filename), error.strerror or str(error)))
+
+    for root, folders, files in os.walk(path, followlinks=True, onerror=unreadable):
+        if not _mark(Path(root), seen):
+            folders.clear()
+            continue
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        yield from (Path(root, file) for file in sorted(files) if is_video_name(file) and not file.startswith("."))
+
+
+def _names(files: list[tuple[Path, Path]]) -> list[str]:
+    """Paths from the one folder, or from the one that holds all of several. Never resolved: a link keeps its name."""
+    roots = {os.path.abspath(root) for _, root in files}  # noqa: PTH100
+    try:
+        top = os.path.commonpath(roots)
+    except ValueError:  # two drives of Windows
+        top = ""
+    names = (os.path.abspath(file) for file, _ in files)  # noqa: PTH100
+    return [Path(os.path.relpath(name, top) if top else name.replace(":", "")).as_posix() for name in names]
+
+
+def _stems(names: list[str]) -> dict[str, str]:
+    """Safe and unique beginnings of clip names. Two that would look alike, on any system, get a digest of the name."""
+    plain = {name: _safe(name) for name in names}
+    alike = Counter(stem.casefold() for stem in plain.values())
+    stems = {}
+    for name, stem in plain.items():
+        if not stem or len(stem) > _STEM_LENGTH or alike[stem.casefold()] > 1:
+            digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+            stem = f"{stem[:_STEM_LENGTH] or 'clip'}-{digest}"
+        stems[name] = stem
+    return stems
+
+
+def _safe(name: str) -> str:
+    """The name without its suffix, in letters, digits and ._- alone."""
+    text = unicodedata.normalize("NFKD", os.path.splitext(name)[0])  # noqa: PTH122
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", "".join(c for c in text if not unicodedata.combining(c))).strip("._-")

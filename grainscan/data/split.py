@@ -1,0 +1,374 @@
+"""A labelled folder into train/, val/ and test/, with no source on two sides.
+
+    DATA/labels.json, a.avi, b.avi  ->  DATA/train/{labels.json, manifest.json, a.avi}, DATA/val/…, DATA/test/…
+
+The decision is `stratify`, plain arithmetic on counts. Carrying it out survives an interruption at any moment: the
+whole plan stands in DATA/.split/journal.json before the first file moves, each step may be repeated, and running the
+command again completes it. The same record, kept with the first labels.json and manifest.json, takes it back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from grainscan import __version__
+from grainscan.data.labels import (
+    LABELS_FILE,
+    MEDIA_FOLDER,
+    SPLIT_RECORD,
+    SPLITS,
+    Labels,
+    Prevalence,
+    name_fault,
+    parse_labels,
+    prevalence,
+    read_labels,
+    task_names,
+    write_labels,
+)
+from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
+from grainscan.data.sources import group_clips
+from grainscan.data.stratify import stratify
+from grainscan.errors import ConfigError, DataError
+from grainscan.files import TEMPORARY, write_text
+from grainscan.options import SplitConfig
+
+JOURNAL = "journal.json"
+_SHOWN = 5  # names in an error message
+
+
+@dataclass(frozen=True)
+class SplitPart:
+    """One side of a split."""
+
+    name: str
+    clips: int
+    sources: int
+    prevalence: dict[str, Prevalence]  # of each task
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What was, or (dry run) would be done. `state`: planned, split, or undone."""
+
+    data: Path
+    state: Literal["planned", "split", "undone"]
+    tasks: tuple[str, ...]
+    parts: tuple[SplitPart, ...]  # empty where undone
+    assignment: dict[str, str]  # clip -> split (undone: where it was)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """The record of a split, complete before anything moves."""
+
+    state: Literal["moving", "done", "undoing"]
+    options: dict[str, Any]
+    media: str  # folder of the clips within the data folder: "" or "avi"
+    clips: dict[str, str]  # clip -> split
+    sources: dict[str, str]  # clip -> source, where a regular expression named it
+
+
+def split(config: SplitConfig) -> SplitReport:
+    """Divide `config.data`, complete a division that was interrupted, or (undo) take it back.
+
+    Raises LabelsError or ConfigError for a wrong request, DataError when the data cannot be divided as asked.
+    """
+    ratios = parse_ratios(config.ratios)
+    journal = _read_journal(config.data)
+    if config.undo:
+        return _undo(config.data, journal, dry_run=config.dry_run)
+    if journal is not None and journal.state == "undoing":
+        if config.dry_run:
+            raise DataError(f"{config.data}: a split is half taken back", hint="Run it with --undo first.")
+        _undo(config.data, journal, dry_run=False)
+        journal = None
+    options = {"ratios": [round(ratio, 9) for ratio in ratios], "group": config.group, "seed": config.seed}
+    notes: list[str] = []
+    if journal is None:
+        journal, notes = _plan(config, ratios, options)
+    elif journal.options != options:
+        raise DataError(
+            f"{config.data}: was split with other options ({_spelt(journal.options)})",
+            hint=f"Take that back first: grainscan split {config.data} --undo",
+        )
+    clips, manifest = _originals(config.data)
+    if not config.dry_run and journal.state != "done":
+        _carry_out(config.data, journal, clips, manifest)
+    return _report(config, journal, clips, manifest, notes)
+
+
+def parse_ratios(text: str) -> tuple[float, float, float]:
+    """`70/15/15` or `0.7/0.15/0.15` as parts of one, of train, val and test. Raises ConfigError."""
+    hint = "Give train, val and test as percentages, such as 70/15/15, or 80/20/0 for no test split."
+    try:
+        train, val, test = (float(part) for part in text.split("/"))
+    except ValueError:
+        raise ConfigError(f"ratios are {text!r}, not three numbers", hint=hint) from None
+    total = train + val + test
+    if not math.isfinite(total) or min(train, val, test) < 0:
+        raise ConfigError(f"ratios are {text!r}, but must not be negative or infinite", hint=hint)
+    if not (math.isclose(total, 100, abs_tol=0.01) or math.isclose(total, 1, abs_tol=1e-4)):
+        raise ConfigError(f"ratios are {text!r} and add up to {total:g}, not 100", hint=hint)
+    return train / total, val / total, test / total
+
+
+def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any]) -> tuple[_Journal, list[str]]:
+    """Read, check and divide the data. Nothing is written."""
+    data = config.data
+    if not (data / LABELS_FILE).is_file() and any((data / part / LABELS_FILE).is_file() for part in SPLITS):
+        raise DataError(f"{data}: is divided already", hint="Bring the clips back into one folder to divide anew.")
+    labels = read_labels(data)
+    manifest = read_manifest(data, brief=True)
+    if labels.links:
+        raise DataError(
+            f"{data}: symbolic links cannot be divided: {_some(labels.links)}",
+            hint="Put the files themselves into the folder.",
+        )
+    for part in SPLITS:
+        if os.path.lexists(data / part):
+            raise DataError(f"{data / part}: is in the way", hint="Move it elsewhere, or remove it if it is empty.")
+    sources = group_clips(labels.clips, manifest, config.group)
+    notes = []
+    if config.group != "auto":
+        missed = [name for name, source in sources.items() if source == name]
+        if len(missed) == len(sources):
+            raise ConfigError(
+                f"group {config.group!r} names the source of no clip", hint=f"The names look like {_some(missed)}."
+            )
+        if missed:
+            notes.append(f"{len(missed)} clips are sources of their own, such as {_some(missed)}")
+    names = sorted(set(sources.values()))
+    needed = sum(ratio > 0 for ratio in ratios)
+    if len(names) < needed:
+        raise DataError(
+            f"{data}: {len(names)} sources cannot fill {needed} splits",
+            hint="Add footage, ask for fewer splits (80/20/0), or name the sources with --group.",
+        )
+    part_of = dict(zip(names, _divide(names, sources, labels.clips, labels.tasks, ratios, config.seed), strict=True))
+    clips = {name: part_of[source] for name, source in sources.items()}
+    named = {} if config.group == "auto" else sources
+    media = "" if labels.media == labels.folder else labels.media.name
+    return _Journal("moving", options, media, clips, named), notes
+
+
+def _divide(
+    names: list[str],
+    sources: dict[str, str],
+    clips: Labels,
+    tasks: tuple[str, ...],
+    ratios: tuple[float, ...],
+    seed: int,
+) -> list[str]:
+    """The split of each source."""
+    row = {source: number for number, source in enumerate(names)}
+    column = {task: 2 * number for number, task in enumerate(tasks)}
+    sizes = np.zeros(len(names), dtype=np.int64)
+    counts = np.zeros((len(names), 2 * len(tasks)), dtype=np.int64)
+    for name, source in sources.items():
+        sizes[row[source]] += 1
+        for task, label in clips[name].items():
+            counts[row[source], column[task] + label] += 1
+    return [SPLITS[part] for part in stratify(sizes, counts, ratios, seed)]
+
+
+# ------------------------------------------------------------------------------------------------ carrying it out
+
+
+def _carry_out(data: Path, journal: _Journal, clips: Labels, manifest: dict[str, Any] | None) -> None:
+    """Every step may be repeated: after an interruption the same call completes what is missing."""
+    folders = _Folders(data)
+    folders.prepare(data / SPLIT_RECORD)
+    _write_journal(data, journal)
+    parts = sorted(set(journal.clips.values()), key=SPLITS.index)
+    for name, part in journal.clips.items():
+        folders.move(data / journal.media / name, data / part / journal.media / name)
+    entries: dict[str, Any] = dict((manifest or {}).get("clips", {}))
+    for name, source in journal.sources.items():
+        entries[name] = {"source": source, **entries.get(name, {})}
+    head = manifest or {"schema": MANIFEST_SCHEMA, "grainscan": __version__}
+    for part in parts:
+        names = [name for name, own in journal.clips.items() if own == part]
+        write_labels(data / part, {name: clips[name] for name in names})
+        if entries:
+            write_manifest(data / part, {**head, "clips": {name: entries[name] for name in names if name in entries}})
+    for file in (LABELS_FILE, MANIFEST_FILE):
+        if (data / file).exists():
+            (data / file).replace(data / SPLIT_RECORD / file)
+    _remove_empty(data, {data / journal.media / name for name in journal.clips})
+    _write_journal(data, replace(journal, state="done"))
+
+
+def _undo(data: Path, journal: _Journal | None, *, dry_run: bool) -> SplitReport:
+    """Put every clip back, then labels.json and manifest.json as they were, with corrections made since."""
+    if journal is None:
+        raise DataError(f"{data}: has no record of a split to take back", hint=f"It would stand in {SPLIT_RECORD}/.")
+    notes = []
+    merged = _corrections(data, journal) if journal.state == "done" else None
+    if merged is not None:
+        notes.append("labels were corrected since the split; labels.json keeps the corrections")
+    if not dry_run:
+        if merged is not None:
+            write_labels(data / SPLIT_RECORD, merged)
+        _write_journal(data, replace(journal, state="undoing"))
+        notes += _take_back(data, journal)
+    return SplitReport(data, "undone", (), (), journal.clips, tuple(notes))
+
+
+def _take_back(data: Path, journal: _Journal) -> list[str]:
+    folders = _Folders(data)
+    for part in (SPLIT_RECORD, *SPLITS):
+        if (data / part).is_symlink():
+            raise DataError(f"{data / part}: is a symbolic link", hint="Replace it by the folder itself.")
+    lost = []
+    for name, part in journal.clips.items():
+        home = data / journal.media / name
+        places = [data / other / journal.media / name for other in (part, *SPLITS)]
+        where = next((place for place in places if place.exists()), None)
+        if where is not None:
+            folders.move(where, home)
+        elif not home.exists():
+            lost.append(name)
+    for part in SPLITS:
+        for file in (LABELS_FILE, MANIFEST_FILE):
+            (data / part / file).unlink(missing_ok=True)
+        _remove_empty(data, {data / part / journal.media / name for name in journal.clips})
+    for file in (LABELS_FILE, MANIFEST_FILE):
+        if (data / SPLIT_RECORD / file).exists():
+            (data / SPLIT_RECORD / file).replace(data / file)
+    (data / SPLIT_RECORD / JOURNAL).unlink()
+    _remove_empty(data, {data / SPLIT_RECORD / JOURNAL})
+    kept = [part for part in SPLITS if (data / part).exists()]
+    notes = [f"{part}/ holds files that the split did not put there" for part in kept]
+    return notes + ([f"{len(lost)} clips are gone: {_some(lost)}"] if lost else [])
+
+
+def _corrections(data: Path, journal: _Journal) -> Labels | None:
+    """All labels, where those of a split were edited since; None where they were not. Raises DataError for clips that
+    were added to a split: they have no place to go back to."""
+    original = parse_labels(data / SPLIT_RECORD / LABELS_FILE)
+    current: Labels = {}
+    for part in SPLITS:
+        if (data / part / LABELS_FILE).is_file():
+            current |= parse_labels(data / part / LABELS_FILE)
+    added = sorted(set(current) - set(journal.clips))
+    if added:
+        raise DataError(
+            f"{data}: clips were added since the split: {_some(added)}",
+            hint="Move them and their labels elsewhere first.",
+        )
+    return current if current and current != original else None
+
+
+class _Folders:
+    """Moves within the data folder. A link that leads out of it is refused before anything follows it."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = Path(os.path.realpath(data))
+        self._checked: set[Path] = set()
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename, unless that is done already. Raises DataError where the target is another file."""
+        try:
+            self.prepare(target.parent)
+            if not os.path.lexists(source):
+                return
+            self.prepare(source.parent)
+            if os.path.lexists(target):
+                raise DataError(f"{target}: is in the way of {source}", hint="Move it elsewhere and try again.")
+            source.rename(target)
+        except OSError as error:
+            reason = error.strerror or error
+            hint = "Nothing is lost: the same command goes on from here, and --undo takes it back."
+            raise DataError(f"{source}: cannot be moved to {target}: {reason}", hint=hint) from None
+
+    def prepare(self, folder: Path) -> None:
+        """Make a folder, once it is sure that it lies within the data."""
+        if folder not in self._checked:
+            if not Path(os.path.realpath(folder)).is_relative_to(self._data):
+                raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link by a folder.")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._checked.add(folder)
+
+
+def _remove_empty(data: Path, files: set[Path]) -> None:
+    """Remove the folders of moved files, and theirs, as far as they are empty."""
+    folders = {folder for file in files for folder in file.parents if folder != data and data in folder.parents}
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        if not folder.is_dir():
+            continue
+        for left in folder.glob(TEMPORARY + "*"):  # of a writer that was killed
+            left.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+# ------------------------------------------------------------------------------------------------- the record
+
+
+def _read_journal(data: Path) -> _Journal | None:
+    """The record of an earlier split. It came with the data, so that it is not trusted with names."""
+    path = data / SPLIT_RECORD / JOURNAL
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        journal = _Journal(**{key: record[key] for key in ("state", "options", "media", "clips", "sources")})
+        sound = (
+            journal.state in ("moving", "done", "undoing")
+            and journal.media in ("", MEDIA_FOLDER)
+            and isinstance(journal.options, dict)
+            and all(part in SPLITS and not name_fault(name) for name, part in journal.clips.items())
+            and all(isinstance(source, str) for source in journal.sources.values())
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise DataError(f"{path}: is not a record of a split", hint="Remove it if no split is to be taken back.")
+    return journal
+
+
+def _write_journal(data: Path, journal: _Journal) -> None:
+    write_text(data / SPLIT_RECORD / JOURNAL, json.dumps(asdict(journal), indent=1) + "\n")
+
+
+def _originals(data: Path) -> tuple[Labels, dict[str, Any] | None]:
+    """labels.json and manifest.json as they were before the split, wherever they stand by now."""
+    home = data if (data / LABELS_FILE).is_file() else data / SPLIT_RECORD
+    clips = parse_labels(home / LABELS_FILE)
+    manifest = read_manifest(data) or (read_manifest(data / SPLIT_RECORD) if home != data else None)
+    return clips, manifest
+
+
+def _report(
+    config: SplitConfig, journal: _Journal, clips: Labels, manifest: dict[str, Any] | None, notes: Iterable[str]
+) -> SplitReport:
+    tasks = task_names(clips.values())
+    sources = group_clips(clips, manifest, config.group)
+    parts = []
+    for part in SPLITS:
+        names = [name for name, own in journal.clips.items() if own == part]
+        if names:
+            counts = prevalence((clips[name] for name in names), tasks)
+            parts.append(SplitPart(part, len(names), len({sources[name] for name in names}), counts))
+    state: Literal["planned", "split"] = "planned" if config.dry_run and journal.state == "moving" else "split"
+    return SplitReport(config.data, state, tasks, tuple(parts), journal.clips, tuple(notes))
+
+
+def _spelt(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,110 @@
+"""Hard negatives made from the pictures themselves: what moves or changes every pixel without being grain.
+
+Each takes a stack and returns a stack of the same shape; it happens in front of the camera or in the edit, before
+grain, in the clean and in the grainy branch alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, mapped, resample, taken
+
+
+def comb(stack: Stack, rng: np.random.Generator, *, bottom_first: float) -> Stack:
+    """Interlacing: the two fields of each picture come from different moments, half a pair apart.
+
+    Every second line is taken from the next picture; still pictures stay as they are.
+    """
+    later = np.minimum(np.arange(stack.shape[0]) + 1, stack.shape[0] - 1)
+    first = 0 if bottom_first >= 0.5 else 1
+
+    def weave(plane: Array, sub_w: int, sub_h: int) -> Array:
+        woven = plane.copy()
+        woven[:, first::2] = plane[later, first::2]
+        return woven
+
+    return mapped(stack, weave)
+
+
+def fade(stack: Stack, rng: np.random.Generator, *, level: float, depth: float, rising: float) -> Stack:
+    """Fade towards a gray `level` (16: black, 235: white) by at most `depth` of the way, in or out."""
+    course = np.linspace(0, depth, stack.shape[0], dtype=np.float32)[:, None, None]
+    if rising >= 0.5:
+        course = course[::-1]
+
+    def towards(plane: Array, target: float) -> Array:
+        return plane + course * (np.float32(target) - plane)
+
+    chroma = level if stack.format.layout == "rgb" else 128.0
+    planes = (towards(plane, level if i == 0 else chroma) for i, plane in enumerate(stack.planes))
+    return Stack(tuple(planes), stack.format)
+
+
+def dim(stack: Stack, rng: np.random.Generator, *, exposure: float) -> Stack:
+    """Poor light: brightness and colour times `exposure`. What is added afterwards, as a sensor's noise, is not."""
+    if stack.format.layout == "rgb":
+        rests = (0.0, 0.0, 0.0)
+    else:
+        rests = (0.0 if stack.format.full_range else 16.0, NEUTRAL, NEUTRAL)
+    planes = (
+        np.float32(rest) + np.float32(exposure) * (plane - np.float32(rest))
+        for plane, rest in zip(stack.planes, rests, strict=False)
+    )
+    return Stack(tuple(planes), stack.format)
+
+
+def dissolve(stack: Stack, rng: np.random.Generator, *, share: float) -> Stack:
+    """Cross-fade with the same scene mirrored and played backwards, up to `share` of it."""
+    course = np.linspace(0, share, stack.shape[0], dtype=np.float32)[:, None, None]
+    return mapped(stack, lambda plane, sub_w, sub_h: plane + course * (plane[::-1, :, ::-1] - plane))
+
+
+def shake(stack: Stack, rng: np.random.Generator, *, amplitude: float, smoothness: float, subpixel: float) -> Stack:
+    """A hand-held camera: each picture shifted by a random walk pulled back to rest, deviation `amplitude` pixels.
+
+    `smoothness` in [0, 1) is the correlation from picture to picture: 0 jitters, 0.9 sways. With `subpixel` >= 0.5
+    shifts are fractional, which blurs every picture by another amount, as digital stabilisers do. Edges are repeated.
+    """
+    path = np.empty((stack.shape[0], 2))
+    path[0] = rng.standard_normal(2)
+    for frame in range(1, len(path)):
+        kick = rng.standard_normal(2)
+        path[frame] = smoothness * path[frame - 1] + np.sqrt(1 - smoothness**2) * kick
+    path *= amplitude
+    whole = max(1 << stack.format.sub_w, 1 << stack.format.sub_h)
+    if subpixel < 0.5:
+        path = np.round(path / whole) * whole
+
+    def shifted(plane: Array, sub_w: int, sub_h: int) -> Array:
+        frames, height, width = plane.shape
+        moved = np.empty_like(plane)
+        for frame in range(frames):
+            rows = np.arange(height) + path[frame, 0] / (1 << sub_h)
+            columns = np.arange(width) + path[frame, 1] / (1 << sub_w)
+            moved[frame] = _at(_at(plane[frame], rows, 0), columns, 1)
+        return moved
+
+    return mapped(stack, shifted)
+
+
+def _at(plane: Array, positions: NDArray[np.float64], axis: int) -> Array:
+    if np.all(positions == np.round(positions)):
+        return np.take(plane, np.clip(positions.astype(np.intp), 0, plane.shape[axis] - 1), axis=axis)
+    return resample(plane, positions, 2, axis - 2)
+
+
+def still(stack: Stack, rng: np.random.Generator) -> Stack:
+    """The first picture throughout: a slide, a title, a paused player."""
+    return taken(stack, np.zeros(stack.shape[0], np.intp))
+
+
+MOTIONS: dict[str, Step] = {
+    "comb": comb,
+    "fade": fade,
+    "dim": dim,
+    "dissolve": dissolve,
+    "shake": shake,
+    "still": still,
+}

@@ -1,0 +1,205 @@
+"""Bootstrap intervals and paired comparisons.
+
+Resampling is written out here because it weighs thousands of resamples at once, by whole sources where they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from grainscan.evaluate.metrics import BINS, FIGURES, Floats, as_arrays, auroc, bin_index
+
+RESAMPLES = 1000
+LEVEL = 0.95  # of every interval
+_CHUNK = 4_000_000  # weights held at once while resampling: 32 MB
+Interval = list[float]
+
+
+def intervals(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    threshold: float = 0.5,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval | None]:
+    """95 % percentile bootstrap intervals [low, high] of every figure of FIGURES.
+
+    With `groups` (n,), whole groups are drawn with replacement instead of clips: clips of one source resemble
+    each other, and drawing them singly would make the intervals too narrow. Resamples in which a figure is
+    undefined are left out of its interval; None when that is more than half of them, or when there is nothing
+    to draw from. Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13 (percentile
+    method).
+    """
+    truth, probability = as_arrays(labels, probabilities)
+    if truth.size == 0 or resamples == 0:
+        return dict.fromkeys(FIGURES)
+
+    def figures(weights: Floats) -> Floats:
+        return _weighted_figures(truth, probability, threshold, weights)
+
+    drawn = _bootstrap(figures, truth.size, groups, resamples, seed)
+    return {name: _percentiles(drawn[:, column]) for column, name in enumerate(FIGURES)}
+
+
+def auroc_interval(
+    labels: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval | None:
+    """The interval of the AUROC of any score, such as a baseline's, drawn as in `intervals`."""
+    truth, value = as_arrays(labels, values)
+    if truth.size == 0 or resamples == 0:
+        return None
+    ranking = Ranking(value)
+    drawn = _bootstrap(lambda w: ranking.auroc(truth, w)[:, None], truth.size, groups, resamples, seed)
+    return _percentiles(drawn[:, 0])
+
+
+def compare(
+    labels: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Two scores on the same clips: AUROC of each, their difference (first - second), its interval and
+    p-value.
+
+    Paired bootstrap: both are measured on the same resamples, so what the clips have in common cancels. The
+    two-sided p-value is the smallest level at which the percentile interval of the difference leaves out
+    zero, 2 min(P(d <= 0), P(d >= 0)), with one added to each count so that it is never zero.
+    """
+    truth, one = as_arrays(labels, first)
+    _, two = as_arrays(labels, second)
+    areas = auroc(truth, one), auroc(truth, two)
+    report: dict[str, Any] = {"auroc": list(areas), "difference": None, "ci95": None, "p_value": None}
+    if areas[0] is None or areas[1] is None:
+        return report
+    report["difference"] = areas[0] - areas[1]
+    if resamples == 0:
+        return report
+    rank_one, rank_two = Ranking(one), Ranking(two)
+
+    def difference(weights: Floats) -> Floats:
+        return (rank_one.auroc(truth, weights) - rank_two.auroc(truth, weights))[:, None]
+
+    drawn = _bootstrap(difference, truth.size, groups, resamples, seed)[:, 0]
+    report["ci95"] = _percentiles(drawn)
+    if report["ci95"] is not None:
+        defined = drawn[~np.isnan(drawn)]
+        below, above = np.sum(defined <= 0) + 1, np.sum(defined >= 0) + 1
+        report["p_value"] = float(min(1.0, 2 * min(below, above) / (defined.size + 1)))
+    return report
+
+
+def _bootstrap(
+    statistic: Callable[[Floats], Floats],
+    size: int,
+    groups: Sequence[Hashable] | None,
+    resamples: int,
+    seed: int,
+) -> Floats:
+    """`statistic` (b, n) -> (b, k) over all resamples: (resamples, k). Weights count each clip's draws."""
+    if groups is None:
+        member = np.arange(size)
+    else:
+        if len(groups) != size:
+            raise ValueError(f"{len(groups)} groups for {size} clips")
+        number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+        member = np.array([number[group] for group in groups])
+    units = int(member.max()) + 1
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // max(size, units))
+    parts = []
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        draws = rng.integers(0, units, size=(rows, units)) + units * np.arange(rows)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=rows * units).reshape(rows, units)
+        parts.append(statistic(counts[:, member].astype(np.float64)))
+    drawn = np.concatenate(parts)
+    return drawn if units > 1 else np.full_like(drawn, np.nan)  # one unit drawn again and again says nothing
+
+
+def _percentiles(drawn: Floats) -> Interval | None:
+    defined = drawn[~np.isnan(drawn)]
+    if 2 * defined.size < drawn.size or defined.size == 0:
+        return None
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weights: Floats) -> Floats:
+    """Figures (b, len(FIGURES)) of clips weighted by weights (b, n); NaN where undefined. Equals `scores`."""
+    called = (probability >= threshold).astype(np.float64)
+    errors = (probability - truth) ** 2
+    columns = np.stack([truth * called, (1 - truth) * called, truth * (1 - called), errors], axis=1)
+    tp, fp, fn, squares = (weights @ columns).T
+    total = weights.sum(axis=1)
+    ranking = Ranking(probability)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        figures = {
+            "accuracy": (total - fp - fn) / total,
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "auroc": ranking.auroc(truth, weights),
+            "average_precision": ranking.average_precision(truth, weights),
+            "brier": squares / total,
+            "ece": _weighted_ece(truth, probability, weights),
+        }
+    return np.stack([figures[name] for name in FIGURES], axis=1)
+
+
+def _weighted_ece(truth: Floats, probability: Floats, weights: Floats) -> Floats:
+    """|sum of w (p - y)| of each bin, added up over the bins and divided by the total weight: (b,)."""
+    bins = np.zeros((probability.size, BINS))
+    bins[np.arange(probability.size), bin_index(probability, BINS)] = probability - truth
+    return np.abs(weights @ bins).sum(axis=1) / weights.sum(axis=1)
+
+
+class Ranking:
+    """Clips in falling order of a score, equal scores together, for weighted areas under curves."""
+
+    def __init__(self, values: Floats) -> None:
+        self.order = np.argsort(-values, kind="stable")
+        ordered = values[self.order]
+        self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
+
+    def _weights(self, truth: Floats, weights: Floats) -> tuple[Floats, Floats]:
+        """Weight of positives and negatives (b, runs) at each distinct score, highest first."""
+        ordered = weights[:, self.order]
+        positive = ordered * truth[self.order]
+        return (
+            np.add.reduceat(positive, self.starts, axis=1),
+            np.add.reduceat(ordered - positive, self.starts, axis=1),
+        )
+
+    def auroc(self, truth: Floats, weights: Floats) -> Floats:
+        """Probability that a positive outranks a negative, ties counting half (Mann-Whitney): (b,)."""
+        positive, negative = self._weights(truth, weights)
+        higher = np.cumsum(positive, axis=1) - positive / 2  # positives above each negative, equal ones half
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (higher * negative).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+
+    def average_precision(self, truth: Floats, weights: Floats) -> Floats:
+        """Sum of precision times gain of recall over the distinct scores: (b,); NaN with a single class."""
+        positive, negative = self._weights(truth, weights)
+        found, called = np.cumsum(positive, axis=1), np.cumsum(positive + negative, axis=1)
+        precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+        total = positive.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            area = (precision * positive).sum(axis=1) / total
+        area[negative.sum(axis=1) == 0] = np.nan
+        return area

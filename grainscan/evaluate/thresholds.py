@@ -1,0 +1,118 @@
+"""Operating points and calibration: which probability counts as found, and what a probability is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from grainscan.errors import ConfigError, DataError
+from grainscan.evaluate.bootstrap import Ranking
+from grainscan.evaluate.metrics import Floats, as_arrays, both_classes
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a threshold is chosen for: the best `f1`, or a `target` of `precision` or `recall`.
+
+    With `prevalence` precision is what it would be where that share of the clips is positive, not as many as here.
+    """
+
+    kind: str
+    target: float = 1.0
+    prevalence: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> OperatingPoint:
+        """Read `f1`, `precision=0.95` or `recall=0.9`; raises ConfigError."""
+        kind, separator, number = text.strip().partition("=")
+        hint = "Use f1, precision=P or recall=R, with P and R above 0 and at most 1."
+        if kind == "f1" and not separator:
+            return cls("f1")
+        try:
+            target = float(number)
+        except ValueError:
+            raise ConfigError(f"operating point is {text!r}", hint=hint) from None
+        if kind not in ("precision", "recall") or not 0 < target <= 1:
+            raise ConfigError(f"operating point is {text!r}", hint=hint)
+        return cls(kind, target)
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "f1" else f"{self.kind}={self.target:g}"
+
+    def threshold(self, labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+        """The threshold on these clips, half-way between the two probabilities that it separates.
+
+        f1: the largest F1 (of equal ones the highest threshold). precision: the lowest threshold that reaches
+        it, for the most recall. recall: the highest that reaches it, for the most precision. Raises DataError
+        when there is no positive clip or the precision is reached nowhere.
+        """
+        truth, probability = as_arrays(labels, probabilities)
+        if not truth.any():
+            raise DataError(
+                f"operating point {self}: there is no positive clip to choose a threshold on",
+                hint="The split it is chosen on needs clips of both labels.",
+            )
+        ranking = Ranking(probability)
+        distinct = probability[ranking.order][ranking.starts]
+        ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive when the threshold is that score
+        found = np.cumsum(truth[ranking.order])[ends - 1]
+        recall, precision = found / truth.sum(), found / ends
+        if self.prevalence is not None:
+            alarms = (ends - found) / max(1.0, (1 - truth).sum())
+            precision = self.prevalence * recall / (self.prevalence * recall + (1 - self.prevalence) * alarms)
+        index = self._choose(precision, recall)
+        if index + 1 == distinct.size:
+            return float(distinct[index])
+        middle = (distinct[index] + distinct[index + 1]) / 2
+        return float(middle if middle > distinct[index + 1] else distinct[index])
+
+    def _choose(self, precision: Floats, recall: Floats) -> int:
+        if self.kind == "recall":
+            return int(np.flatnonzero(recall >= self.target)[0])
+        if self.kind == "precision":
+            reached = np.flatnonzero(precision >= self.target)
+            if reached.size:
+                return int(reached[-1])
+            raise DataError(
+                f"operating point {self}: out of reach, the best precision is {precision.max():.3f}",
+                hint="Ask for less precision, or train a better model first.",
+            )
+        return int(np.argmax(precision * recall / np.maximum(precision + recall, 1e-12)))  # half the F1
+
+
+def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
+    """(a, b) such that sigmoid(a * logit + b) is calibrated on these clips.
+
+    Platt, "Probabilistic outputs for support vector machines", 1999: logistic regression on the logit against
+    smoothed targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), which keeps it finite when the classes separate.
+    The identity (1, 0) when there is a single class, or when larger logits do not mean more positives: a
+    slope that is not positive would turn the ranking round.
+    """
+    return _fit_logistic(labels, logits, intercept=True)
+
+
+def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
+    """(1 / T, 0): temperature scaling (Guo et al. 2017) on Platt's smoothed targets; else as fit_platt."""
+    return _fit_logistic(labels, logits, intercept=False)
+
+
+def _fit_logistic(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bool) -> tuple[float, float]:
+    truth, logit = as_arrays(labels, logits)
+    spread = float(np.sqrt(np.mean(logit**2))) if logit.size else 0.0
+    if not both_classes(truth) or spread == 0:
+        return 1.0, 0.0
+    from sklearn.linear_model import LogisticRegression
+
+    positives = truth.sum()
+    negatives = truth.size - positives
+    target = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    column = np.r_[logit, logit][:, None] / spread  # every clip once as positive, once as negative
+    classes = np.repeat([1, 0], truth.size)
+    model = LogisticRegression(C=1e6, fit_intercept=intercept, max_iter=1000, tol=1e-8)
+    model.fit(column, classes, sample_weight=np.r_[target, 1 - target])
+    slope = float(model.coef_[0, 0]) / spread
+    if slope <= 0:
+        return 1.0, 0.0
+    return slope, float(model.intercept_[0]) if intercept else 0.0

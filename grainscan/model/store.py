@@ -1,0 +1,128 @@
+"""Model directories: config.json, model.safetensors, model.onnx and a card, written whole and read strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import VivitConfig
+
+from grainscan.errors import ModelError
+from grainscan.files import write_text
+from grainscan.model.export import export_onnx
+from grainscan.model.spec import BLOCK, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, ModelSpec, read_spec
+from grainscan.model.vivit import GrainscanViViT, count_parameters
+
+CARD_FILE = "README.md"
+
+
+def save(
+    model: GrainscanViViT, directory: Path, *, card: str | None = None, onnx: bool = True, half: bool = False
+) -> None:
+    """Write a model directory: config.json, model.safetensors, model.onnx, README.md. Complete or not at all.
+
+    `half` rounds the model's weights to 16-bit floats and stores them so; the ONNX file holds the same values in 32
+    bits. Raises ModelError when the exported model does not agree with torch.
+    """
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        write_config(model, temporary)
+        weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        if half:
+            weights = {key: value.half() for key, value in weights.items()}
+            model.load_state_dict(weights)
+        save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
+        if onnx:
+            export_onnx(model, temporary / ONNX_FILE)
+        (temporary / CARD_FILE).write_text(card or model_card(model), encoding="utf-8")
+        _replace_directory(temporary, directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_config(model: GrainscanViViT, directory: Path) -> None:
+    """config.json of a model directory: the VivitConfig and the block `grainscan`."""
+    values = model.config.to_dict()
+    tasks = model.spec.tasks
+    values.update(
+        architectures=[type(model).__name__],
+        dtype="float32",
+        id2label=dict(enumerate(tasks)),
+        label2id={task: index for index, task in enumerate(tasks)},
+        problem_type="multi_label_classification",  # transformers takes a single label for a regression otherwise
+    )
+    values.pop("_name_or_path", None)
+    values[BLOCK] = model.spec.to_dict()
+    write_text(directory / CONFIG_FILE, json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _replace_directory(new: Path, old: Path) -> None:
+    """Rename `new` to `old`; what stood there moves aside first, since a full directory cannot be replaced at once."""
+    aside = old.with_name(f".{old.name}.{os.getpid()}.old")
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
+    """Read a model directory. Raises ModelError where it is incomplete or its weights do not fit its configuration."""
+    directory = Path(directory)
+    spec = read_spec(directory)
+    hint = "The directory is damaged; copy it again or train anew."
+    try:
+        values = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
+        values.pop(BLOCK)
+        model = GrainscanViViT(VivitConfig(**values), spec, attention=attention)
+        state = load_file(directory / WEIGHTS_FILE)
+    except Exception as error:  # safetensors and the strict configuration raise types of their own
+        raise ModelError(f"{directory}: cannot be loaded: {error}", hint=hint) from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{directory}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}: {reason}", hint=hint) from None
+    return model.eval()
+
+
+def model_card(model: GrainscanViViT, body: str = "") -> str:
+    """README.md of a model directory, with the front matter that the Hugging Face hub reads."""
+    spec, config = model.spec, model.config
+    tubelet = "x".join(map(str, config.tubelet_size))
+    tasks = "\n".join(f"- `{task}`" + _strength_note(spec, task) for task in spec.tasks)
+    return f"""---
+library_name: grainscan
+pipeline_tag: video-classification
+tags: [grainscan, vivit, video-quality]
+---
+
+# {spec.name}
+
+A ViViT ({count_parameters(model) / 1e6:.1f} M parameters, {config.num_hidden_layers} layers of {config.hidden_size}, \
+tubelets of {tubelet}) with one adapter for each task, pooled by `{spec.pooling}`.
+It judges views of {spec.view.frames} consecutive frames, {spec.view.size}x{spec.view.size} pixels at native resolution.
+
+Tasks:
+
+{tasks}
+
+```sh
+grainscan predict VIDEO... --model DIRECTORY
+```
+
+`model.onnx` takes `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1], and gives \
+`logits` and `strength` (n, {len(spec.tasks)}).
+Probability is sigmoid(a * logit + b), (a, b) and the thresholds in `config.json`.
+{body}"""
+
+
+def _strength_note(spec: ModelSpec, task: str) -> str:
+    return f", strength in {spec.strength[task]}" if task in spec.strength else ""

@@ -1,0 +1,1 @@
+"""Files to verdicts: the one path of `predict` and `eval`."""

@@ -1,0 +1,74 @@
+"""From what a model says of a file's views to its verdict on the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.errors import UsageError
+from grainscan.model.spec import ModelSpec
+from grainscan.scan.engine import Outputs
+from grainscan.tasks import task_of
+
+# ------------------------------------------------------------------------------------------------------- aggregation
+
+
+def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.intp]:
+    """Indices of the views that decide about a task: the lowest `part` of the logits or the highest, one at least.
+
+    Grain is everywhere in a picture and texture only in places, so what the least grainy views say counts most; a
+    transmission error is in one place only. The task's record says which it is.
+    """
+    count = max(1, round(part * len(logits)))
+    order = np.argsort(logits, kind="stable")
+    return order[:count] if task_of(task).decided_by == "lowest" else order[-count:]
+
+
+def probability(logits: NDArray[np.float32], task: str, spec: ModelSpec) -> float:
+    """Calibrated probability of a set of views: sigmoid(a * logit + b) of the mean of those that decide."""
+    a, b = spec.calibration_of(task)
+    logit = a * float(np.mean(logits[deciding(logits, spec.aggregation, task)], dtype=np.float64)) + b
+    return float(0.5 * (1.0 + np.tanh(0.5 * logit)))  # the sigmoid, without overflow
+
+
+def aggregate(outputs: Outputs, spec: ModelSpec, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The `tasks` object of a result, from all views of a file.
+
+    Strength is 2^m - 1 in the units of the task, m being the mean of what the views that decide the probability say,
+    and absent for tasks without one.
+    """
+    tasks: dict[str, Any] = {}
+    for column, task in enumerate(spec.tasks):
+        logits = outputs.logits[:, column]
+        threshold = (thresholds or {}).get(task, spec.threshold_of(task))
+        value = probability(logits, task, spec)
+        tasks[task] = {"label": int(value >= threshold), "probability": round(value, 6), "threshold": threshold}
+        if task in spec.strength:
+            estimates = outputs.strength[deciding(logits, spec.aggregation, task), column]
+            tasks[task]["strength"] = round(max(0.0, float(np.exp2(np.mean(estimates, dtype=np.float64))) - 1.0), 3)
+    return tasks
+
+
+def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]:
+    """`0.7` for every task, or `graininess=0.7,banding=0.4`. Raises UsageError."""
+    known = tuple(tasks)
+    hint = "Write --threshold 0.7, or --threshold " + ",".join(f"{task}=0.7" for task in known)
+    thresholds: dict[str, float] = {}
+    for part in (text or "").split(","):
+        name, found, number = part.rpartition("=")
+        name = name.strip()
+        if not part.strip():
+            continue
+        if found and name not in known:
+            raise UsageError(f"threshold of {name!r}: the model has no such task", hint=hint)
+        try:
+            value = float(number)
+        except ValueError:
+            raise UsageError(f"threshold {part.strip()!r} is not a number", hint=hint) from None
+        if not 0 <= value <= 1:
+            raise UsageError(f"threshold {value:g} is not between 0 and 1", hint=hint)
+        thresholds.update(dict.fromkeys([name] if found else known, value))
+    return thresholds

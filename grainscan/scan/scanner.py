@@ -1,0 +1,373 @@
+"""Files in, verdicts out: the one path of `predict` and `eval`.
+
+Workers decode and crop (`grainscan.workers`), an engine judges the views of many files in turn (`engine`),
+and `pooling` turns what it said of a file's views into the file's verdict. A file that cannot be judged becomes an
+error row; nothing that is in a file ends the scan.
+
+    with Scanner() as scanner:
+        for result in scanner.scan(collect(["footage"])):
+            print(result["path"], result["status"])
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grainscan.errors import ConfigError, GrainscanError, UsageError, VideoError
+from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
+from grainscan.options import DeviceName, ScanConfig, ShortPolicy
+from grainscan.scan.engine import Engine, Outputs, cpus, load_engine
+from grainscan.scan.inputs import Supply, identify, is_url, local_copy
+from grainscan.scan.pooling import aggregate, probability
+from grainscan.workers import Ended, Job, Piece, Pool, describe, isolated, read_pieces, unexpected
+
+SCHEMA = 1
+MAX_PIXELS = ScanConfig.max_pixels
+TIMEOUT = ScanConfig.timeout
+
+Result = dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------------------------------- a file
+
+
+@dataclass
+class _File:
+    """What is known of a file that is being judged."""
+
+    path: str
+    began: float
+    identity: dict[str, Any] | None  # size and time of change before it was opened
+    pieces: list[tuple[Piece, Outputs]] = field(default_factory=list)
+    running: int = 0  # pieces that the model has not seen yet
+    ended: Ended | None = None
+    error: GrainscanError | None = None  # of the model
+    source: str = ""  # what was opened: the path, or a local copy of it
+
+    @property
+    def complete(self) -> bool:
+        return self.ended is not None and not self.running
+
+
+def error_row(path: str, error: GrainscanError, *, source: str = "") -> Result:
+    """The result of a file that could not be judged; `source` is the local copy that the error may speak of."""
+    record = describe(error)
+    if source:
+        record["message"] = record["message"].replace(source, path)
+    return {"schema": SCHEMA, "path": path, "status": "error", "error": record}
+
+
+class Scanner:
+    """Judges files with one model.
+
+    `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
+    process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; not kept
+    without workers). `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the
+    classical detectors' values; `observe` is called with a file's path and what every view of it said. Raises
+    ModelError when there is no such model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: DeviceName = "auto",
+        workers: int = -1,
+        windows: int | None = None,
+        crops: int | None = None,
+        timeout: float = TIMEOUT,
+        max_pixels: int = MAX_PIXELS,
+        short: ShortPolicy = "mirror",
+        thresholds: Mapping[str, float] | None = None,
+        baseline: bool = False,
+        maps: bool = False,
+        observe: Callable[[str, Outputs], object] | None = None,
+        reader: str | None = None,
+    ) -> None:
+        if workers < -1:
+            raise ConfigError(f"workers is {workers}", hint="Use -1 (automatic), 0 (none) or a number of processes.")
+        if timeout < 0 or any(value is not None and value < 1 for value in (windows, crops, max_pixels)):
+            raise ConfigError("windows, crops and max-pixels must be greater than zero, timeout must not be negative")
+        self.directory = find_model(None if model is None else str(model))
+        self.spec = read_spec(self.directory)
+        view = self.spec.view
+        view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
+        self.job = Job(view=view, short=short, max_pixels=max_pixels, timeout=timeout, baseline=baseline)
+        self.thresholds = dict(thresholds or {})
+        self._maps = maps
+        self._observe = observe
+        self._device: DeviceName = device
+        self._workers = workers if isolated else 0
+        self._reader = reader
+        self._engine: Engine | None = None
+        self._pool: Pool | None = None
+
+    @classmethod
+    def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
+        """A scanner by the options that predict and eval share."""
+        return cls(
+            config.model,
+            device=config.device,
+            workers=config.workers,
+            windows=config.windows,
+            crops=config.crops,
+            timeout=config.timeout,
+            max_pixels=config.max_pixels,
+            short=config.short,
+            **options,
+        )
+
+    def __enter__(self) -> Scanner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes. The scanner can be used again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Names the model's files and every option that changes a result: a log of other results is not continued."""
+        digest = hashlib.sha256()
+        for name in (CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE):
+            file = self.directory / name
+            if file.is_file():
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+        job = {key: value for key, value in self.job.to_dict().items() if key not in ("threads", "timeout")}
+        digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
+        return digest.hexdigest()[:12]
+
+    @property
+    def engine(self) -> Engine:
+        """The loaded model."""
+        if self._engine is None:
+            self._engine = load_engine(self.directory, self._device)
+        return self._engine
+
+    def predict(self, path: str | os.PathLike[str]) -> Result:
+        """The verdict on one file. Raises VideoError when it cannot be judged."""
+        (result,) = self.scan([path])
+        if result["status"] == "error":
+            raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
+        return result
+
+    def scan(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
+        """A result for each file, in the order of the files. Files that cannot be judged give error rows."""
+        names = [os.fspath(path) for path in paths]
+        workers = min(cpus(), len(names)) if self._workers < 0 else min(self._workers, len(names))
+        if workers:
+            yield from self._scan_with(workers, names)
+        else:
+            yield from (self._judge_here(name) for name in names)
+
+    # -- in this process
+
+    def _judge_here(self, path: str) -> Result:
+        file = _File(path, time.monotonic(), identify(path), source=path)
+        info: dict[str, Any] | None = None
+        try:
+            with local_copy(path) as file.source:
+                for piece in read_pieces(file.source, self.job):
+                    if isinstance(piece, Piece):
+                        file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views)))
+                    else:
+                        info = piece
+            file.ended = Ended(0, info)
+        except GrainscanError as error:
+            file.ended = Ended(0, info, error)
+        except Exception as error:
+            file.ended = Ended(0, info, unexpected(path, error))
+        return self._result(file)
+
+    # -- with workers
+
+    def _scan_with(self, workers: int, names: list[str]) -> Iterator[Result]:
+        if self._pool is None or self._pool.size != workers:
+            self.close()
+            self._pool = Pool(workers, self.job, **({"reader": self._reader} if self._reader else {}))
+        pool, finished = self._pool, False
+        try:
+            yield from _Run(self, pool, names).results()
+            finished = True
+        finally:
+            if not finished:  # the consumer stopped early, or something is badly wrong: leave no half-done work behind
+                self.close()
+
+    # -- results
+
+    def _result(self, file: _File) -> Result:
+        assert file.ended is not None
+        error = file.ended.error or file.error
+        if error is not None:
+            return error_row(file.path, error, source=file.source)
+        file.pieces.sort(key=lambda item: item[0].start)
+        pieces = [piece for piece, _ in file.pieces]
+        parts = [outputs for _, outputs in file.pieces]
+        everything = Outputs(
+            np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
+        )
+        if self._observe is not None:
+            self._observe(file.path, everything)
+        result: Result = {
+            "schema": SCHEMA,
+            "path": file.path,
+            "status": "ok",
+            "tasks": aggregate(everything, self.spec, self.thresholds),
+            "windows": [self._window(piece, part) for piece, part in zip(pieces, parts, strict=True)],
+            "video": file.ended.info,
+            "model": self.spec.name,
+            "views": len(everything),
+            "seconds": round(time.monotonic() - file.began, 3),
+        }
+        if file.identity is not None:
+            result["file"] = file.identity
+        if self.job.baseline:
+            names = pieces[0].baseline
+            result["baseline"] = {name: float(np.median([p.baseline[name] for p in pieces])) for name in names}
+        if self._maps:
+            result["map"] = [
+                entry
+                for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))
+                for entry in self._map(number, piece, part)
+            ]
+        return result
+
+    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
+        window: dict[str, Any] = {"start": round(piece.start, 3), "end": round(piece.end, 3)}
+        for column, task in enumerate(self.spec.tasks):
+            window[task] = round(probability(outputs.logits[:, column], task, self.spec), 6)
+        return window
+
+    def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, Any]]:
+        """What each view of a window said, with the corner of its crop in pixels of the frame."""
+        for row, (x, y) in enumerate(piece.boxes):
+            entry: dict[str, Any] = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
+            for column, task in enumerate(self.spec.tasks):
+                entry[task] = round(probability(outputs.logits[row : row + 1, column], task, self.spec), 6)
+            yield entry
+
+
+def predict_video(
+    path: str | os.PathLike[str], *, model: str | Path | None = None, task: str | None = None, **options: Any
+) -> tuple[int, float]:
+    """(predicted class, confidence) of one file: 1 and the probability of the artifact, or 0 and that of its absence.
+
+    `task` is the model's first by default; `options` are those of `Scanner`. Raises VideoError when the file cannot be
+    judged, UsageError for a task that the model does not know.
+    """
+    with Scanner(model, **options) as scanner:
+        name = task or scanner.spec.tasks[0]
+        if name not in scanner.spec.tasks:
+            raise UsageError(
+                f"{scanner.spec.name} has no task {name!r}", hint=f"It has: {', '.join(scanner.spec.tasks)}."
+            )
+        verdict = scanner.predict(path)["tasks"][name]
+    label, value = verdict["label"], verdict["probability"]
+    return label, value if label else 1.0 - value
+
+
+_NOTHING = np.empty(0, np.float32)
+
+
+class _Run:
+    """One call of `Scanner.scan` with workers: feed them, batch what they bring, keep the order."""
+
+    def __init__(self, scanner: Scanner, pool: Pool, names: list[str]) -> None:
+        self._scanner = scanner
+        self._pool = pool
+        self._names = names
+        self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
+        self._files: dict[int, _File] = {}
+        self._waiting: deque[Piece] = deque()
+        self._running: dict[Future[Outputs], list[Piece]] = {}
+
+    def results(self) -> Iterator[Result]:
+        due, done = 0, dict[int, Result]()
+        with self._supply:
+            self._feed()  # decoding starts while the model is being loaded
+            engine = self._scanner.engine
+            with ThreadPoolExecutor(engine.lanes, thread_name_prefix="grainscan") as lanes:
+                while due < len(self._names):
+                    for event in self._pool.wait():
+                        self._take(event)
+                    self._gather()
+                    self._infer(engine, lanes)
+                    for key in [key for key, file in self._files.items() if file.complete]:
+                        done[key] = self._finish(key)
+                    self._feed()
+                    while due in done:
+                        yield done.pop(due)
+                        due += 1
+
+    def _feed(self) -> None:
+        while self._pool.idle and (item := self._supply.take()) is not None:
+            key, source = item
+            file = _File(self._names[key], time.monotonic(), identify(self._names[key]))
+            self._files[key] = file
+            if isinstance(source, str):
+                file.source = source
+                self._pool.submit(key, source)
+            else:
+                file.ended = Ended(key, error=source)
+                self._pool.wake()
+
+    def _finish(self, key: int) -> Result:
+        file = self._files.pop(key)
+        if is_url(file.path) and file.source:
+            Path(file.source).unlink(missing_ok=True)
+        return self._scanner._result(file)
+
+    def _take(self, event: Piece | Ended) -> None:
+        file = self._files[event.key]
+        if isinstance(event, Ended):
+            file.ended = event
+        else:
+            file.running += 1
+            self._waiting.append(event)
+
+    def _infer(self, engine: Engine, lanes: ThreadPoolExecutor) -> None:
+        """Give every free lane a batch. A single piece is passed as it lies in the worker's memory."""
+        while self._waiting and len(self._running) < engine.lanes:
+            batch = [self._waiting.popleft()]
+            size = len(batch[0].views)
+            while self._waiting and size + len(self._waiting[0].views) <= engine.batch:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].views)
+            views = batch[0].views if len(batch) == 1 else np.concatenate([piece.views for piece in batch])
+            future = lanes.submit(engine, views)
+            self._running[future] = batch
+            future.add_done_callback(lambda _: self._pool.wake())
+
+    def _gather(self) -> None:
+        """Hand the answers to their files and the memory back to the workers."""
+        for future in [future for future in self._running if future.done()]:
+            start, error = 0, future.exception()
+            for piece in self._running.pop(future):
+                stop = start + len(piece.views)
+                file = self._files[piece.key]
+                if error is None:
+                    outputs = future.result()
+                    part = Outputs(outputs.logits[start:stop], outputs.strength[start:stop])
+                    file.pieces.append((replace(piece, views=_NOTHING), part))
+                else:
+                    file.error = unexpected(file.path, error)
+                file.running -= 1
+                self._pool.release(piece)
+                start = stop

@@ -1,0 +1,1 @@
+"""Fine-tuning: from labelled clips to a run directory."""

@@ -1,0 +1,137 @@
+"""What training starts from and what it may change: whitening filters, frozen parts, low-rank updates.
+
+Between `model` (the network) and `train` (the loop). Everything here acts on a model in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grainscan.errors import ConfigError, DataError, DependencyError
+from grainscan.model.vivit import GrainscanViViT
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
+
+
+def tune(model: GrainscanViViT, scope: str, lora: int = 0) -> None:
+    """Choose the trainable parameters: full, adapters, head (logits and strengths), last-N (layers) and adapters.
+
+    With `lora` the backbone's attention and MLP get low-rank updates of that rank, and `scope` full means those
+    alone beside the adapters and the energies. Raises ConfigError for more layers than there are, DependencyError
+    without PEFT.
+    """
+    layers = model.backbone.layers
+    model.requires_grad_(scope == "full" and not lora)
+    if model.energies is not None:
+        model.energies.requires_grad_(scope == "full")
+    for adapter in model.adapters:
+        adapter.requires_grad_(scope != "head")
+        for head in (adapter.logit, adapter.strength):
+            head.requires_grad_(True)
+    if scope.startswith("last-"):
+        count = int(scope.removeprefix("last-"))
+        if count > len(layers):
+            raise ConfigError(
+                f"--tune {scope}: the model has {len(layers)} layers", hint=f"Use last-1 to last-{len(layers)}."
+            )
+        for module in (*layers[len(layers) - count :], model.backbone.layernorm):
+            module.requires_grad_(True)
+    if lora:
+        add_lora(model, lora)
+
+
+def add_lora(model: GrainscanViViT, rank: int) -> None:
+    """Low-rank updates (Hu et al. 2021) of every attention and MLP matrix. DependencyError without PEFT."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise DependencyError("--lora needs PEFT", hint="Install it with: pip install 'grainscan[lora]'") from None
+    frozen = {name: p.requires_grad for name, p in model.named_parameters()}
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)), model.backbone)
+    for name, parameter in model.named_parameters():  # PEFT froze the backbone, whatever was chosen before
+        parameter.requires_grad_("lora_" in name or frozen.get(name.replace(".base_layer", ""), False))
+
+
+def merge_lora(model: GrainscanViViT) -> None:
+    """Add the updates to the matrices and put the plain layers back."""
+    for module in list(model.backbone.modules()):
+        for name, child in list(module.named_children()):
+            if hasattr(child, "get_base_layer"):
+                layer: Any = child
+                layer.merge()
+                setattr(module, name, layer.get_base_layer())
+    model.requires_grad_(True)
+
+
+def decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Weight decay is for matrices: not for biases, norms, the class token or position embeddings."""
+    return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings"))
+
+
+@torch.no_grad()
+def whiten(
+    model: GrainscanViViT,
+    clips: Iterable[Tensor],
+    *,
+    reference: float = 1.0,
+    floor: float = 1.0,
+    seed: int = 0,
+) -> int:
+    """Initialise the tubelet projection with whitening filters of clean footage. Returns the tubelets seen.
+
+    Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse
+    square root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where
+    pictures have no energy (ZCA whitening, Bell and Sejnowski 1997). A random rotation spreads it over the units.
+
+    clips: batches of clean views (n, frames, 3, size, size) in [0, 1].
+    floor: noise floor in 8-bit codes, below which nothing is amplified.
+    reference: LayerNorm divides each token by its magnitude, and with it the grain's energy, unless the token holds a
+        part of constant size; the projection's bias gets a random vector of this deviation (1.0: as large as a clean
+        token), and the position embeddings a tenth of it.
+    """
+    projection = model.vivit.embeddings.patch_embeddings.projection
+    hidden, dimension = projection.weight.shape[0], projection.weight[0].numel()
+    covariance, mean, count = _tubelet_statistics(model, clips, dimension)
+    noise = floor / 255 / model.normalisation.std.double().mean().item()
+    values, vectors = torch.linalg.eigh(covariance + noise**2 * torch.eye(dimension, dtype=torch.float64))
+    root = vectors @ torch.diag(values.clamp_min(noise**2).rsqrt()) @ vectors.T
+    random = torch.Generator().manual_seed(seed)
+    square = torch.randn(dimension, dimension, generator=random, dtype=torch.float64)
+    rotation = torch.linalg.qr(square).Q
+    filters = rotation[torch.arange(hidden) % dimension] @ root
+    anchor = reference * torch.randn(hidden, generator=random, dtype=torch.float64)
+    projection.weight.copy_(filters.view_as(projection.weight))
+    assert projection.bias is not None
+    projection.bias.copy_(anchor - filters @ mean)
+    positions = model.vivit.embeddings.position_embeddings
+    positions.copy_(0.1 * reference * torch.randn(positions.shape, generator=random))
+    model.vivit.embeddings.cls_token.copy_(reference * torch.randn(1, 1, hidden, generator=random))
+    return count
+
+
+def _tubelet_statistics(model: GrainscanViViT, clips: Iterable[Tensor], dimension: int) -> tuple[Tensor, Tensor, int]:
+    """Covariance (d, d), mean (d,) and count of the normalised tubelets, d = 3 * depth * height * width."""
+    total = torch.zeros(dimension, dtype=torch.float64)
+    outer = torch.zeros(dimension, dimension, dtype=torch.float64)
+    count = 0
+    for views in clips:
+        tubelets = _tubelets(model.normalisation(views), model.config.tubelet_size)
+        total += tubelets.double().sum(dim=0)
+        outer += (tubelets.T @ tubelets).double()
+        count += len(tubelets)
+    if count < 2:
+        raise DataError("no clean views to whiten with", hint="Training from scratch needs clips with the label 0.")
+    mean = total / count
+    return outer / count - torch.outer(mean, mean), mean, count
+
+
+def _tubelets(pixels: Tensor, tubelet: Sequence[int]) -> Tensor:
+    """(n, frames, 3, height, width) -> (tubelets, 3 * depth * height * width), in the order of a Conv3d kernel."""
+    depth, height, width = tubelet
+    n, frames, channels, rows, columns = pixels.shape
+    grid = pixels.reshape(n, frames // depth, depth, channels, rows // height, height, columns // width, width)
+    return grid.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(-1, channels * depth * height * width)

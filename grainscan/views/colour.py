@@ -1,0 +1,54 @@
+"""Native planes to RGB, and the code values of black and white. Pure arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.video import Block, PixelFormat
+
+_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # Kr, Kb
+
+
+def to_rgb(block: Block) -> NDArray[np.float32]:
+    """RGB in [0, 1] of native planes: (frames, height, width) each -> (frames, 3, height, width) float32.
+
+    Y'CbCr to R'G'B' by the block's matrix and range (ITU-R BT.601, 709, 2020, non-constant luminance), clipped to
+    [0, 1]; chroma is repeated, not interpolated, so that no filter touches the noise. Gray gives three equal planes.
+    """
+    form = block.format
+    unit = np.float32(1 << (form.depth - 8))  # one 8-bit code
+    white = np.float32((1 << form.depth) - 1)
+    if form.layout == "rgb":
+        rgb = np.stack(block.planes, axis=1).astype(np.float32)
+        rgb /= white
+        return rgb
+    black, luma_span, chroma_span = (0, white, white) if form.full_range else (16 * unit, 219 * unit, 224 * unit)
+    luma = np.subtract(block.planes[0], np.float32(black), dtype=np.float32)
+    luma *= 1 / luma_span
+    if form.layout == "gray":
+        return np.repeat(np.clip(luma, 0, 1, out=luma)[:, None], 3, axis=1)
+    # What chroma adds to each colour is computed on its own, coarser grid.
+    kr, kb = _LUMA_WEIGHTS[form.matrix]
+    blue, red = (np.subtract(plane, 128 * unit, dtype=np.float32) for plane in block.planes[1:])
+    red *= np.float32(2 * (1 - kr)) / chroma_span
+    blue *= np.float32(2 * (1 - kb)) / chroma_span
+    green = (np.float32(kr) * red + np.float32(kb) * blue) * np.float32(-1 / (1 - kr - kb))
+    rgb = np.empty((block.frames, 3, block.height, block.width), np.float32)
+    for number, colour in enumerate((red, green, blue)):
+        np.add(_upsampled(colour, form, block.height, block.width), luma, out=rgb[:, number])
+    return np.clip(rgb, 0, 1, out=rgb)
+
+
+def _upsampled(plane: NDArray[np.float32], form: PixelFormat, height: int, width: int) -> NDArray[np.float32]:
+    if form.sub_h:
+        plane = np.repeat(plane, 1 << form.sub_h, axis=1)
+    if form.sub_w:
+        plane = np.repeat(plane, 1 << form.sub_w, axis=2)
+    return plane[:, :height, :width]
+
+
+def levels(form: PixelFormat) -> tuple[int, int]:
+    """Codes of black and white."""
+    unit = 1 << (form.depth - 8)
+    return (0, (1 << form.depth) - 1) if form.full_range else (16 * unit, 235 * unit)

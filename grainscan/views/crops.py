@@ -1,0 +1,165 @@
+"""Which crops of a window the model looks at. Pure arithmetic.
+
+A view (the term of video classification) is one window x one crop: (frames, 3, size, size), RGB in [0, 1], cut at
+native resolution, because resizing destroys the very noise that is looked for. Half of a window's crops are the
+flattest of each level of brightness, where grain shows best and may show in the shadows or the midtones alone; the
+other half lies on a grid, so that no part of the picture is overlooked. Black bars and crops without information are
+skipped. The same window always gives the same views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.video import Block, Window
+from grainscan.views.colour import levels, to_rgb
+
+_CELL = 8  # side of the cells whose means tell structure from grain, pixels: wider than grain, narrower than a view
+_BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: ringing of the encoder at its edge
+_BAR_MOST = 0.75  # of a dimension; what is darker still is a dark picture, not a bar
+_LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
+_CLIP_TOLERANCE = 3  # 8-bit codes from black or white within which a crop counts as clipped
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """How a file is sampled. The default is the pixel budget of the classic 32 frames of 224 x 224."""
+
+    frames: int = 8  # consecutive frames of a window
+    size: int = 64  # side of the square crop, native pixels
+    windows: int = 4  # of a file
+    crops: int = 12  # of a window
+    flat: float = 0.5  # share of the crops taken where the picture is flattest
+
+    def to_dict(self) -> dict[str, int | float]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ViewSpec:
+        known = {key: int(value) for key, value in values.items() if key != "flat"}
+        return cls(**known, flat=float(values.get("flat", cls.flat)))
+
+
+def fit(block: Block, size: int) -> Block:
+    """Pad a block that is smaller than a crop to `size` x `size` by mirroring at its right and bottom edge.
+
+    Larger blocks are returned as they are. Mirrored noise keeps its statistics, which a flat border would not.
+    """
+    if block.width >= size and block.height >= size:
+        return block
+    width, height = max(size, block.width), max(size, block.height)
+    planes = []
+    for i, plane in enumerate(block.planes):
+        sub_w, sub_h = (block.format.sub_w, block.format.sub_h) if i and block.format.layout == "yuv" else (0, 0)
+        right, bottom = -(-width >> sub_w) - plane.shape[2], -(-height >> sub_h) - plane.shape[1]
+        planes.append(np.pad(plane, ((0, 0), (0, bottom), (0, right)), mode="symmetric"))
+    return Block(tuple(planes), block.format)
+
+
+def active_area(window: Window) -> tuple[int, int, int, int]:
+    """(x, y, width, height) of the picture without black bars, from its first, middle and last frame."""
+    black, _ = levels(window.format)
+    limit = black + _BAR_TOLERANCE * (1 << (window.format.depth - 8))
+    pictures = [window.pictures[i] for i in sorted({0, window.frames // 2, window.frames - 1})]
+    lumas = [picture[1] if window.format.layout == "rgb" else picture[0] for picture in pictures]
+    top, bottom = _lit(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
+    left, right = _lit(np.max([luma.max(axis=0) for luma in lumas], axis=0) > limit)
+    return left, top, right - left, bottom - top
+
+
+def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last bright line; the whole length where nearly everything is dark."""
+    where = np.flatnonzero(lit)
+    if not len(where) or len(lit) - (where[-1] + 1 - where[0]) > _BAR_MOST * len(lit):
+        return 0, len(lit)
+    return int(where[0]), int(where[-1]) + 1
+
+
+def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
+    """Corners (x, y) of up to `spec.crops` crops: the flattest half, by levels of brightness, then that on a grid.
+
+    Flatness is the standard deviation of the means of 8x8 cells: structure counts, grain averages out. A picture with
+    room for fewer crops (at half overlap) gives fewer. Corners lie on even pixels, hence on the chroma grid of 4:2:0.
+    """
+    x, y, width, height = active_area(window)
+    size = spec.size
+    if width < size or height < size:
+        x, y, width, height = 0, 0, window.width, window.height
+    if width < size or height < size:
+        return [(0, 0)]
+    corners = _corners(x, y, width, height, size, spec.crops)
+    flatness, level = _structure(window, corners, size)
+    black, white = levels(window.format)
+    margin = _CLIP_TOLERANCE * (1 << (window.format.depth - 8))
+    informative = np.flatnonzero((level > black + margin) & (level < white - margin))
+    if not len(informative):
+        informative = np.arange(len(corners))
+    count = min(spec.crops, len(informative))
+    flat = _flattest(informative, flatness, level, int(spec.flat * count))
+    rest = np.setdiff1d(informative, flat)
+    spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
+    return [corners[i] for i in [*flat, *spread]]
+
+
+def _flattest(
+    crops: NDArray[np.intp], flatness: NDArray[np.float64], level: NDArray[np.float64], count: int
+) -> NDArray[np.intp]:
+    """The `count` flattest crops: a quarter of them from the darkest quarter, and so on to the brightest."""
+    by_level = crops[np.argsort(level[crops], kind="stable")]
+    chosen: list[NDArray[np.intp]] = []
+    for number, part in enumerate(np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)):
+        share = count * (number + 1) // _LEVELS_OF_BRIGHTNESS - count * number // _LEVELS_OF_BRIGHTNESS
+        chosen.append(part[np.argsort(flatness[part], kind="stable")][:share])
+    return np.concatenate(chosen)
+
+
+def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
+    """The views of a window, (crops, frames, 3, size, size) float32 RGB in [0, 1], and their corners (x, y)."""
+    boxes = view_boxes(window, spec)
+    size = spec.size
+    blocks = [fit(window.block(x, y, min(size, window.width), min(size, window.height)), size) for x, y in boxes]
+    planes = tuple(np.concatenate(stack) for stack in zip(*(block.planes for block in blocks), strict=True))
+    rgb = to_rgb(Block(planes, window.format).crop(0, 0, size, size))
+    return rgb.reshape(len(boxes), window.frames, 3, size, size), boxes
+
+
+def _corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
+    """Evenly spread corners row by row; side by side, or half overlapping where the picture is small."""
+    step = size if (width // size) * (height // size) >= 2 * wanted else size // 2
+    columns = np.linspace(x, x + width - size, (width - size) // step + 1)
+    rows = np.linspace(y, y + height - size, (height - size) // step + 1)
+    return [(int(column) // 2 * 2, int(row) // 2 * 2) for row in rows for column in columns]
+
+
+def _structure(
+    window: Window, corners: list[tuple[int, int]], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(deviation of the cell means, mean) of each crop in the middle picture, native codes."""
+    picture = window.pictures[window.frames // 2]
+    luma = picture[1] if window.format.layout == "rgb" else picture[0]
+    rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
+    # Eight of a cell's 64 samples are enough for its mean.
+    used = luma[: rows * _CELL, : columns * _CELL]
+    samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
+    means: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
+    span = max(1, size // _CELL)
+    corner = np.array(corners)
+    row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))
+    column = np.minimum(corner[:, 0] // _CELL, max(0, columns - span))
+    count = min(span, rows) * min(span, columns)
+    first, second = (_box_sums(values, row, column, span) / count for values in (means, means**2))
+    return np.sqrt(np.maximum(second - first**2, 0)), first
+
+
+def _box_sums(
+    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], span: int
+) -> NDArray[np.float64]:
+    """Sums over span x span boxes by a summed-area table (Crow 1984)."""
+    table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    bottom = np.minimum(row + span, values.shape[0])
+    right = np.minimum(column + span, values.shape[1])
+    return table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column]
