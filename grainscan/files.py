@@ -10,9 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import OutputError
+from grainscan.errors import OutputError, UsageError
 
 TEMPORARY = ".tmp-"  # how names of unfinished files begin
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is that of a pipe or a device: something to write to that cannot be replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written in the end. To be called before the work. Raises UsageError."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: no such folder: {path.parent}", hint="Create the folder first.")
 
 
 @contextmanager

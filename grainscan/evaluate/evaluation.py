@@ -12,12 +12,13 @@ with, where they apply, `strength`, `reliability`, `sources` and `mistakes` in a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from grainscan.console import Progress, count
 from grainscan.data.labels import LabelSet, find_split, read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.sources import group_clips
@@ -35,8 +36,6 @@ POINT_SPLIT = "val"  # where thresholds and temperatures are chosen
 _LEAST_PROBABILITY = 1e-6  # a logit is taken back from a probability, which may have been rounded to 0 or 1
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]  # clips done, clips in all, what is being done
 
 
 @dataclass
@@ -89,20 +88,21 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> dict[st
             "no data to evaluate on, and nothing was trained in this directory",
             hint="Name a labelled folder: grainscan eval DATA --split test.",
         )
+    progress = progress or Progress()
     if config.model is None and run is not None:
         config = replace(config, model=str(run.model))
+        progress.say(f"model: {run.model}, the last run here")
     point = OperatingPoint.parse(config.operating_point) if config.operating_point else None
-    tell = progress or (lambda done, total, note: None)
 
     folder = find_split(data, config.split)
     labels = read_labels(folder)
     manifest = read_manifest(folder, brief=True)
     val = read_labels(find_split(data, POINT_SPLIT)) if point else None
 
-    judged = judge(config, labels, tell, baselines=True)
+    judged = judge(config, labels, progress, baselines=True)
     tasks = [task for task in judged.tasks if task in labels.tasks]
-    chosen = judge(config, val, tell) if val else None
-    other = judge(replace(config, model=config.compare), labels, tell) if config.compare else None
+    chosen = judge(config, val, progress) if val else None
+    other = judge(replace(config, model=config.compare), labels, progress) if config.compare else None
     sources = known_sources(labels, manifest)
     samples = {task: Sample.of(task, labels, judged, sources) for task in tasks}
 
@@ -149,12 +149,11 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
                 hint=f"The labels are of: {', '.join(labels.tasks) or 'nothing'}.",
             )
         judged = Judged(scanner.spec.name, tasks, {task: scanner.spec.threshold_of(task) for task in tasks})
-        note = f"{scanner.spec.name} on {labels.folder.name}"
-        progress(0, len(names), note)
+        progress.stage(f"{scanner.spec.name} on {labels.folder.name}", len(names))
         results = scanner.scan([labels.path[name] for name in names])
         for done, (name, result) in enumerate(zip(names, results, strict=True), 1):
             _record(judged, name, result)
-            progress(done, len(names), note)
+            progress.advance(done, count(len(judged.errors), "error") if judged.errors else "")
     return judged
 
 

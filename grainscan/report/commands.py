@@ -15,9 +15,11 @@ _FILE_WIDTH = 140  # columns of a table in a file
 
 
 def write_evaluation(
-    report: Mapping[str, Any], *, format: Literal["table", "json"] = "table", output: Path | None = None
+    report: Mapping[str, Any], *, format: Literal["table", "json"] | None = None, output: Path | None = None
 ) -> None:
-    """The report of `evaluate` as a table or as JSON. Raises OutputError."""
+    """The report of `evaluate` as a table or as JSON, by default as the output's suffix says. Raises OutputError."""
+    if format is None and output is not None and output.suffix.lower() == ".json":
+        format = "json"
     if format == "json":
         text = json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
         if output is None:

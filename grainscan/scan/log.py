@@ -14,12 +14,12 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import OutputError
+from grainscan.errors import OutputError, UsageError
 from grainscan.scan.inputs import identify
 
 try:
@@ -40,9 +40,10 @@ class _Entry:
     offset: int
     length: int
     done: tuple[Any, ...] | None  # (size, mtime, settings) of a verdict, None of an error
+    model: str = ""
 
 
-def encode(row: Result) -> bytes:
+def encode(row: Mapping[str, Any]) -> bytes:
     """A row as one line of UTF-8. Names that are not UTF-8 keep their bytes as escaped lone surrogates (PEP 383)."""
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
@@ -62,10 +63,14 @@ class ResultLog:
     the file cannot be written, holds something else, or is in use by another scan.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: str) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], settings: str, *, model: str = "", overwrite: bool = False
+    ) -> None:
         self.path = Path(path)
         self.repaired = False  # whether a torn last line was cut off
         self._settings = settings
+        self._model = model
+        self._overwrite = overwrite
         self._entries: dict[str, _Entry] = {}
         self._tidy = True  # sorted, and each path once
         self._last = ""
@@ -88,10 +93,23 @@ class ResultLog:
         return len(self._entries)
 
     def pending(self, paths: Iterable[str]) -> list[str]:
-        """The paths that have no verdict yet, or whose file has changed since."""
+        """The paths that have no verdict yet, or whose file has changed since.
+
+        Raises UsageError where a verdict on one of them was made with another model or other options.
+        """
+        paths = list(paths)
+        entries = [entry for path in paths if (entry := self._entries.get(path)) and entry.done]
+        others = [entry for entry in entries if entry.done and entry.done[2] != self._settings]
+        if others and not self._overwrite:
+            models = ", ".join(sorted({entry.model for entry in others} - {self._model}))
+            made = f"model {models}, this scan uses {self._model}" if models else "other options or weights"
+            raise UsageError(
+                f"{self.path}: {len(others):,} of its results were made with {made}",
+                hint="Add --overwrite to judge these files again, or name another file with -o.",
+            )
         return [path for path in paths if not self._is_done(path)]
 
-    def append(self, row: Result) -> None:
+    def append(self, row: Mapping[str, Any]) -> None:
         """Write a row. It survives the end of this process at once, a power cut after half a second."""
         if row["status"] == "ok":
             row = {**row, "settings": self._settings}
@@ -111,9 +129,10 @@ class ResultLog:
             os.fsync(self._handle)
         self._synced = time.monotonic()
 
-    def rows(self) -> Iterator[Result]:
-        """All rows, by path."""
-        for path in sorted(self._entries):
+    def rows(self, paths: Iterable[str] | None = None) -> Iterator[Result]:
+        """The rows of these files, or all rows; by path."""
+        known = self._entries if paths is None else {path for path in paths if path in self._entries}
+        for path in sorted(known):
             yield json.loads(self._line(self._entries[path]))
 
     def finish(self) -> None:
@@ -191,13 +210,13 @@ class ResultLog:
                 self._note(row, self._end, len(line))
                 self._end += len(line)
 
-    def _note(self, row: Result, offset: int, length: int) -> None:
+    def _note(self, row: Mapping[str, Any], offset: int, length: int) -> None:
         path = row["path"]
         about = row.get("file") or {}
         done = (about.get("size"), about.get("mtime"), row.get("settings")) if row["status"] == "ok" else None
         self._tidy = self._tidy and path > self._last if self._entries else True
         self._last = path
-        self._entries[path] = _Entry(offset, length, done)
+        self._entries[path] = _Entry(offset, length, done, row.get("model", ""))
 
     def _line(self, entry: _Entry) -> bytes:
         return os.pread(self._handle, entry.length, entry.offset)

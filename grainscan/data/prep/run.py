@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from grainscan import __version__
+from grainscan.console import Progress
 from grainscan.data.labels import LABELS_FILE, Prevalence, prevalence, task_fault, task_names, write_labels
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.prep.crew import spread
@@ -31,8 +32,6 @@ WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
 _CRASHED = "the decoder crashed, or hung"
 _SHOWN = 3  # names in a note
-
-Progress = Callable[[int, int, str], object]  # done, total, what
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,14 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     the destination holds something else or cannot be written.
     """
     _check(config)
-    tell = progress or (lambda done, total, what: None)
+    progress = progress or Progress()
     sources, skipped = find_footage(config.sources, apart_from=config.destination)
     labelling = label_footage(sources, config)
     options = _options(config, sources, labelling)
     finished = _finished(config.destination, options)
     if finished is not None:
         return finished
-    examined = _examined_before(config.destination, options) or _examine(sources, config, tell)
+    examined = _examined_before(config.destination, options) or _examine(sources, config, progress)
     skipped += [Skipped(name, about.reason) for name, about in examined.items() if about.reason]
     notes = [*labelling.notes]
     wanted = select(_available(examined, config, notes), labelling.labels, config)
@@ -82,7 +81,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     if config.dry_run:
         return _report(folder, "planned", len(jobs), _expected(jobs), skipped, notes)
     _begin(folder, options, examined)
-    entries = _cut(jobs, config, tell, skipped, notes)
+    entries = _cut(jobs, config, progress, skipped, notes)
     entries = _kept(_in_order(wanted, jobs, entries), config, notes)
     if not entries:
         raise DataError("no clip could be made", hint="; ".join(item.reason for item in skipped[:_SHOWN]))
@@ -169,13 +168,14 @@ def _other(folder: Path) -> OutputError:
     )
 
 
-def _examine(sources: Sequence[Source], config: PrepConfig, tell: Progress) -> dict[str, Examined]:
+def _examine(sources: Sequence[Source], config: PrepConfig, progress: Progress) -> dict[str, Examined]:
     """Decode every source."""
     paths = {str(source.path): source.name for source in sources}
     examined = {}
+    progress.stage("verifying", len(paths))
     for path, about in spread(examine, paths, workers=config.workers):
         examined[paths[path]] = about or Examined(reason=_CRASHED)
-        tell(len(examined), len(paths), "verifying")
+        progress.advance(len(examined))
     return dict(sorted(examined.items()))
 
 
@@ -254,12 +254,13 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
 
 
 def _cut(
-    jobs: Sequence[Job], config: PrepConfig, tell: Progress, skipped: list[Skipped], notes: list[str]
+    jobs: Sequence[Job], config: PrepConfig, progress: Progress, skipped: list[Skipped], notes: list[str]
 ) -> dict[str, Entry]:
     """Run the jobs. The manifest's entries by clip; faults and what is missing are added to the lists."""
     entries: dict[str, Entry] = {}
     failed: dict[str, str] = {}
-    done, total, missing = 0, sum(len(job.clips) for job in jobs), 0
+    done, missing = 0, 0
+    progress.stage("cutting", sum(len(job.clips) for job in jobs))
     for job, result in spread(cut, jobs, workers=config.workers):
         if result is None:
             result = Cut(recall(job), {job.name: _CRASHED})
@@ -267,7 +268,7 @@ def _cut(
         failed |= result.failed
         missing += result.missing
         done += len(job.clips)
-        tell(done, total, "cutting")
+        progress.advance(done)
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
         notes.append(f"{missing} clips fewer than asked for: their videos are too short or small for more")
