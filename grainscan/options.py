@@ -148,7 +148,7 @@ class SplitConfig(Options):
     ratios: str = option("70/15/15", "Shares of train, val and test.", metavar="A/B/C")
     group: str = option(
         "auto",
-        "How a clip's source is found: auto (manifest and name), or a regular expression (its first group, or all of it).",
+        "How a clip's source is found: auto (manifest, name), or a regular expression (its first group, or all of it).",
         metavar="auto|REGEX",
     )
     seed: int = option(0, "Random seed.")

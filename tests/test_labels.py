@@ -308,8 +308,11 @@ def test_files_that_are_no_labels(tmp_path: Path, data: bytes, reason: str) -> N
 
 
 def test_a_missing_labels_file(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="no such file"):
+    with pytest.raises(LabelsError, match=r"has no labels\.json") as caught:
         read_labels(tmp_path)
+    assert '{"a.avi": 1' in caught.value.hint
+    with pytest.raises(LabelsError, match="no such folder"):
+        read_labels(tmp_path / "nowhere")
 
 
 def test_an_interrupted_split_is_named_in_the_hint(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
     """
     folder = Path(folder)
     path = folder / LABELS_FILE
+    if not path.exists():
+        raise _unlabelled(folder)
     clips, faults = _parse(path)
     index = _scan(folder)
     media, files = folder, index.files
@@ -150,7 +152,7 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
     """
     data = Path(data)
     if not data.is_dir():
-        raise LabelsError(f"{data}: no such folder", hint=f"Pass one with a {LABELS_FILE} or with splits.")
+        raise _unlabelled(data)
     present = [name for name in SPLITS if (data / name / LABELS_FILE).is_file()]
     own = (data / LABELS_FILE).is_file()
     if split is None:
@@ -158,7 +160,7 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
             return data
         if present:
             raise LabelsError(f"{data}: is split into {', '.join(present)}", hint="Name one with --split.")
-        raise LabelsError(f"{data}: has no {LABELS_FILE}", hint="`grainscan prep` writes one.")
+        raise _unlabelled(data)
     if name_fault(split) or "/" in split:
         raise LabelsError(f"{split!r} is not the name of a split", hint=f"Use one of: {', '.join(SPLITS)}.")
     if (data / split / LABELS_FILE).is_file():
@@ -167,8 +169,19 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
         return data
     if present:
         raise LabelsError(f"{data}: has no split {split!r}", hint=f"It has: {', '.join(present)}.")
-    hint = f"Run `grainscan split {data}` first." if own else ""
-    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=hint)
+    if not own:
+        raise _unlabelled(data)
+    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=f"Run `grainscan split {data}` first.")
+
+
+def _unlabelled(folder: Path) -> LabelsError:
+    """The error for a folder without labels.json, or for none."""
+    if not folder.is_dir():
+        return LabelsError(f"{folder}: no such folder", hint=f"Name the folder with {LABELS_FILE}, or with splits.")
+    return LabelsError(
+        f"{folder}: has no {LABELS_FILE}",
+        hint='Write one beside the clips, such as {"a.avi": 1, "b.avi": 0}, or make clips with `grainscan prep`.',
+    )
 
 
 def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:

@@ -56,7 +56,7 @@ def collect(inputs: Iterable[str | os.PathLike[str]], *, stdin: BinaryIO | None 
 def in_order(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Files as they are named, in their order; folders and globs among them give way to their videos, sorted."""
     names: list[str] = []
-    for path in map(os.fspath, paths):
+    for path in [os.fspath(item) for item in paths]:
         folder = not is_url(path) and os.path.isdir(path)
         names += sorted(_expand(path)) if folder or _is_pattern(path) else [path]
     return names
