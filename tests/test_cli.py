@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeClip
+from conftest import MakeClip, Seen
 from rich.console import Console
 from scan_kit import write_toy_model
 from typer.testing import CliRunner
@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 from grainscan import __version__, console
 from grainscan.cli import display
 from grainscan.cli.app import app
-from grainscan.console import Progress
 from grainscan.data.labels import Prevalence
 from grainscan.data.prep import PrepReport
 from grainscan.data.split import SplitPart, SplitReport
@@ -501,26 +500,11 @@ def test_the_bar_shows_count_rate_time_left_and_the_best_highlights(
 
 
 def test_only_what_was_found_is_highlighted(folder: Path) -> None:
-    class Seen(Progress):
-        def __init__(self) -> None:
-            self.stages: list[tuple[str, int | None]] = []
-            self.highlights: list[str] = []
-            self.notes: list[str] = []
-
-        def stage(self, name: str, total: int | None = None) -> None:
-            self.stages.append((name, total))
-
-        def advance(self, done: int, note: str = "") -> None:
-            self.notes.append(note)
-
-        def highlight(self, rank: float, text: str) -> None:
-            self.highlights.append(text)
-
     seen = Seen()
     report = predict(PredictConfig(inputs=(str(folder),), workers=0), stdout=io.StringIO(), progress=seen)
     assert seen.stages == [("scanning", 3)]
     assert [text.split("  ")[1:] for text in seen.highlights] == [["grainy", str(folder / "noisy.avi")]]
-    assert seen.notes == ["1 error"] * 3
+    assert seen.steps == [("scanning", done, "1 error") for done in (1, 2, 3)]
     values = report.to_dict()
     assert (values["files"], values["errors"], values["found"]) == (3, 1, {"graininess": 1})
     assert values["model"] == "grainscan-s"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeBlock, MakeClip
+from conftest import MakeBlock, MakeClip, Seen
 
 from grainscan.data.labels import Prevalence, read_labels
 from grainscan.data.manifest import read_manifest
@@ -735,10 +735,10 @@ def test_a_disk_that_is_full_is_an_error(tmp_path: Path, make_clip: MakeClip, mo
 
 def test_progress_is_told(tmp_path: Path, make_clip: MakeClip) -> None:
     footage(make_clip, "a.avi", "b.avi")
-    told: list[tuple[int, int, str]] = []
-    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", **SMALL)
-    prepare(config, progress=lambda *step: told.append(step))
-    assert told == [(1, 2, "verifying"), (2, 2, "verifying"), (2, 4, "cutting"), (4, 4, "cutting")]
+    seen = Seen()
+    prepare(PrepConfig((tmp_path / "footage",), tmp_path / "data", **SMALL), progress=seen)
+    assert seen.stages == [("verifying", 2), ("cutting", 4)]
+    assert seen.steps == [("verifying", 1, ""), ("verifying", 2, ""), ("cutting", 2, ""), ("cutting", 4, "")]
 
 
 # ------------------------------------------------------------------------------------------------------------ processes
