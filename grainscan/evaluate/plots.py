@@ -68,20 +68,30 @@ def draw(
         return [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder for pictures. Raises OutputError, better before the work than after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG that appears when it is complete, making its folder. Raises OutputError."""
+    """Write a figure as a PNG that appears when it is complete. Raises OutputError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=_DPI)
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}", hint="Name a folder that can be written."
-        ) from None
+        raise _unwritable(path, error) from None
     return path
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(f"{path}: cannot be written: {reason}", hint="Name a folder that can be written.")
 
 
 def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshold: float) -> Figure:
