@@ -13,7 +13,7 @@ from conftest import scene_block
 from scan_kit import write_toy_model
 
 from grainscan.errors import DataError, LabelsError, ModelError, OutputError, UsageError
-from grainscan.evaluate import figures, metrics
+from grainscan.evaluate import figures, metrics, plots
 from grainscan.evaluate.evaluation import evaluate
 from grainscan.evaluate.judging import Judged, Sample
 from grainscan.evaluate.thresholds import ChosenPoint, OperatingPoint, operate, to_logits
@@ -208,6 +208,16 @@ def test_plots(tmp_path: Path, config: EvalConfig) -> None:
     assert sorted(path.name for path in (tmp_path / "deep" / "plots").iterdir()) == sorted(names)
     for path in report.plots:
         assert Path(path).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_long_names_are_folded_and_stay_inside_the_picture(tmp_path: Path) -> None:
+    truth, name = np.array([0, 1, 0, 1]), "a_model_trained_on_" + "everything_" * 9 + "$v2$"
+    scores = {name: np.array([0.1, 0.9, 0.6, 0.4]), "baseline temporal": np.array([0.2, 0.3, 0.4, 0.5])}
+    for figure in (plots._roc(name, truth, scores, 0.5), plots._pr(name, truth, scores, 0.5)):
+        plots.save_figure(figure, tmp_path / "a.png")
+        for artist in (figure.legends[0], figure.axes[0].title):
+            box = artist.get_window_extent()
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
 
 
 def test_a_folder_for_plots_that_cannot_be_made_is_refused_before_the_work(config: EvalConfig) -> None:

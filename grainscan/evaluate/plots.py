@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ STYLE: Any = {
     "legend.fontsize": 9.5,
 }
 _INCHES, _DPI = (5.4, 5.0), 150
+_LINE, _TITLE_LINE = 46, 38  # characters that fit across a picture
 
 
 def draw(
@@ -105,8 +107,7 @@ def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], thresho
         axes.plot(x, y, label=f"{_plain(name)}   AUROC {area:.3f}", **_line(index))
     (tn, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     _mark(axes, fp / (fp + tn), tp / (tp + fn), threshold)
-    axes.legend(loc="lower right")
-    return figure
+    return _with_legend(figure, axes)
 
 
 def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshold: float) -> Figure:
@@ -122,8 +123,7 @@ def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshol
     (_, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     if tp + fp:
         _mark(axes, tp / (tp + fn), tp / (tp + fp), threshold)
-    axes.legend(loc="best")
-    return figure
+    return _with_legend(figure, axes)
 
 
 def _reliability(task: str, truth: np.ndarray, probability: np.ndarray) -> Figure:
@@ -135,7 +135,8 @@ def _reliability(task: str, truth: np.ndarray, probability: np.ndarray) -> Figur
     centre, width = (diagram.edges[:-1] + diagram.edges[1:]) / 2, 0.9 * np.diff(diagram.edges)
     figure = Figure(figsize=_INCHES, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
-    upper.set(title=f"Reliability · {task_of(task).title}   ECE {diagram.ece:.3f}", ylabel="observed frequency")
+    title = fill(f"Reliability · {task_of(task).title} · ECE {diagram.ece:.3f}", _TITLE_LINE)
+    upper.set(title=title, ylabel="observed frequency")
     upper.bar(centre[full], diagram.observed[full], width[full], color=COLOURS[0], alpha=0.28)
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
     error = _wilson(diagram.observed[full], diagram.count[full])
@@ -160,8 +161,16 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=_INCHES, layout="constrained")
     axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(title=fill(title, _TITLE_LINE), xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     return figure, axes
+
+
+def _with_legend(figure: Figure, axes: Axes) -> Figure:
+    """Names below the axes, where they hide no curve, with room for each of their lines."""
+    lines = sum(label.count("\n") + 1 for label in axes.get_legend_handles_labels()[1])
+    figure.set_figheight(_INCHES[1] + 0.22 * lines)
+    figure.legend(loc="outside lower center")
+    return figure
 
 
 def _line(index: int) -> dict[str, Any]:
@@ -188,5 +197,5 @@ def _mark(axes: Axes, x: float, y: float, threshold: float) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name as it is: no mathematics between dollars, and no leading underscore, which hides a curve."""
-    return name.replace("$", r"\$").lstrip("_")
+    """A name as it is, folded: no mathematics between dollars, and no leading underscore, which hides a curve."""
+    return fill(name.replace("$", r"\$").lstrip("_"), _LINE)
