@@ -213,8 +213,10 @@ def test_plots(tmp_path: Path, config: EvalConfig) -> None:
 def test_long_names_are_folded_and_stay_inside_the_picture(tmp_path: Path) -> None:
     truth, name = np.array([0, 1, 0, 1]), "a_model_trained_on_" + "everything_" * 9 + "$v2$"
     scores = {name: np.array([0.1, 0.9, 0.6, 0.4]), "baseline temporal": np.array([0.2, 0.3, 0.4, 0.5])}
-    for figure in (plots._roc(name, truth, scores, 0.5), plots._pr(name, truth, scores, 0.5)):
+    for draw in (plots._roc, plots._pr):
+        figure = draw("a_task_of_the_users_own_with_a_name_of_two_lines", truth, scores, 0.5)
         plots.save_figure(figure, tmp_path / "a.png")
+        figure.canvas.draw()  # at the resolution of the figure, in which extents are measured
         for artist in (figure.legends[0], figure.axes[0].title):
             box = artist.get_window_extent()
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
