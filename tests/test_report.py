@@ -263,7 +263,7 @@ def test_a_new_format_is_one_class_in_one_table(tmp_path: Path, monkeypatch: pyt
     class Names(rows.Format):
         suffixes = (".names",)
 
-        def write(self, results: Any, stream: Any, model: rows.Judge) -> None:
+        def write(self, results: Any, stream: Any, model: rows.ModelInfo) -> None:
             for result in results:
                 stream.write(f"{result['path']} of {', '.join(model.tasks)}\n")
 
@@ -431,6 +431,13 @@ def test_evaluation_says_it_all() -> None:
     ):  # fmt: skip
         assert part in text, part
     assert "scene5" not in text
+
+
+def test_tables_for_an_encoding_without_block_characters() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report.write([ok("映画.mkv")], stream, "table")
+    stream.seek(0)
+    assert "0.97 ?" in stream.read()
 
 
 def test_counts_of_one() -> None:

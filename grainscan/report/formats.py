@@ -27,7 +27,7 @@ _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 
 @dataclass(frozen=True)
-class Judge:
+class ModelInfo:
     """What is known about the model behind the results: its tasks, and the units of their strengths."""
 
     tasks: Sequence[str] = ()  # empty: not known before the results are seen
@@ -41,7 +41,7 @@ class Format:
     streams: ClassVar[bool] = True  # whether results are passed on as they come; else all are held in memory
     maps: ClassVar[bool] = False  # whether it shows where in the picture an artifact is, from the key `map`
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         """Write all results in their order."""
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class Table(Format):
     suffixes = (".txt",)
     streams = False
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         from grainscan.report.tables import results_table, summary
         from grainscan.report.terminal import print_to
 
@@ -65,7 +65,7 @@ class Json(Format):
 
     suffixes = (".json",)
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         stream.write(f'{{"schema": {SCHEMA}, "results": [')
         separator = "\n"
         for result in results:
@@ -79,7 +79,7 @@ class JsonLines(Format):
 
     suffixes = (".jsonl",)
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         for result in results:
             stream.write(to_line(result) + "\n")
             stream.flush()
@@ -94,7 +94,7 @@ class Csv(Format):
 
     suffixes = (".csv",)
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         tasks = model.tasks
         if not tasks:
             results = list(results)
@@ -112,7 +112,7 @@ class Html(Format):
     streams = False
     maps = True
 
-    def write(self, results: Iterable[Result], stream: TextIO, model: Judge) -> None:
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         from grainscan.report.page import render
 
         items = list(results)
@@ -164,7 +164,7 @@ def write(
     `tasks` and `units` (of strength, by task) are those of the model. Without them the results are searched for tasks
     before anything is written, and units are those of the tasks' records.
     """
-    FORMATS[format_for(format, None)].write(results, stream, Judge(tasks or (), units or {}))
+    FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}))
 
 
 def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> None:

@@ -5,6 +5,7 @@ Colours: what was found stands out, what is clean recedes, errors are red. Every
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -23,6 +24,8 @@ def print_to(stream: TextIO, *renderables: RenderableType) -> None:
     """Print for people: as wide as the terminal, in colour there; plain text of a fixed width anywhere else."""
     from rich.console import Console
 
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # an encoding without block characters shows ? instead
     console = Console(file=stream, width=None if stream.isatty() else _FILE_WIDTH, highlight=False)
     for renderable in renderables:
         console.print(renderable)
