@@ -104,7 +104,7 @@ def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], thresho
     for index, (name, score) in enumerate(scores.items()):
         x, y, _ = roc_curve(truth, score, drop_intermediate=False)
         area = metrics.auroc(truth, score)
-        axes.plot(x, y, label=f"{_plain(name)}   AUROC {area:.3f}", **_line(index))
+        axes.plot(x, y, label=f"{_plain(name)}   AUROC {area:.3f}", **line_style(index))
     (tn, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     _mark(axes, fp / (fp + tn), tp / (tp + fn), threshold)
     return _with_legend(figure, axes)
@@ -119,7 +119,7 @@ def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshol
     for index, (name, score) in enumerate(scores.items()):
         precision, recall, _ = precision_recall_curve(truth, score)
         area = metrics.average_precision(truth, score)
-        axes.step(recall[::-1], precision[::-1], label=f"{_plain(name)}   AP {area:.3f}", **_line(index))
+        axes.step(recall[::-1], precision[::-1], label=f"{_plain(name)}   AP {area:.3f}", **line_style(index))
     (_, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     if tp + fp:
         _mark(axes, tp / (tp + fn), tp / (tp + fp), threshold)
@@ -173,7 +173,8 @@ def _with_legend(figure: Figure, axes: Axes) -> Figure:
     return figure
 
 
-def _line(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """How the curve with this number is drawn: the first one is bold."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "linewidth": 2.4 if index == 0 else 1.6,
