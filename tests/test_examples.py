@@ -19,11 +19,12 @@ from grainscan.data.manifest import write_manifest
 from grainscan.video import read_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+EMBEDDED = EXAMPLES / "embedded"
 
 
 @pytest.fixture
 def teach(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     return importlib.import_module("teach")
 
 
@@ -58,7 +59,7 @@ def test_lines_waver_and_dropouts_have_tails(teach: Any) -> None:
 def test_a_pair_is_encoded_alike_and_the_noise_survives(teach: Any, make_clip: MakeClip, tmp_path: Path) -> None:
     scene = make_clip("scene.avi", width=160, height=112, frames=8)
     clean, noisy = teach.pair("scene", scene)
-    entries = [teach.make(clip, tmp_path) for clip in (clean, noisy)]
+    entries = [teach.make(clip, tmp_path)[clip.name] for clip in (clean, noisy)]
     assert [entry["labels"] for entry in entries] == [{"graininess": 0}, {"graininess": 1}]
     assert {entry["source"] for entry in entries} == {"scene"}
     assert entries[0]["strength"] == {"graininess": 0.0}
@@ -109,14 +110,14 @@ def test_clips_are_judged_in_their_order_and_figures_shown(teach: Any, make_clip
     assert "tape noise (8 of 4)" in said
     assert "0.500 [0.250, 0.750]" in said
     assert "-0.010" in said
-    assert "1.5 minutes, 2.0 of a processor" in said
+    assert "1.5 minutes, 2.0 of processor time" in said
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_training_reports_every_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     benchmark = importlib.import_module("benchmark_training")
     monkeypatch.setattr(benchmark, "CLIPS", 4)
     monkeypatch.setenv("GRAINSCAN_CACHE_DIR", str(tmp_path / "cache"))  # put back afterwards
@@ -134,7 +135,7 @@ def test_the_benchmark_of_training_reports_every_rate(
 
 
 def test_a_report_takes_the_rows_of_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     monkeypatch.chdir(tmp_path)
     report = importlib.import_module("protocol_report")
     rows = [
