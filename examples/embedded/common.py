@@ -62,17 +62,21 @@ def make_all(
     clips: dict[str, Entry] = {}
     with ProcessPoolExecutor(workers) as pool:
         made = pool.map(partial(_attempt, make), jobs, [folder] * len(jobs))
-        for entries in track(made, folder.name, total=len(jobs), console=console.err(), transient=True):
-            clips.update(entries)
+        shown = track(made, folder.name, total=len(jobs), console=console.err(), transient=True)
+        for job, entries in zip(jobs, shown, strict=True):
+            if isinstance(entries, str):
+                logger.warning("%s is left out: %s", job, entries)
+            else:
+                clips.update(entries)
     return clips
 
 
-def _attempt(make: Callable[[Job, Path], dict[str, Entry]], job: Job, folder: Path) -> dict[str, Entry]:
+def _attempt(make: Callable[[Job, Path], dict[str, Entry]], job: Job, folder: Path) -> dict[str, Entry] | str:
+    """The entries of a job, or why there are none."""
     try:
         return make(job, folder)
     except (GrainscanError, OSError, ValueError) as error:
-        logger.warning("%s is left out: %s", job, error)
-        return {}
+        return str(error)
 
 
 def middle(block: Block, width: int, height: int, *, grid: int) -> Block:
