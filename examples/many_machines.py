@@ -19,8 +19,8 @@ CLIPS = Path(__file__).parent / "clips"
 
 
 def main(library: str = str(CLIPS), log: str = "scan.jsonl", address: str = "local") -> int:
-    command = [sys.executable, "-m", "grainscan", "predict", library, "--output", log, "--ray", address]
-    status = subprocess.run(command).returncode
+    command = [sys.executable, "-m", "grainscan", "predict", library, "--model", "small", "--output", log]
+    status = subprocess.run([*command, "--ray", address]).returncode
     if status > 1 or not Path(log).exists():  # with 1, files that could not be judged are in the log, too
         return status
 

@@ -21,7 +21,7 @@ def main(files: list[str]) -> None:
     except VideoError as error:
         print(f"{files[0]}: {error.message} {error.hint}\n")
 
-    # Many files: the model is loaded once, and several processes decode. A file that cannot be judged gives a row, too.
+    # Many files: the model is loaded once, several processes decode. A file that cannot be judged has a row, too.
     with Scanner() as scanner:
         for result in scanner.scan(files):
             if result["status"] == "error":

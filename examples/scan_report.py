@@ -22,8 +22,8 @@ def main(folder: str = str(CLIPS), out: str = "grain-report") -> int:
     log = Path(out, "scan.jsonl")
 
     # --maps adds the verdict on each part of a picture, which the page draws.
-    command = [sys.executable, "-m", "grainscan", "predict", folder, "--output", str(log), "--maps"]
-    status = subprocess.run(command).returncode
+    command = [sys.executable, "-m", "grainscan", "predict", folder, "--model", "small", "--output", str(log)]
+    status = subprocess.run([*command, "--maps"]).returncode
     if status > 1 or not log.exists():  # with 1, files that could not be judged are in the log, too
         return status
 

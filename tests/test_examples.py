@@ -31,7 +31,8 @@ CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*")))
 
 def run_script(script: Path, *arguments: object, cwd: Path, **options: object) -> str:
     """What a script prints, run in a process and a folder of its own; options are environment variables."""
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), **{key: str(options[key]) for key in options}}
+    path = os.pathsep.join([str(EXAMPLES.parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, **{key: str(value) for key, value in options.items()}}
     command = [sys.executable, str(script), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -56,12 +56,11 @@ def protocol_table(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Known grain through HEVC",
         "",
-        f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw",
+        f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw "
         "(`examples/embedded/protocol.py`).",
-        "AUROC of the clips with grain of one sigma",
-        "against the pristine ones of the same QP; in parentheses the median deviation, in 8-bit luma codes, that",
-        "the encoder left of it. By survival: clips with at least 1.5 codes left against those with less than 0.6.",
-        "`python examples/embedded/protocol_report.py DST`",
+        "AUROC of the clips with grain of one sigma against the pristine ones of the same QP; in parentheses, the",
+        "median standard deviation, in 8-bit luma codes, that the encoder left of it. By survival: clips with at least",
+        "1.5 codes left against those with less than 0.6. `python examples/embedded/protocol_report.py DST`",
         "",
         "| | "
         + " | ".join(f"sigma {sigma}" for sigma in sigmas)
@@ -75,7 +74,7 @@ def protocol_table(figures: dict[str, Any]) -> list[str]:
         ends = (part["overall"]["auroc"], survival["auroc"], survival["ece"], part["strength_spearman"])
         lines.append("| " + " | ".join([name, *cells, *map(number, ends)]) + " |")
     both = number(figures["strength_spearman_qp22_qp32"])
-    return [*lines, "", f"Strength at QP 22 and 32 together: Spearman {both} against the true surviving deviation.", ""]
+    return [*lines, "", f"Strength at QP 22 and 32 together: Spearman {both} against the true surviving strength.", ""]
 
 
 def real_table(report: dict[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def _gradient(rng: Rng, size: Size, low: float = 0.2, high: float = 0.9) -> Pict
 
 
 def _field(rng: Rng, shape: tuple[int, int], scale: float, exponent: float = 1.6) -> NDArray[np.float32]:
-    """Periodic smooth noise of zero mean and unit deviation, nothing finer than `scale` samples."""
+    """Periodic smooth noise of zero mean and unit standard deviation, nothing finer than `scale` samples."""
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
     radius = np.hypot(fx, fy)
