@@ -291,7 +291,7 @@ class PredictConfig(ScanConfig):
         None,
         "Form of the results. Default: by the suffix of --output, else table.",
         "-f",
-        choices=("table", "grainscan.report.formats:FORMATS"),
+        choices=("grainscan.report.formats:FORMATS",),
     )
     output: Path | None = option(
         None, "File for the results; -: stdout. A .jsonl file is continued.", "-o", metavar="FILE"
@@ -316,8 +316,11 @@ class EvalConfig(ScanConfig):
     )
     split: str | None = option(None, "Which split of DATA.", "-s", metavar="train|val|test")
     compare: str | None = option(None, "A second model to judge the same clips.", metavar="MODEL")
-    format: Literal["table", "json"] | None = option(
-        None, "Form of the report. Default: by the suffix of --output, else table.", "-f"
+    format: str | None = option(
+        None,
+        "Form of the report. Default: by the suffix of --output, else table.",
+        "-f",
+        choices=("grainscan.report.eval_tables:EVALUATION_FORMATS",),
     )
     output: Path | None = option(None, "File for the report; -: stdout.", "-o", metavar="FILE")
     plots: Path | None = option(None, "Folder for ROC, precision-recall and reliability plots.", metavar="DIR")

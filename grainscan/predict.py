@@ -23,7 +23,7 @@ from grainscan.errors import Interrupted, OutputError, UsageError
 from grainscan.files import check_output, is_stream
 from grainscan.model.spec import ModelSpec, find_model, read_spec
 from grainscan.options import PredictConfig
-from grainscan.report import FORMATS, save, verdict, write
+from grainscan.report import FORMATS, STDOUT, Tally, format_for, save, verdict, write
 from grainscan.results import Report, Result
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
@@ -31,7 +31,6 @@ from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
 
 FAILED, FOUND = 1, 3
-STDOUT = "-"
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,15 @@ class PredictReport(Report):
     tasks: tuple[str, ...]
     format: str
     output: Path | None  # None: stdout
-    files: int = 0
-    errors: int = 0
-    found: dict[str, int] = field(default_factory=dict)  # files with each task
+    tally: Tally = field(default_factory=Tally)  # files by what was found
     skipped: int = 0  # files that a log held already
     rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
         """1 where an input failed, else 3 where the task asked for was found, else 0."""
-        if self.errors:
+        if self.tally.errors:
             return FAILED
-        return FOUND if fail_on and self.found.get(fail_on) else 0
+        return FOUND if fail_on and self.tally.tasks.get(fail_on) else 0
 
 
 def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None = None) -> PredictReport:
@@ -61,8 +58,8 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     A table for stdout is not written: its rows are in the report. Raises UsageError for a wrong request, ModelError,
     OutputError, and Interrupted with what is kept. Files that cannot be judged are error rows.
     """
-    output = None if config.output is None or str(config.output) == STDOUT else config.output
-    form = format_of(config.format, output)
+    output = None if config.output == STDOUT else config.output
+    form = format_for(config.format, output)
     spec = read_spec(find_model(config.model))
     thresholds = parse_thresholds(config.threshold, spec.tasks)
     if config.fail_on is not None and config.fail_on not in spec.tasks:
@@ -78,21 +75,6 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         return scan.to_stream(paths) if is_stream(output) else scan.to_file(paths)
 
 
-def format_of(name: str | None, output: Path | None) -> str:
-    """The format named, else that of the output's suffix, else table. Raises UsageError."""
-    if name == "table" and output is not None:
-        raise UsageError("a table goes to the terminal, not into a file", hint=f"Use one of: {', '.join(FORMATS)}.")
-    if name is not None or output is None:
-        return name or "table"
-    suffix = output.suffix.lower().lstrip(".")
-    suffix = "html" if suffix == "htm" else suffix
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"{output}: the suffix names no format", hint=f"Use one of: {', '.join(FORMATS)}, or --format."
-        )
-    return suffix
-
-
 class _Scan:
     """One call of `predict`: where results come from, the scanner here or on a Ray cluster, and where they go."""
 
@@ -106,7 +88,8 @@ class _Scan:
         progress: Progress,
     ) -> None:
         self._config = config
-        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": config.maps or form == "html"}
+        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": config.maps or FORMATS[form].maps}
+        self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
         self._scanner = Scanner.from_config(config, **self._options)
         self._report = PredictReport(spec.name, spec.tasks, form, output)
         self._output = output
@@ -117,27 +100,26 @@ class _Scan:
 
     def to_stream(self, paths: list[str], stream: TextIO | None = None) -> PredictReport:
         """Results as they come, to a stream or to an output that cannot be replaced; for a table, the rows alone."""
-        report, rows = self._report, list[Result]()
-        tally = _Tally()
-        results = tally.counted(self._watched(paths))
+        report, rows, tally = self._report, list[Result](), Tally()
+        results = _counted(self._watched(paths), tally)
         try:
-            if report.format == "table":
+            if report.format == "table" and stream is not None:
                 rows.extend(results)
             elif stream is None:
                 assert self._output is not None
-                save(results, self._output, report.format, tasks=report.tasks)
+                save(results, self._output, report.format, **self._known)
             else:
-                write(results, stream, report.format, tasks=report.tasks)
+                write(results, stream, report.format, **self._known)
                 stream.flush()
         except KeyboardInterrupt:
             judged = f"{tally.files:,} of {count(len(paths), 'file')} judged"
             lost = "" if report.format in ("table", "jsonl", "csv") else ", and the output is incomplete"
-            raise Interrupted(judged + lost, tally.report(report, rows)) from None
-        return tally.report(report, rows)
+            raise Interrupted(judged + lost, replace(report, tally=tally, rows=tuple(rows))) from None
+        return replace(report, tally=tally, rows=tuple(rows))
 
     def to_file(self, paths: list[str]) -> PredictReport:
         """Results into a log, which is the output itself, or from which the output is written in the end."""
-        report, output, tally = self._report, self._output, _Tally()
+        report, output, tally = self._report, self._output, Tally()
         assert output is not None
         path = output if report.format == "jsonl" else _partial(output)
         overwrite = self._config.overwrite
@@ -151,7 +133,7 @@ class _Scan:
                     log.append(row)
                 log.finish()
                 rows: Iterable[Any] = log.rows(paths)
-                results = tally.counted(rows)
+                results = _counted(rows, tally)
                 if path == output:
                     for _ in results:
                         pass
@@ -161,12 +143,12 @@ class _Scan:
                 raise Interrupted(_kept(log)) from None
             if path != output:
                 path.unlink(missing_ok=True)
-        return tally.report(report)
+        return replace(report, tally=tally)
 
     def _save(self, results: Iterable[Result], log: ResultLog) -> None:
         assert self._output is not None
         try:
-            save(results, self._output, self._report.format, tasks=self._report.tasks)
+            save(results, self._output, self._report.format, **self._known)
         except OutputError as error:
             error.hint = f"{error.hint} Meanwhile, {_kept(log)}."
             raise
@@ -192,24 +174,10 @@ class _Scan:
         return scan_on_ray(self._config, paths, **self._options)
 
 
-@dataclass
-class _Tally:
-    """Counts results as they pass."""
-
-    files: int = 0
-    errors: int = 0
-    found: dict[str, int] = field(default_factory=dict)
-
-    def counted(self, results: Iterable[Result]) -> Iterator[Result]:
-        for row in results:
-            self.files += 1
-            self.errors += row["status"] != "ok"
-            for task, block in row.get("tasks", {}).items():
-                self.found[task] = self.found.get(task, 0) + block["label"]
-            yield row
-
-    def report(self, base: PredictReport, rows: Iterable[Result] = ()) -> PredictReport:
-        return replace(base, files=self.files, errors=self.errors, found=self.found, rows=tuple(rows))
+def _counted(results: Iterable[Result], tally: Tally) -> Iterator[Result]:
+    for row in results:
+        tally.add(row)
+        yield row
 
 
 def _partial(output: Path) -> Path:

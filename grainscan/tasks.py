@@ -21,6 +21,7 @@ class Task:
     name: str  # snake_case, as in labels.json
     found: str = ""  # a word for label 1; default: the name
     absent: str = ""  # a word for label 0; default: "no" and the name
+    report_title: str = ""  # of a page about it alone; default: the name and "report"
     folders: tuple[str, ...] = ()  # names of folders, beside the task's own, whose clips have it
     published_mark: str | None = None  # how output names of BVI-Artefact say that a clip has it
     unit: str | None = None  # of its strength; None: as in the training data
@@ -34,6 +35,7 @@ class Task:
         words = self.name.replace("_", " ")
         object.__setattr__(self, "found", self.found or words)
         object.__setattr__(self, "absent", self.absent or f"no {words}")
+        object.__setattr__(self, "report_title", self.report_title or f"{words} report".capitalize())
 
     @property
     def title(self) -> str:
@@ -54,6 +56,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         "graininess",
         found="grainy",
         absent="clean",
+        report_title="Grain report",
         folders=("grainy", "noisy"),
         published_mark="graininess",
         unit="8-bit luma codes (standard deviation)",

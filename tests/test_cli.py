@@ -41,6 +41,7 @@ from grainscan.options import (
     resolve,
 )
 from grainscan.predict import predict
+from grainscan.report.formats import Json
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import STANDARD
 
@@ -100,8 +101,8 @@ def test_help_names_arguments_defaults_and_choices() -> None:
 
 
 def test_a_new_format_is_offered_without_an_option_being_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grainscan.report.formats.FORMATS", ("json", "xml"))
-    assert "--format table|json|xml" in plain(run("predict", "--help").output)
+    monkeypatch.setattr("grainscan.report.formats.FORMATS", {"json": Json(), "xml": Json()})
+    assert "--format json|xml" in plain(run("predict", "--help").output)
     assert resolve(PredictConfig, {"inputs": ("a.avi",), "format": "xml"}, environ={}).format == "xml"
     with pytest.raises(ConfigError, match="--format is 'csv'"):
         resolve(PredictConfig, {"inputs": ("a.avi",), "format": "csv"}, environ={})
@@ -172,7 +173,7 @@ def test_the_module_runs(tmp_path: Path) -> None:
         (["predict", "a.avi", "--fail-on", "banding"], 2, "the model has no such task"),
         (["predict", "a.avi", "--threshold", "2"], 2, "not between 0 and 1"),
         (["predict", "a.avi", "--short", "stretch"], 2, "--short is 'stretch'"),
-        (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix names no format"),
+        (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix does not say which format to write"),
         (["predict", "a.avi", "-o", "no/such/x.csv"], 2, "no such folder"),
         (["eval", ".", "-o", "no/such/x.json"], 2, "no such folder"),
         (["eval", ".", "--model", "nowhere"], 2, "labels.json"),
@@ -506,7 +507,8 @@ def test_only_what_was_found_is_highlighted(folder: Path) -> None:
     assert [text.split("  ")[1:] for text in seen.highlights] == [["grainy", str(folder / "noisy.avi")]]
     assert seen.steps == [("scanning", done, "1 error") for done in (1, 2, 3)]
     values = report.to_dict()
-    assert (values["files"], values["errors"], values["found"]) == (3, 1, {"graininess": 1})
+    assert (values["tally"]["files"], values["tally"]["errors"]) == (3, 1)
+    assert values["tally"]["tasks"] == {"graininess": 1}
     assert values["model"] == "grainscan-s"
     assert json.loads(json.dumps(values)) == values
 

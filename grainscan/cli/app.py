@@ -186,13 +186,14 @@ def evaluate(options: EvalConfig) -> None:
     from grainscan.evaluate.evaluation import evaluate as measure
     from grainscan.files import check_output
 
-    output = None if str(options.output) == "-" else options.output
+    report.evaluation_format(options.format, options.output)  # a wrong request is refused before the work
+    output = None if options.output == report.STDOUT else options.output
     if output is not None:
         check_output(output)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
     report.write_evaluation(figures, format=options.format, output=output)
-    if figures["errors"]:
+    if figures.errors:
         raise typer.Exit(FAILED)
 
 

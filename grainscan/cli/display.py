@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grainscan import console
 from grainscan.console import Progress, count, span
 from grainscan.errors import Interrupted
-from grainscan.report import printable, results_table, summary, verdict
+from grainscan.report import printable, summary, write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -178,17 +179,15 @@ def kept_by_train(options: TrainConfig, begun: float) -> str:
 def print_predict(report: PredictReport) -> None:
     """The table, where one was asked for, and what the scan came to."""
     if report.format == "table" and report.output is None:
-        if report.rows:
-            console.out().print(results_table(report.rows, report.tasks))
-        console.out().print(summary(report.rows))
+        write(report.rows, sys.stdout, "table", tasks=report.tasks)
         for row in report.rows:
             if row["status"] != "ok" and row["error"].get("hint"):
                 _tell(f"hint: {row['path']}: {row['error']['hint']}")
         return
-    found = [f"{number:,} {verdict(task, 1)}" for task, number in report.found.items() if number]
-    errors = [count(report.errors, "error")] if report.errors else []
-    where = [f"in {report.output}"] if report.output else []
-    _tell(", ".join([count(report.files, "file"), *found, *errors, f"model {report.model}", *where]))
+    if console.verbosity >= 0:
+        console.err().print(summary(report.tally))
+    if report.output is not None:
+        _tell(f"results: {report.output}")
 
 
 def _tell(text: str, *, data: bool = False) -> None:
