@@ -43,6 +43,7 @@ class PredictReport(Report):
     output: Path | None  # None: stdout
     tally: Tally = field(default_factory=Tally)  # files by what was found
     skipped: int = 0  # files that a log held already
+    replaced: bool = False  # whether the output existed before and is not the log itself
     rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
@@ -126,7 +127,8 @@ class _Scan:
         with ResultLog(path, self._scanner.fingerprint, model=report.model, overwrite=overwrite) as log:
             try:
                 pending = log.pending(paths)
-                report = replace(report, skipped=len(paths) - len(pending))
+                replaced = path != output and output.exists()
+                report = replace(report, skipped=len(paths) - len(pending), replaced=replaced)
                 if report.skipped:
                     self._progress.say(f"{count(report.skipped, 'file')} judged before, {len(pending):,} to go: {path}")
                 for row in self._watched(pending):

@@ -14,6 +14,7 @@ from grainscan import console
 from grainscan.console import Progress, count, span
 from grainscan.errors import Interrupted
 from grainscan.report import printable, summary, write
+from grainscan.report.terminal import plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -187,7 +188,7 @@ def print_predict(report: PredictReport) -> None:
     if console.verbosity >= 0:
         console.err().print(summary(report.tally))
     if report.output is not None:
-        _tell(f"results: {report.output}")
+        _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
 
 
 def _tell(text: str, *, data: bool = False) -> None:
@@ -204,25 +205,18 @@ def _command(*words: str | Path) -> str:
 # ------------------------------------------------------------------------------------------------------ prep, split
 
 
-def _table(*headers: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        numbers = header not in ("Split", "Task", "Validation")
-        table.add_column(header, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
-    return table
-
-
 def _data_table(splits: Mapping[str, tuple[int, int, Mapping[str, tuple[int, ...]]]]) -> Table:
     """A row per split and task: {split: (clips, sources, {task: (with, without, unknown, with a strength)})}."""
     counted = max((len(counts) for *_, tasks in splits.values() for counts in tasks.values()), default=0)
-    table = _table("Split", "Clips", "Sources", "Task", *("With", "Without", "Unknown", "Strengths")[:counted])
+    heads = ("With", "Without", "Unknown", "Strengths")[:counted]
+    table = plain_table("Clips", "Sources", *heads, names=("Split", "Task"))
+    table.pad_edge = False  # a name as long as transmission_error fits into 80 columns
     for name, (clips, sources, tasks) in splits.items():
-        head = (name, f"{clips:,}", f"{sources:,}")
-        for number, (task, counts) in enumerate(tasks.items()):
-            table.add_row(*(head if number == 0 else ("", "", "")), task, *(f"{value:,}" for value in counts))
+        first = (name, f"{clips:,}", f"{sources:,}")
+        for task, counts in tasks.items():
+            split, *sizes = first
+            table.add_row(split, task, *sizes, *(f"{value:,}" for value in counts))
+            first = ("", "", "")
     return table
 
 
@@ -231,7 +225,7 @@ def print_prep(report: PrepReport) -> None:
     verb = {"planned": "would be written to", "written": "written to", "unchanged": "are in"}[report.state]
     clips, videos = count(len(report.clips), "clip"), count(report.videos, "video")
     _tell(f"{clips} of {videos} {verb} {report.destination}", data=True)
-    table = _table("Task", "With", "Without", "Unknown")
+    table = plain_table("With", "Without", "Unknown", names=("Task",))
     for task, share in report.prevalence.items():
         table.add_row(task, *(f"{number:,}" for number in (share.positive, share.negative, share.unknown)))
     console.out().print(table)
@@ -270,7 +264,8 @@ def print_split(report: SplitReport) -> None:
 
 def print_plan(plan: Mapping[str, Any]) -> None:
     """What `train --dry-run` found out: the resolved options, the data, leaks, and the estimate."""
-    _tell(plan["config"].strip(), data=True)
+    for line in plan["config"].strip().splitlines():
+        _tell(line, data=True)
     data = plan["data"]["splits"]
     keys = ["positive", "negative", "unknown"]
     if any(known["strengths"] for split in data.values() for known in split["tasks"].values()):
@@ -291,7 +286,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
 
 def print_run(run: Run) -> None:
     """Where a finished run is, and its best validation figures."""
-    table = _table("Validation", "")
+    table = plain_table("", names=("Validation",))
     for name, value in run.metrics.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
