@@ -13,6 +13,7 @@ The clips stand beside the file, or in a folder `avi/` beside it (the layout of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from grainscan.errors import LabelsError
-from grainscan.files import write_text
+from grainscan.files import walk, write_text
 from grainscan.tasks import DEFAULT_TASK, STANDARD
 from grainscan.video import is_video_name
 
@@ -270,23 +271,17 @@ class _Index:
 def _scan(folder: Path) -> _Index:
     """One walk through a folder; a look at each of 100,000 files on its own would take much longer."""
     index = _Index()
-    pending = [("", os.fspath(folder))]
-    while pending:
-        prefix, path = pending.pop()
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = prefix + entry.name
-                    if entry.is_symlink():
-                        index.linked_folders |= entry.is_dir()
-                        if entry.is_file():
-                            index.files[name] = True
-                    elif entry.is_dir():
-                        pending.append((name + "/", entry.path))
-                    elif entry.is_file():
-                        index.files[name] = False
-        except OSError as error:
-            index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+
+    def unreadable(path: str, error: OSError) -> None:
+        index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+
+    start = len(os.path.join(folder, ""))  # noqa: PTH118
+    for entry in walk(folder, links=False, hidden=True, failed=unreadable):
+        with contextlib.suppress(OSError):  # a link that leads to itself
+            if entry.is_file():
+                index.files[entry.path[start:].replace(os.sep, "/")] = entry.is_symlink()
+            else:
+                index.linked_folders |= entry.is_dir()
     return index
 
 

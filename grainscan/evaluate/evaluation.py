@@ -206,7 +206,7 @@ def _baseline(sample: Sample, judged: Judged, drawing: dict[str, Any]) -> dict[s
     chosen = task_of(sample.task).estimator
     if chosen is None or not sample.names:
         return None
-    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in baseline.BASELINES}
+    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in baseline.ESTIMATORS}
     areas = {name: metrics.auroc(sample.labels, value) for name, value in values.items()}
     best = max(areas, key=lambda name: areas[name] or 0.0)
     return {

@@ -1,4 +1,4 @@
-"""Grain: a random field for luma and chroma, its amplitude led by the brightness of the picture.
+"""Grain: a random field for luma and chroma, whose amplitude follows the brightness of the picture.
 
     picture + sigma * gain(luma) * field
 
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from grainscan.data.synth import fields
-from grainscan.data.synth.recipe import Curve, Grain
 from grainscan.data.synth.stack import RGB_OF_CHROMA, Array, Stack, luma, pool
+
+Curve = tuple[tuple[float, float], ...]  # (luma level, gain) with rising levels
+FLAT: Curve = ((0.0, 1.0), (255.0, 1.0))
 
 AV1_TEMPLATE, AV1_BLOCK = (73, 82), 32
 _AV1_GRID = (80, 84)  # the template is cut from a grid whose sides suit the Fourier transform
@@ -23,6 +26,22 @@ H274_PATTERN, H274_BLOCK = (64, 64), 8
 _GAIN_LIMITS = (0.2, 5.0)  # of the factor that brings the gain's root mean square over the clip to one
 Shape = tuple[int, int, int]
 Fields = tuple[Array, Array | None, Array | None]  # luma, Cb, Cr on the sampling grids of their planes
+
+
+@dataclass(frozen=True)
+class Grain:
+    """A kind of grain (one of `KINDS`) and its measures."""
+
+    kind: str
+    sigma: float  # standard deviation over the clip before anything follows, 8-bit luma codes
+    size: float = 1.0  # width of a grain in pixels, full width at half maximum; fixed for white and sensor
+    aspect: float = 1.0  # width over height
+    gain: Curve = FLAT
+    chroma: float = 0.0  # deviation of chroma grain over that of luma grain; 0: black and white
+    coupling: float = 0.0  # correlation of chroma grain with luma grain
+    skew: float = 0.0
+    lag: int = 3  # of the autoregressive kind: 0 to 3
+    low: float = 0.0  # of the band kind: lower over upper cut-off frequency
 
 
 def add_grain(stack: Stack, grain: Grain, rng: np.random.Generator) -> Stack:
@@ -169,7 +188,7 @@ def _fields(stack: Stack, grain: Grain, rng: np.random.Generator) -> Fields:
         return brightness, None, None
     sub_w, sub_h = stack.subsampling(1)
     shape = (stack.shape[0], -(-stack.shape[1] // (1 << sub_h)), -(-stack.shape[2] // (1 << sub_w)))
-    finer = grain.resized(grain.size / math.sqrt((1 << sub_w) * (1 << sub_h)))
+    finer = replace(grain, size=grain.size / math.sqrt((1 << sub_w) * (1 << sub_h)))
     own, shared = math.sqrt(1 - grain.coupling**2) * grain.chroma, grain.coupling * grain.chroma
     chroma = []
     for _ in range(2):

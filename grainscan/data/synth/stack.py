@@ -1,7 +1,7 @@
 """The working representation of the synthesiser: the planes of a block as float32 in 8-bit codes.
 
 Every family takes a `Stack` and returns a new one, whatever the bit depth, the subsampling or the layout of the block
-was. Planes are never changed in place, so that the clean and the grainy branch can share what they have in common.
+was. Planes are never changed in place, so that the clean and the affected branch can share what they have in common.
 """
 
 from __future__ import annotations
