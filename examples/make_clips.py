@@ -21,8 +21,9 @@ from procedural import clouds, foliage, grass, gravel, shapes, water
 from grainscan import __version__
 from grainscan.data.labels import write_labels
 from grainscan.data.manifest import write_manifest
-from grainscan.data.synth import Grain, Recipe, apply, surviving
-from grainscan.data.synth.grain import film_curve
+from grainscan.data.synth import apply, surviving
+from grainscan.data.synth.grain import Grain, film_curve
+from grainscan.data.synth.graininess import Recipe
 from grainscan.video import PixelFormat, read_clip, write_clip
 
 SIZE = (448, 252)
@@ -134,10 +135,10 @@ def make(example: Example, path: Path) -> dict[str, Any]:
     if example.grain is not None:
         write_clip(path, made.clean, codec=example.codec, quality=example.quality)
         reference = read_clip(path)
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
         strength = surviving(reference, read_clip(path), made.added)
     else:
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
     return {
         "source": path.stem, "frames": FRAMES, "labels": {"graininess": int(example.grain is not None)},
         "strength": {"graininess": round(strength, 2)},

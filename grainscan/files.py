@@ -89,7 +89,7 @@ def walk(
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:
-    """What tells a file or folder from all others, whatever links lead to it."""
+    """A file or folder has one identity, whatever links lead to it."""
     return status.st_dev, status.st_ino
 
 

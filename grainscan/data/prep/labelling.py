@@ -49,7 +49,7 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
         _apply(config.labels, sources, found)
         if not found.labels:
             raise LabelsError(
-                f"{config.labels}: no name with a label matches the footage ({counted(len(sources), 'video')})",
+                f"{config.labels}: none of its names matches the footage ({counted(len(sources), 'video')})",
                 hint="Names are paths from the folder of the labels, or from that of the footage.",
             )
     else:
@@ -219,7 +219,7 @@ def _folders(source: Source) -> list[str]:
 
 
 def _meanings(tasks: set[str]) -> Callable[[str], Known]:
-    """A function from the name of a folder to the labels that it stands for."""
+    """A function from the name of a folder to the labels that it means."""
     words = {task: task for task in tasks} | ADJECTIVES
 
     def meaning(part: str) -> Known:

@@ -91,7 +91,7 @@ def discs(height: int, width: int, size: float, spread: float = 0.3) -> Array:
 
     The spectrum of a Boolean model of discs is that of one disc, the squared jinc function, averaged over the radii
     (Newson, Delon, Galerne: "A stochastic film grain model for resolution-independent rendering", 2017). A Gaussian of
-    0.35 pixels stands for the aperture of the scanner.
+    0.35 pixels models the aperture of the scanner.
     """
     y, x = frequencies(height, width)
     frequency = np.hypot(x, y)
