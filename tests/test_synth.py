@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import MakeClip
 
+from grainscan import tasks
+from grainscan.data.manifest import read_manifest
+from grainscan.data.prep import prepare
 from grainscan.data.synth import (
+    BaseRecipe,
     Effect,
     Generation,
     Scale,
@@ -28,6 +36,7 @@ from grainscan.data.synth.process import PROCESSES
 from grainscan.data.synth.stack import Stack, from_block, pool, resample, to_block
 from grainscan.data.synth.twins import SCENES
 from grainscan.errors import ConfigError, DataError
+from grainscan.options import PrepConfig
 from grainscan.tasks import synthesised
 from grainscan.video import CODECS, Block, PixelFormat, recode
 
@@ -541,3 +550,46 @@ def test_labels_leave_a_gap() -> None:
     low, high = Recipe.negligible, Recipe.visible
     labels = [Recipe.label_of(value) for value in (0.0, low - 0.01, low, high - 0.01, high, 30.0)]
     assert labels == [0, 0, None, None, 1, 1]
+
+
+# ------------------------------------------------------------------------------------------------- another artifact
+
+
+@dataclass(frozen=True)
+class Steps(BaseRecipe):
+    """Banding as a newcomer would write it: brightness rounded to few levels."""
+
+    task = "banding"
+    visible = 2.0
+    negligible = 1.0
+
+    height: float | None = None  # of a step, 8-bit codes
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Steps:
+        setting = drawing.Setting(share=1, scene={"shake": 1}, defects={}, process={"soften": 0.5}, scale=0.5)
+        return cls(height=24.0, **drawing.draw_setting(rng, setting, width=width, height=height))
+
+    def clean(self) -> Steps:
+        return replace(self, height=None)
+
+    def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
+        return Stack((np.round(stack.planes[0] / self.height) * self.height, *stack.planes[1:]), stack.format)
+
+
+def test_a_new_artifact_is_a_record_and_a_module(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = replace(tasks.task_of("banding"), synthesiser="steps")
+    monkeypatch.setitem(tasks._BY_NAME, "banding", record)
+    monkeypatch.setitem(sys.modules, "grainscan.data.synth.steps", SimpleNamespace(Recipe=Steps))
+    make_clip("footage/a.avi", frames=8, width=80, height=80)
+    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", clips=1, frames=4, size=64, workers=1)
+    prepare(replace(config, synthesize="banding"))
+    manifest = read_manifest(tmp_path / "data")
+    assert manifest is not None
+    clean, twin_of_it = manifest["clips"]["a_c00.avi"], manifest["clips"]["a_c00_banding1.avi"]
+    assert clean["labels"] == {"banding": 0} and twin_of_it["labels"] == {"banding": 1}
+    assert twin_of_it["strength"]["banding"] > 3
+    recipe = Steps.from_dict(twin_of_it["synthesis"])
+    assert recipe.height == 24 and Steps.from_dict(clean["synthesis"]) == recipe.clean()

@@ -2,8 +2,8 @@
 
     picture + sigma * gain(luma) * field
 
-The kinds differ in the field's spectrum and in how it is laid out; `KINDS` lists them. Grain is independent from one
-picture to the next: what stays in place belongs to `defects` (frozen noise) or to the scene.
+The kinds differ in the field's spectrum and layout; `KINDS` lists them. Grain is independent from one picture to the
+next: what stays in place belongs to `defects` (frozen noise) or to the scene.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def add_grain(stack: Stack, grain: Grain, rng: np.random.Generator) -> Stack:
     """The pictures with grain whose luma has standard deviation `grain.sigma`, 8-bit codes, over the whole clip.
 
     The gain curve only distributes it: it is scaled to a root mean square of one over the clip (within limits, so that
-    a black picture stays calm under a curve that vanishes there).
+    a black picture stays free of noise under a curve that vanishes there).
     """
     brightness, blue, red = _fields(stack, grain, rng)
     gain = amplitude(luma(stack), grain.gain) * np.float32(grain.sigma)
@@ -136,7 +136,7 @@ def _band(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
     """Frequency-filtering model of ITU-T H.274 (film grain characteristics SEI) in the layout of SMPTE RDD 5.
 
     Blocks of 8x8 from random places of one 64x64 pattern with low and high cut-off frequencies, their edges smoothed.
-    Real decoders smooth upright edges alone; coarse grain would then show the others.
+    Real decoders smooth upright edges alone; with coarse grain the others would then show.
     """
     pattern = fields.shaped(rng, (1, *H274_PATTERN), fields.band(*H274_PATTERN, grain.size, grain.aspect, grain.low))
     field = fields.tiled(rng, pattern, shape, H274_BLOCK).copy()
