@@ -360,6 +360,8 @@ def test_clips_carry_the_labels_of_their_source(tmp_path: Path, make_clip: MakeC
     report = prep(tmp_path)
     labels = read_labels(tmp_path / "data")
     assert labels.clips == report.clips
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["clips"] == labels.clips and plain["prevalence"]["banding"]["unknown"] == 2
     assert labels.clips["a_c01.avi"] == {"graininess": 1}
     assert labels.clips["b_c00.avi"] == {"graininess": 0, "banding": 1}
     assert report.prevalence["banding"] == Prevalence(negative=0, positive=2, unknown=2)
