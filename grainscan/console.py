@@ -1,9 +1,10 @@
-"""The two consoles (data on stdout, everything else on stderr), verbosity, and how progress is reported."""
+"""The two consoles (data on stdout, everything else on stderr), verbosity, progress, and words for counts."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,13 @@ class Progress:
 def count(number: int, noun: str) -> str:
     """`1 file`, `2,400 files`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def some(names: Iterable[str], shown: int = 3) -> str:
+    """The first names in order and how many more there are: `a.avi, b.avi, c.avi and 9 more`."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - shown:,} more" if len(ordered) > shown else ""
+    return ", ".join(ordered[:shown]) + more
 
 
 def span(seconds: float) -> str:

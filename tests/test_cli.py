@@ -521,8 +521,8 @@ TEN_TASKS = tuple(task.name for task in STANDARD)
 def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int], io.StringIO]) -> None:
     known = {task: Prevalence(1000 + n, 20000 + n, 300 + n) for n, task in enumerate(TEN_TASKS)}
     parts = tuple(SplitPart(name, 21345, 1234, known) for name in ("train", "val", "test"))
-    split = SplitReport(Path("data"), "split", TEN_TASKS, parts, {})
-    prep = PrepReport(Path("a folder"), "written", 1, {"a.avi": {}}, known)
+    split = SplitReport(Path("a folder"), "split", TEN_TASKS, parts, {})
+    prep = PrepReport(Path("a folder"), "written", 1, {"a.avi": {}}, known, next_steps=("first", "second"))
     counts = {"positive": 20000, "negative": 12345, "unknown": 3000, "strengths": 20000}
     data = {"splits": {"train": {"clips": 21345, "sources": 1234, "tasks": dict.fromkeys(TEN_TASKS, counts)}}}
     estimate = {"seconds": 90, "memory_gb": 1.25, "gflops_per_view": 2}
@@ -536,8 +536,11 @@ def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int
     }
     plan |= {"name": "first", "precision": "fp32", "steps": 10, "steps_per_epoch": 5, "views_per_step": 16}
     for show, figures in (
-        (lambda: display.print_split(split), ("21,345", "1,234", "1,009", "20,009", "309")),
-        (lambda: display.print_prep(prep), ("1,009", "20,009", "309", "1 clip of 1 video", "split 'a folder'")),
+        (lambda: display.print_split(split), ("21,345", "1,234", "1,009", "20,009", "309", "train 'a folder'")),
+        (
+            lambda: display.print_prep(prep),
+            ("1,009", "20,009", "309", "1 clip of 1 video", "next: first", "or: second"),
+        ),
         (
             lambda: display.print_plan(plan),
             ("[train]\ndata = 'x'\n", "21,345", "1,234", "20,000", "12,345", "3,000", "Strengths"),

@@ -21,7 +21,7 @@ from grainscan.model.last_run import remember_run
 from grainscan.options import EvalConfig
 from grainscan.scan.scanner import Scanner
 from grainscan.video import write_clip
-from grainscan.views.estimators import BASELINES
+from grainscan.views.estimators import ESTIMATORS
 
 # name: (lowest and highest luma, graininess). The toy model calls bright clips grainy, so d_dark is missed.
 CLIPS = {
@@ -84,7 +84,7 @@ def test_figures_are_those_of_predict(config: EvalConfig) -> None:
 
 def test_baselines_are_measured_beside_the_model(config: EvalConfig) -> None:
     baseline = evaluate(config).tasks["graininess"].baseline
-    assert set(baseline.all) == set(BASELINES)
+    assert set(baseline.all) == set(ESTIMATORS)
     assert baseline.name == "temporal" and baseline.auroc == baseline.all["temporal"]
     assert baseline.auroc == 1.0  # the grain is real, whatever the brightness
     assert baseline.strongest.auroc == max(baseline.all.values())

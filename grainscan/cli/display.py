@@ -210,7 +210,7 @@ def _data_table(splits: Mapping[str, tuple[int, int, Mapping[str, tuple[int, ...
     counted = max((len(counts) for *_, tasks in splits.values() for counts in tasks.values()), default=0)
     heads = ("With", "Without", "Unknown", "Strengths")[:counted]
     table = plain_table("Clips", "Sources", *heads, names=("Split", "Task"))
-    table.pad_edge = False  # a name as long as transmission_error fits into 80 columns
+    table.pad_edge = table.show_edge = False  # a name as long as transmission_error fits into 80 columns
     for name, (clips, sources, tasks) in splits.items():
         first = (name, f"{clips:,}", f"{sources:,}")
         for task, counts in tasks.items():
@@ -228,15 +228,16 @@ def print_prep(report: PrepReport) -> None:
     table = plain_table("With", "Without", "Unknown", names=("Task",))
     for task, share in report.prevalence.items():
         table.add_row(task, *(f"{number:,}" for number in (share.positive, share.negative, share.unknown)))
-    console.out().print(table)
+    if report.prevalence:
+        console.out().print(table)
     for note in report.notes:
         _tell(f"- {note}", data=True)
     for skipped in report.skipped[:_SHOWN]:
         _tell(f"skipped: {skipped}")
     if len(report.skipped) > _SHOWN:
         _tell(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
-    if report.state != "planned":
-        _tell(f"next: {_command('grainscan', 'split', report.destination)}", data=True)
+    for number, step in enumerate(report.next_steps):
+        _tell(f"{'or' if number else 'next'}: {step}", data=True)
 
 
 def print_split(report: SplitReport) -> None:

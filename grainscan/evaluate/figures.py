@@ -14,7 +14,7 @@ from grainscan.evaluate.thresholds import Calibration, ChosenPoint, Fitted
 from grainscan.options import EvalConfig
 from grainscan.results import Report
 from grainscan.tasks import task_of
-from grainscan.views.estimators import BASELINES
+from grainscan.views.estimators import ESTIMATORS
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _baseline(sample: Sample, judged: Judged, drawing: dict[str, Any]) -> Baseli
     chosen = task_of(sample.task).estimator
     if chosen is None or not sample.names:
         return None
-    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in BASELINES}
+    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in ESTIMATORS}
     areas = {name: metrics.auroc(sample.labels, value) for name, value in values.items()}
     best = max(areas, key=lambda name: areas[name] or 0.0)
     interval = bootstrap.auroc_interval(sample.labels, values[chosen], **drawing)
