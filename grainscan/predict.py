@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, TextIO
+from typing import TextIO
 
 from grainscan.errors import OutputError, UsageError
 from grainscan.model.last_run import last_run
 from grainscan.model.spec import find_model, read_spec
 from grainscan.options import PredictConfig
+from grainscan.results import Result
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
 
-Result = dict[str, Any]
 Watch = Callable[[int, int, Iterator[Result]], Iterator[Result]]
 
 FAILED, FOUND = 1, 3
