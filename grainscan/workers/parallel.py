@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from grainscan.errors import GrainscanError, VideoError
@@ -23,7 +23,7 @@ def spread(
     memory: float = MEMORY,
     preload: Sequence[str] = (),
     parse: Callable[[Any], Any] = lambda result: result,
-) -> Iterator[tuple[str, Any]]:
+) -> Generator[tuple[str, Any], None, None]:
     """(name, result) of each request as it is done; a VideoError in place of a result is the fault of that request.
 
     `function` ("module:function") gets a request and returns a result, both JSON; `parse` makes of that what is handed

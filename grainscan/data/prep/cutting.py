@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grainscan.data.prep.crew import alive
 from grainscan.data.prep.footage import Examined
 from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
 from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.video import Block, Window, read_windows, write_clip
 from grainscan.views.crops import active_area
+from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.data.synth import Recipe, Twin
@@ -36,6 +36,7 @@ _FEW = 4096  # places in a picture up to which all are considered
 _TRIES = 16  # positions drawn for a crop, of which the best is taken
 _DRAWS = 3  # recipes drawn for a twin before it is given up; not every encoder takes every picture
 _MARGIN = 3  # 8-bit codes from black or white within which a crop counts as flat black or white
+_WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
 _FPS = (Fraction(1), Fraction(240))  # outside, a container's frame rate is not believed
 
 Box = tuple[int, int, int, int]  # x, y, width, height
@@ -60,6 +61,18 @@ class Job:
     destination: str
     journal: str  # file that remembers the clips which are done
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        """The job that `dataclasses.asdict` and JSON have made a dictionary of."""
+        clips = {int(clip): twins for clip, twins in values["clips"].items()}
+        return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its pictures take beyond what reading any file does: whole windows, and the squares as floats."""
+        picture = self.examined.width * self.examined.height
+        return self.frames * (_WINDOW_BYTES * picture + _SQUARE_BYTES * self.size**2)
+
     def names(self) -> Iterator[str]:
         """The clips and their twins."""
         for clip, twins in self.clips.items():
@@ -72,11 +85,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Cut:
-    """What came of a job."""
+    """What a job has made."""
 
     entries: dict[str, Entry]  # of the manifest, by name
     failed: dict[str, str]  # clip -> reason
     missing: int = 0  # clips for which the source has no more places
+
+
+def cut_request(job: dict[str, Any]) -> dict[str, Any]:
+    """`cut` for a worker process: job and result as JSON."""
+    return asdict(cut(Job.from_dict(job)))
 
 
 def cut(job: Job) -> Cut:
