@@ -18,6 +18,8 @@ T = TypeVar("T")
 MEMORY = 1.5e9  # bytes that a worker may use, by default
 _IDLE = 100e6  # bytes of that which a worker has mapped before it does anything: Python, NumPy and FFmpeg
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else all work stays in the calling process
 
 
@@ -28,7 +30,7 @@ def processors() -> int:
     except AttributeError:  # macOS, Windows
         count = os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = _QUOTA.read_text().split()
         return max(1, min(count, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no control group, or no quota ("max")
         return count

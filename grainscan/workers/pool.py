@@ -220,15 +220,19 @@ class Pool:
             self._control.close()
             self._control, self._control_received = None, b""
 
-    def _hear_server(self) -> None:
-        """Note which workers have ended, and how. Raises GrainscanError when the server has failed."""
+    def _hear_server(self, patience: float = 0.0) -> None:
+        """Note which workers have ended, and how; wait `patience` seconds for it. Raises GrainscanError when the
+        server has failed."""
         assert self._control is not None and self._server is not None
+        self._control.settimeout(patience)
         try:
             data = self._control.recv(1 << 16)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return
         except OSError:
             data = b""
+        finally:
+            self._control.settimeout(_GRACE)
         if data:
             *lines, self._control_received = (self._control_received + data).split(b"\n")
             for message in map(json.loads, lines):
@@ -345,7 +349,7 @@ class Pool:
         """How a worker ended, as the server reports it shortly after its socket closed; None: the server has gone."""
         deadline = time.monotonic() + _GRACE
         while number not in self._exits and self._control is not None and time.monotonic() < deadline:
-            self._hear_server()
+            self._hear_server(_GRACE)
         return self._exits.get(number)
 
     # -- time

@@ -85,6 +85,7 @@ def serve(control: int, settings: dict[str, Any]) -> None:
     _signal_all(children, signal.SIGKILL)
     for pid in children:
         os.waitpid(pid, 0)
+    os._exit(0)
 
 
 def _signal_all(pids: Any, number: int) -> None:
