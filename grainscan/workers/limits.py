@@ -60,7 +60,8 @@ def used_memory() -> int | None:
 def limited_memory(memory: float, *, taken: int = 0) -> Iterator[None]:
     """Inside, this process may map no more than a worker with `memory` bytes may, less the `taken` ones.
 
-    What the process had mapped before does not count: whatever was done earlier, the same file gets the same room.
+    What the process had mapped before does not count: whatever was done earlier, the same file gets the same room. (And
+    what the allocator has kept of that, which is little in a worker: one that has grown is replaced.)
     The limit is on private memory (RLIMIT_DATA, Linux): code, libraries and shared memory take nothing from it, and
     address space that is only reserved does not either. Where there is no such limit, this does nothing.
     """
