@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import math
 import mmap
 import os
@@ -18,6 +20,7 @@ T = TypeVar("T")
 MEMORY = 1.5e9  # bytes that a worker may use, by default
 _IDLE = 100e6  # bytes of that which a worker has mapped before it does anything: Python, NumPy and FFmpeg
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else all work stays in the calling process
@@ -56,12 +59,20 @@ def used_memory() -> int | None:
         return None
 
 
+@functools.cache
+def return_memory() -> None:
+    """Have glibc map large blocks one by one, so that pictures which were freed do not stay in a fragmented heap."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+
+
 @contextlib.contextmanager
 def limited_memory(memory: float, *, taken: int = 0) -> Iterator[None]:
     """Inside, this process may map no more than a worker with `memory` bytes may, less the `taken` ones.
 
-    What the process had mapped before does not count: whatever was done earlier, the same file gets the same room. (And
-    what the allocator has kept of that, which is little in a worker: one that has grown is replaced.)
+    What the process had mapped before does not count: whatever was done earlier, the same file gets the same room.
     The limit is on private memory (RLIMIT_DATA, Linux): code, libraries and shared memory take nothing from it, and
     address space that is only reserved does not either. Where there is no such limit, this does nothing.
     """
@@ -71,6 +82,7 @@ def limited_memory(memory: float, *, taken: int = 0) -> Iterator[None]:
         return
     import resource
 
+    return_memory()
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bounds = [bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY]
     limit = used + max(0, int(memory - _IDLE) - taken)

@@ -33,12 +33,8 @@ _SERVER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
 )
-_ENVIRONMENT = {
-    # A library that starts threads at import would make forking unsafe.
-    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # glibc: pictures are mapped one by one, so that what was freed is free, and does not stay in a fragmented heap.
-    **{"MALLOC_MMAP_THRESHOLD_": str(8 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)},
-}
+# A library that starts threads at import would make forking unsafe.
+_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Parse = Callable[[Any, Any], Any]
 
