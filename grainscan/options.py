@@ -121,7 +121,7 @@ class PrepConfig(Options):
     frames: int = option(16, "Consecutive frames per clip.", above=0)
     size: int = option(128, "Side of the square cut from the picture, in native pixels.", above=0)
     small: SmallPolicy = option("keep", "Videos smaller or shorter than a clip: keep them whole, or skip them.")
-    workers: int = option(0, "Processes; 0: one per processor.", least=0)
+    workers: int = option(-1, "Processes; -1: one per processor, 0: none, all in this process.", least=-1)
     seed: int = option(0, "Random seed.")
     dry_run: bool = option(False, "Print the plan and write nothing.")
     labels: Path | None = option(
@@ -133,9 +133,9 @@ class PrepConfig(Options):
     limit: int | None = option(None, "Most clips per class with --balance, else in all.", panel=LABELS, above=0)
     synthesize: str | None = option(
         None,
-        "Add this artifact to a copy of each clean clip: a twin. Can be: graininess.",
-        metavar="TASK",
+        "Add this artifact to a copy of each clean clip: a twin.",
         panel=LABELS,
+        choices=("grainscan.tasks:SYNTHESISED",),
     )
     twins: int = option(1, "Synthesised twins per clean clip.", panel=LABELS, above=0)
 
@@ -271,9 +271,14 @@ class ScanConfig(Options):
         None, "Crops per window: places in the picture. Default: the model's.", panel=SAMPLING, above=0
     )
     short: ShortPolicy = option("mirror", "How files shorter than a window are filled up.", panel=SAMPLING)
-    device: DeviceName = option("auto", "Where the model runs.", panel=SAMPLING)
+    device: str = option(
+        "auto", "Where the model runs.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES")
+    )
     workers: int = option(-1, "Decoding processes; -1: automatic, 0: decode in this process.", panel=SAMPLING, least=-1)
     timeout: float = option(60.0, "Seconds per file before it is given up; 0: no limit.", panel=SAMPLING, least=0)
+    memory: float = option(
+        1.5, "Most memory per worker; a file that needs more gets an error row.", metavar="GB", panel=SAMPLING, above=0
+    )
     max_pixels: int = option(
         8192 * 8192, "Most pixels per frame: larger ones may be decompression bombs.", panel=SAMPLING, above=0
     )

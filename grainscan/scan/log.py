@@ -17,9 +17,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from grainscan.errors import OutputError, UsageError
+from grainscan.results import Result
 from grainscan.scan.inputs import identify
 
 try:
@@ -29,8 +30,6 @@ except ImportError:  # Windows: no locks
 
 SYNC_EVERY = 0.5  # seconds
 _CHUNK = 1 << 20
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _parse(line: bytes) -> Result | None:
         row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("path"), str) and "status" in row else None
+    return cast(Result, row) if isinstance(row, dict) and isinstance(row.get("path"), str) and "status" in row else None
 
 
 def _may_be_torn(line: bytes) -> bool:

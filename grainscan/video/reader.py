@@ -142,6 +142,8 @@ class Reader:
                 return
             try:
                 decoded = packet.decode()
+            except MemoryError:  # not a broken packet: the verdict would depend on what else is in memory
+                raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
                 log.debug("%s: packet at %s: %s", self.path, packet.pts, error)
@@ -170,6 +172,8 @@ class Reader:
                     return Key(int(stamp), int(packet.dts or 0) if by_dts else int(stamp))
                 if count > _PACKETS_TO_KEY:
                     break
+        except MemoryError:
+            raise
         except (VideoError, av.error.FFmpegError) as error:
             log.debug("%s: no key frame before %.2f s: %s", self.path, seconds, error)
         return None
@@ -236,7 +240,9 @@ class Reader:
             ) from None
         except PermissionError:
             raise VideoError(f"{self.path}: permission denied", hint="Make the file readable for this user.") from None
-        except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise VideoError(
                 f"{self.path}: {what}: {reason}",
@@ -326,9 +332,12 @@ def read_windows(
         for key, count, stride in plan:
             for run in _runs(reader, key, count, frames, stride):
                 if len(run.pictures) == frames:
-                    found += 1
-                    yield run.window()
-                elif leftover is None or len(run.pictures) > len(leftover.pictures):
+                    found, leftover = found + 1, None
+                    window = run.window()
+                    del run  # the frames of a window go before others are decoded, unless the caller keeps them
+                    yield window
+                    del window
+                elif not found and (leftover is None or len(run.pictures) > len(leftover.pictures)):
                     leftover = run
         if found:
             return
