@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import rich.progress
     from rich.console import Console
-    from rich.progress import Progress
 
 _WIDTH_WHEN_PIPED = 132  # tables in a log file should not be folded to the 80 columns Rich assumes there
 
@@ -43,7 +43,7 @@ def set_verbosity(level: int) -> None:
     logger.propagate = False
 
 
-def progress() -> Progress:
+def progress() -> rich.progress.Progress:
     """A progress display on stderr: bar, count, rate, time left. Silent when stderr is not a terminal."""
     from rich.progress import (
         BarColumn,

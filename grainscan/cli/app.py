@@ -368,9 +368,11 @@ def train(
     """
     options = resolve(TrainConfig, _given(locals(), "config"), file=config)
     from grainscan.cli import display
+    from grainscan.train.check import check
 
+    check(options)  # before torch is loaded, which takes seconds
     if options.dry_run:
-        from grainscan.train.setup import plan
+        from grainscan.train.plan import plan
 
         display.print_plan(plan(options))
         return

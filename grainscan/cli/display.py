@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from grainscan.data.split import SplitReport
     from grainscan.options import PredictConfig
     from grainscan.predict import Outcome
-    from grainscan.train.fit import Progress, Run
+    from grainscan.train.plan import Plan
+    from grainscan.train.run import Run
 
 Result = dict[str, Any]
 
@@ -180,86 +181,60 @@ def _counts(share: Prevalence) -> tuple[str, str, str]:
 # ------------------------------------------------------------------------------------------------------------ train
 
 
-def print_plan(plan: Mapping[str, Any]) -> None:
+def print_plan(plan: Plan) -> None:
     """What `train --dry-run` found out: the resolved options, the data, leaks, and the estimate."""
     out = console.out()
-    out.print(plan["config"].strip(), markup=False)
+    out.print(plan.config.strip(), markup=False)
     table = _table("Split", "Clips", "Sources", "Task", "With", "Without", "Unknown", "Strengths")
-    for name, split in plan["data"]["splits"].items():
-        for task, share in split["tasks"].items():
-            counts = (f"{share[key]:,}" for key in ("positive", "negative", "unknown", "strengths"))
-            table.add_row(name, f"{split['clips']:,}", f"{split['sources']:,}", task, *counts)
+    for name, split in plan.splits.items():
+        for task, share in split.prevalence.items():
+            counts = (*_counts(share), f"{split.strengths[task]:,}")
+            table.add_row(name, f"{split.clips:,}", f"{split.sources:,}", task, *counts)
     out.print(table)
-    for name in plan["data"]["leaks"]:
-        out.print(f"leak: {printable(str(name))} stands in more than one split", style="bold red", markup=False)
-    estimate = plan["estimate"]
-    for line in introduction(plan):
-        out.print(line, markup=False)
-    out.print(
-        f"about {_span(estimate['seconds'])} and {estimate['memory_gb']:.1f} GB on {plan['device']} "
-        f"({estimate['gflops_per_view']:g} GFLOP a view)",
-        markup=False,
-    )
+    for line in plan.lines():
+        out.print(printable(line), style="bold red" if line.startswith("leak:") else None, markup=False)
+    if plan.seconds is not None:
+        stages = ", ".join(f"{name} {_span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
+        gigaflops, gigabytes = plan.flops_per_view / 1e9, plan.memory.total / 1e9
+        out.print(
+            f"about {_span(plan.seconds.total)} ({stages}) and {gigabytes:.1f} GB; {gigaflops:.2g} GFLOPs per view",
+            markup=False,
+        )
 
 
 def print_run(run: Run) -> None:
-    """Where a finished run lies, and its best validation figures."""
+    """Where a finished run is, its validation figures, and whether it gained anything."""
     out = console.out()
-    table = _table("Validation", "")
-    for name, value in run.metrics.items():
-        if isinstance(value, int | float):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    out.print(table)
-    out.print(f"run {run.name}: {_span(run.seconds)}, in {run.directory}", markup=False)
-    out.print(f"model: {run.model}", markup=False)
+    before, after = run.metrics.get("before") or {}, run.metrics.get("after") or {}
+    if after:
+        table = _table("Validation", "Before", "After")
+        for name, value in after.items():
+            table.add_row(name, f"{before[name]:.4f}" if name in before else "", f"{value:.4f}")
+        out.print(table)
+    if run.verdict:
+        out.print(run.verdict, markup=False)
+    out.print(f"run {run.name}: {_span(run.seconds)}, in {printable(str(run.directory))}", markup=False)
+    out.print(f"model: {printable(str(run.model))}", markup=False)
     out.print("next: grainscan eval --split test", markup=False)
 
 
 @contextmanager
-def training() -> Iterator[Progress]:
-    """Show a training: a bar with the last losses on a terminal, lines at each validation everywhere."""
-    from grainscan.train.fit import Progress
+def training() -> Iterator[console.Progress]:
+    """Show a training: a bar per stage on a terminal, lines at each validation everywhere."""
 
-    class Shown(Progress):
-        def __init__(self, progress: Any) -> None:
-            self._bar = progress
-            self._task = progress.add_task("decoding", total=None, note="")
+    class Shown(console.Progress):
+        def __init__(self, bar: Any) -> None:
+            self._bar = bar
+            self._task = bar.add_task("preparing", total=None, note="")
 
-        def decoding(self, done: int, total: int) -> None:
-            self._bar.update(self._task, description="decoding", completed=done, total=total)
+        def stage(self, name: str, total: int | None = None) -> None:
+            self._bar.reset(self._task, description=name, total=total, note="")
 
-        def begin(self, summary: Mapping[str, Any]) -> None:
-            self._bar.update(self._task, description="training", completed=0, total=summary["steps"])
-            for line in introduction(summary):
-                console.err().print(line, markup=False)
+        def advance(self, done: int, note: str = "") -> None:
+            self._bar.update(self._task, completed=done, note=printable(note))
 
-        def step(self, step: int, total: int) -> None:
-            self._bar.update(self._task, completed=step, total=total)
-
-        def row(self, row: Mapping[str, float]) -> None:
-            figures = "  ".join(
-                f"{name.removeprefix('val_')} {value:.4g}"
-                for name, value in row.items()
-                if name not in ("step", "epoch")
-            )
-            if any(name.startswith("val_") for name in row):
-                console.err().print(f"step {row['step']:,.0f}  validation  {figures}", markup=False)
-            else:
-                self._bar.update(self._task, note=figures)
-
-        def note(self, text: str) -> None:
+        def say(self, text: str) -> None:
             console.err().print(printable(text), markup=False)
 
-    with console.progress() as progress:
-        yield Shown(progress)
-
-
-def introduction(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is about to be trained, on what, how: the lines before the bar."""
-    model = summary["model"]
-    yield f"run {summary['name']}: {', '.join(model['tasks'])} on views of {model['views']}, {summary['precision']}"
-    yield f"{model['trainable']:,} of {model['parameters']:,} parameters are trained"
-    for name, split in summary["data"]["splits"].items():
-        yield f"{name}: {split['clips']:,} clips of {split['sources']:,} sources"
-    steps, per_epoch = summary["steps"], summary["steps_per_epoch"]
-    yield f"{steps:,} steps of {summary['views_per_step']} views, {steps / per_epoch:.1f} epochs"
+    with console.progress() as bar:
+        yield Shown(bar)

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
+_INK, MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _COLOURS = ("#d9480f", "#1971c2", "#868e96", "#2b8a3e")  # the model first
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "text.color": _INK,
     "axes.labelcolor": _INK,
-    "axes.edgecolor": _MUTED,
+    "axes.edgecolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": _GRID,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 9.5,
 }
@@ -57,15 +57,15 @@ def draw(
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             for task, truth in truths.items():
                 if not truth.size:
                     continue
                 if 0 < truth.sum() < truth.size:
-                    written.append(_save(_roc(task, truth, scores[task], thresholds[task]), folder, f"{task}_roc"))
-                    written.append(_save(_pr(task, truth, scores[task], thresholds[task]), folder, f"{task}_pr"))
+                    written.append(save(_roc(task, truth, scores[task], thresholds[task]), folder, f"{task}_roc"))
+                    written.append(save(_pr(task, truth, scores[task], thresholds[task]), folder, f"{task}_pr"))
                 probability = next(iter(scores[task].values()))
-                written.append(_save(_reliability(task, truth, probability), folder, f"{task}_reliability"))
+                written.append(save(_reliability(task, truth, probability), folder, f"{task}_reliability"))
     except OSError as error:
         raise OutputError(
             f"{folder}: pictures cannot be written: {error.strerror or error}",
@@ -78,11 +78,11 @@ def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], thresho
     from sklearn.metrics import roc_curve
 
     figure, axes = _square(f"ROC · {_title(task)}", "false positive rate", "true positive rate (recall)")
-    axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
     for index, (name, score) in enumerate(scores.items()):
         x, y, _ = roc_curve(truth, score, drop_intermediate=False)
         area = metrics.auroc(truth, score)
-        axes.plot(x, y, label=f"{_plain(name)}   AUROC {area:.3f}", **_line(index))
+        axes.plot(x, y, label=f"{_plain(name)}   AUROC {area:.3f}", **line_style(index))
     (tn, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     _mark(axes, fp / (fp + tn), tp / (tp + fn), threshold)
     axes.legend(loc="lower right")
@@ -93,12 +93,12 @@ def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshol
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = _square(f"Precision and recall · {_title(task)}", "recall", "precision")
-    axes.axhline(truth.mean(), color=_MUTED, linewidth=1, linestyle=":")
-    axes.annotate(f"prevalence {truth.mean():.2f}", (0.01, truth.mean() + 0.012), color=_MUTED, fontsize=9)
+    axes.axhline(truth.mean(), color=MUTED, linewidth=1, linestyle=":")
+    axes.annotate(f"prevalence {truth.mean():.2f}", (0.01, truth.mean() + 0.012), color=MUTED, fontsize=9)
     for index, (name, score) in enumerate(scores.items()):
         precision, recall, _ = precision_recall_curve(truth, score)
         area = metrics.average_precision(truth, score)
-        axes.step(recall[::-1], precision[::-1], label=f"{_plain(name)}   AP {area:.3f}", **_line(index))
+        axes.step(recall[::-1], precision[::-1], label=f"{_plain(name)}   AP {area:.3f}", **line_style(index))
     (_, fp), (fn, tp) = metrics.confusion(truth, next(iter(scores.values())), threshold)
     if tp + fp:
         _mark(axes, tp / (tp + fn), tp / (tp + fp), threshold)
@@ -117,13 +117,13 @@ def _reliability(task: str, truth: np.ndarray, probability: np.ndarray) -> Figur
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     upper.set(title=f"Reliability · {_title(task)}   ECE {diagram.ece:.3f}", ylabel="observed frequency")
     upper.bar(centre[full], diagram.observed[full], width[full], color=_COLOURS[0], alpha=0.28)
-    upper.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=":")
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
     error = _wilson(diagram.observed[full], diagram.count[full])
     upper.errorbar(
         diagram.probability[full], diagram.observed[full], error, fmt="o", color=_COLOURS[0], elinewidth=1, markersize=5
     )
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
-    lower.bar(centre, diagram.count, width, color=_MUTED)
+    lower.bar(centre, diagram.count, width, color=MUTED)
     lower.set(xlabel="predicted probability", ylabel="clips")
     return figure
 
@@ -144,7 +144,8 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """How the curve with this number is drawn: the first one is bold."""
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linewidth": 2.4 if index == 0 else 1.6,
@@ -176,7 +177,8 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$").lstrip("_")
 
 
-def _save(figure: Figure, folder: Path, name: str) -> Path:
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write FOLDER/NAME.png as a whole; the path. Raises OSError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

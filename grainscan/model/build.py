@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from grainscan.errors import ConfigError, ModelError
 from grainscan.model.noise_features import Energies
-from grainscan.model.spec import BLOCK, CONFIG_FILE, EMBEDDED, WEIGHTS_FILE, ModelSpec, find_model
+from grainscan.model.spec import BLOCK, CONFIG_FILE, EMBEDDED, WEIGHTS_FILE, ModelSpec, find_model, read_spec
 from grainscan.model.store import load
 from grainscan.model.vivit import GrainscanViViT, grid_of
 from grainscan.tasks import DEFAULT_TASK, task_of
@@ -74,6 +74,11 @@ def build(
     if not scratch:
         rebuilt.load_state_dict(_adapted(model, rebuilt))
     return rebuilt
+
+
+def trained_tasks(name: str) -> tuple[str, ...]:
+    """The tasks that a model to train from has been trained for. Raises ModelError where it cannot be read."""
+    return read_spec(find_model(name)).tasks if _is_ours(name) else ()
 
 
 def _small_config(view: ViewSpec) -> VivitConfig:

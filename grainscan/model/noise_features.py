@@ -70,7 +70,8 @@ class Energies(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """views (n, frames, 3, size, size), RGB in [0, 1] -> (n, tubelets, hidden)."""
-        with torch.autocast(views.device.type, enabled=False):  # half precision would round the grain away
+        # Half precision would round the grain away. (Tensors on "meta", where FLOPs are counted, know no autocast.)
+        with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
             views = views.float()
             features = torch.cat([self.measure(views), self.match(views)], dim=-1)
         return self.token(F.gelu(self.hidden(features), approximate="tanh"))
