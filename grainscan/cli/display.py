@@ -195,7 +195,7 @@ def print_plan(plan: Plan) -> None:
         out.print(printable(line), style="bold red" if line.startswith("leak:") else None, markup=False)
     if plan.seconds is not None:
         stages = ", ".join(f"{name} {_span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
-        gigaflops, gigabytes = plan.flops_per_view / 1e9, plan.memory.total / 1e9
+        gigaflops, gigabytes = plan.flops_per_view / 1e9, plan.memory / 1e9
         out.print(
             f"about {_span(plan.seconds.total)} ({stages}) and {gigabytes:.1f} GB; {gigaflops:.2g} GFLOPs per view",
             markup=False,
@@ -209,7 +209,8 @@ def print_run(run: Run) -> None:
     if after:
         table = _table("Validation", "Before", "After")
         for name, value in after.items():
-            table.add_row(name, f"{before[name]:.4f}" if name in before else "", f"{value:.4f}")
+            if name != "score":
+                table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
         out.print(table)
     if run.verdict:
         out.print(run.verdict, markup=False)

@@ -32,7 +32,7 @@ _PLAIN = {"calibration": {}, "threshold": {}, "aggregation": 1.0}
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A specification with its fitted parts, and the clips of each task that it was fitted on."""
+    """A specification with its fitted parts, and for each task the number of clips that it was fitted on."""
 
     spec: ModelSpec
     clips: dict[str, int]
@@ -76,7 +76,7 @@ def write_spec(directory: Path, spec: ModelSpec) -> None:
 @dataclass(frozen=True)
 class _Fit:
     fraction: float
-    losses: NDArray[np.float64]  # what each labelled clip adds to the mean cross-entropy
+    losses: NDArray[np.float64]  # the share of each labelled clip in the mean cross-entropy
     calibration: dict[str, tuple[float, float]]
     threshold: dict[str, float]
     clips: dict[str, int]

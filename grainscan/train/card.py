@@ -32,8 +32,8 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     before, after = metrics.get("before") or {}, metrics.get("after") or {}
     rows = [
         f"| {key} | {_cell(before.get(key))} | {_cell(after.get(key))} |"
-        for key, value in kept.items()
-        if isinstance(value, float)
+        for key in kept
+        if key not in ("clips", "score")
     ]
     step = f"The weights are those of step {metrics['best_step']}."
     said = verdict(metrics)
@@ -47,7 +47,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else f"{value:.4g}"
 
 
 def _data(plan: Plan) -> list[str]:

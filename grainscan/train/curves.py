@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PANEL, _HEIGHT = 4.8, 4.2  # inches
+_AUROC = "Validation AUROC"
 _FEW = 30  # points that are drawn one by one
 
 Rows = Sequence[Mapping[str, float]]
@@ -28,7 +29,7 @@ def draw_curves(path: Path, history: Rows, tasks: Sequence[str], *, best_step: i
     titled = {task: task.replace("_", " ") for task in tasks}
     panels = (
         ("Loss", {"loss": "training", "val_loss": "validation"}),
-        ("Validation AUROC", {f"val_auroc_{task}": title for task, title in titled.items()}),
+        (_AUROC, {f"val_auroc_{task}": title for task, title in titled.items()}),
         ("Error of the strength", {f"val_strength_error_{task}": title for task, title in titled.items()}),
     )
     drawn = [(title, series) for title, series in panels if any(key in row for row in history for key in series)]
@@ -42,6 +43,8 @@ def draw_curves(path: Path, history: Rows, tasks: Sequence[str], *, best_step: i
                 axes.axvline(
                     best_step, color=MUTED, linewidth=1, linestyle=":", label=f"weights kept (step {best_step})"
                 )
+            if title == _AUROC:
+                axes.set_ylim(top=1.01)
             axes.legend(loc="best")
         save(figure, path.parent, path.stem)
 

@@ -50,18 +50,6 @@ class Seconds:
         return sum(vars(self).values())
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes by use."""
-
-    weights: int  # parameters, gradients and AdamW's two moments, fp32
-    activations: int  # kept for the backward pass of one micro-batch
-
-    @property
-    def total(self) -> int:
-        return _LIBRARIES + self.weights + self.activations
-
-
 # ---------------------------------------------------------------------------------------------------- arithmetic
 
 
@@ -106,12 +94,12 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 # -------------------------------------------------------------------------------------------------------- memory
 
 
-def estimate_memory(setup: Setup) -> Memory:
-    """Memory of one process."""
+def estimate_memory(setup: Setup) -> int:
+    """Bytes of one process: libraries; parameters, gradients and AdamW's two moments; activations of a micro-batch."""
     model = setup.model
     weights = 4 * count_parameters(model) + 12 * count_parameters(model, trainable=True)
     one = activation_bytes(model, half=setup.machine.precision != "fp32", checkpointing=setup.checkpointing)
-    return Memory(weights, setup.schedule.batch_size * one)
+    return _LIBRARIES + weights + setup.schedule.batch_size * one
 
 
 def trained_depth(model: GrainscanViViT) -> float:

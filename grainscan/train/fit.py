@@ -25,15 +25,15 @@ from grainscan.data.dataset import ClipSet
 from grainscan.errors import DataError, GrainscanError, VideoError
 from grainscan.evaluate.calibrate import calibrate
 from grainscan.files import write_json, write_text
-from grainscan.model.last_run import remember_run
-from grainscan.model.store import CARD_FILE, model_card, save
+from grainscan.model.last_run import MODEL_FOLDER, remember_run
+from grainscan.model.store import model_card, save
 from grainscan.model.vivit import GrainscanViViT
 from grainscan.options import TrainConfig
 from grainscan.train.card import card_body
 from grainscan.train.curves import draw_curves
 from grainscan.train.finetune import whiten
 from grainscan.train.plan import Plan, describe
-from grainscan.train.run import Run, is_main, world_size, write_history
+from grainscan.train.run import CARD, CONFIG, CURVES, HISTORY, METRICS, Run, is_main, world_size, write_history
 from grainscan.train.setup import Setup, prepare, quiet_libraries
 from grainscan.train.trainer import Outcome, ViewTrainer
 
@@ -54,7 +54,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         setup = prepare(config)
         if is_main():
             setup.run.path.mkdir(parents=True, exist_ok=True)
-            write_text(setup.run.config, setup.record.config)
+            write_text(setup.run.path / CONFIG, setup.record.config)
         setup = _decoded(setup, progress)
         if setup.whitening is not None and setup.run.checkpoint is None:
             whiten(setup.model, _clean_views(setup), reference=setup.whitening, seed=setup.seed)
@@ -71,8 +71,8 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         seconds = time.monotonic() - begun
         metrics["seconds"] = round(seconds, 1)
         if is_main():
-            write_json(setup.run.metrics, metrics)
-    return Run(setup.run.name, setup.run.path, setup.run.model, metrics, trainer.history, seconds)
+            write_json(setup.run.path / METRICS, metrics)
+    return Run(setup.run.path.name, setup.run.path, setup.run.path / MODEL_FOLDER, metrics, trainer.history, seconds)
 
 
 def _decoded(setup: Setup, progress: Progress) -> Setup:
@@ -155,23 +155,24 @@ def _write(
     setup: Setup, plan: Plan, metrics: dict[str, Any], history: list[dict[str, float]], progress: Progress
 ) -> None:
     """Calibrate the weights on the validation clips and write the model, its card, the history and its curves."""
-    run = setup.run
+    folder = setup.run.path
+    directory = folder / MODEL_FOLDER
     progress.stage("exporting")
     model = _plain(setup)
     origin = _provenance(setup, metrics)
-    model.spec = model.spec.with_(name=run.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin)
-    save(model, run.model)
+    model.spec = model.spec.with_(name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin)
+    save(model, directory)
     if setup.validation is not None:
-        fitted = calibrate(run.model, setup.validation.folder, device=setup.machine.device, progress=progress)
+        fitted = calibrate(directory, setup.validation.folder, device=setup.machine.device, progress=progress)
         model.spec = fitted.spec
         metrics["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
     progress.stage("writing the card")
     card = model_card(model, card_body(plan, setup.record.card, metrics, origin))
-    write_text(run.model / CARD_FILE, card)
-    write_history(run.history, history)
-    draw_curves(run.curves, history, model.spec.tasks, best_step=metrics.get("best_step"))
-    write_text(run.card, f"{card}\n![Learning curves]({run.curves.name})\n")
-    remember_run(run.path, setup.record.data)
+    write_text(directory / CARD, card)
+    write_history(folder / HISTORY, history)
+    draw_curves(folder / CURVES, history, model.spec.tasks, best_step=metrics.get("best_step"))
+    write_text(folder / CARD, f"{card}\n![Learning curves]({CURVES})\n")
+    remember_run(folder, setup.record.data)
 
 
 def _plain(setup: Setup) -> GrainscanViViT:

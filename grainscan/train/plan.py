@@ -14,7 +14,7 @@ from grainscan.data.sources import Leak, leaks
 from grainscan.model.vivit import count_parameters
 from grainscan.options import TrainConfig
 from grainscan.results import Report
-from grainscan.train.estimate import Memory, Seconds, count_flops, estimate_memory, estimate_time, measure
+from grainscan.train.estimate import Seconds, count_flops, estimate_memory, estimate_time, measure
 from grainscan.train.setup import Setup, prepare, quiet_libraries
 
 
@@ -47,7 +47,7 @@ class Plan(Report):
     views_per_step: int
     validation_interval: int | None  # steps; None without validation clips
     flops_per_view: int  # forward and backward
-    memory: Memory
+    memory: int  # bytes per process
     seconds: Seconds | None = None
 
     def lines(self) -> Iterator[str]:
@@ -91,7 +91,7 @@ def describe(setup: Setup) -> Plan:
     splits = {"train": setup.training, "val": setup.validation, "test": setup.test}
     present = {name: clips for name, clips in splits.items() if clips is not None}
     return Plan(
-        name=setup.run.name,
+        name=setup.run.path.name,
         config=setup.record.config,
         tasks=model.spec.tasks,
         view=(model.spec.view.frames, model.spec.view.size),

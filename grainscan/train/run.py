@@ -1,13 +1,4 @@
-"""A training run as a folder, and what a finished training returns. Imports no torch.
-
-RUN/config.toml    the options, as `--config` reads them
-RUN/model/         the trained model, as every other command takes it
-RUN/metrics.json   steps, time, and validation figures before and after
-RUN/history.csv    figures by step; RUN/curves.png draws them
-RUN/README.md      the model card
-RUN/checkpoints/   what `--resume` goes on from
-RUN/tensorboard/   events, with `--tensorboard`
-"""
+"""A training run as a folder, and what a finished training returns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,8 +13,17 @@ from typing import Any
 
 from grainscan.errors import ConfigError
 from grainscan.files import replacing
-from grainscan.model.last_run import MODEL_FOLDER, last_run
+from grainscan.model.last_run import last_run
 from grainscan.results import Report
+
+CONFIG = "config.toml"  # the options, as `--config` reads them
+METRICS = "metrics.json"  # steps, time, and validation figures before and after
+HISTORY = "history.csv"  # figures by step
+CURVES = "curves.png"  # the history as a picture
+CARD = "README.md"  # the card of the model in `model/`
+CHECKPOINTS = "checkpoints"  # what `--resume` goes on from
+START = "start.safetensors"  # among them: the weights before the first step, where those may be the best
+TENSORBOARD = "tensorboard"  # events, with `--tensorboard`
 
 
 def world_size() -> int:
@@ -38,56 +38,15 @@ def is_main() -> bool:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run are. `checkpoint` is the one to resume from, None for a fresh start."""
+    """Where a run is. `checkpoint` is the one to resume from, None for a fresh start."""
 
     path: Path
     checkpoint: Path | None = None
 
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.toml"
-
-    @property
-    def model(self) -> Path:
-        return self.path / MODEL_FOLDER
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.json"
-
-    @property
-    def history(self) -> Path:
-        return self.path / "history.csv"
-
-    @property
-    def curves(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
-    def card(self) -> Path:
-        return self.path / "README.md"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def start(self) -> Path:
-        """The weights before the first step, where they are a candidate for the best ones."""
-        return self.checkpoints / "start.safetensors"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
     def options(self) -> dict[str, Any]:
         """The options that the run was started with; empty where they cannot be read."""
         try:
-            return dict(tomllib.loads(self.config.read_text(encoding="utf-8"))["train"])
+            return dict(tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))["train"])
         except (OSError, KeyError, ValueError):
             return {}
 
@@ -102,7 +61,7 @@ def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) ->
         if name is None and last is None:
             raise ConfigError("--resume auto: no run was started here", hint="Name the run with --name NAME.")
         directory = last.directory if last else runs / str(name)
-        return RunFolder(directory, _last_checkpoint(RunFolder(directory).checkpoints))
+        return RunFolder(directory, _last_checkpoint(directory / CHECKPOINTS))
     if resume:
         checkpoint = Path(resume)
         if not (checkpoint / "trainer_state.json").is_file():

@@ -32,7 +32,7 @@ from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
 from grainscan.train.finetune import decayed
-from grainscan.train.run import is_main, world_size, write_history
+from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
 
 _TIE_BREAK = 1e-6  # of the validation loss, taken off the score: among equal AUROCs the surer model wins
@@ -43,7 +43,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
     schedule, machine, validated = setup.schedule, setup.machine, setup.validation is not None
     return TrainingArguments(
         **setup.arguments,
-        output_dir=str(setup.run.checkpoints),
+        output_dir=str(setup.run.path / CHECKPOINTS),
         max_steps=schedule.steps,
         fp16=machine.precision == "fp16",
         bf16=machine.precision == "bf16",
@@ -113,21 +113,21 @@ class ViewTrainer(Trainer):
             self.remove_callback(callback)
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):
-                callback.logging_dir = str(setup.run.tensorboard)
+                callback.logging_dir = str(setup.run.path / TENSORBOARD)
 
     def run(self) -> Outcome:
         """Train, or go on from a checkpoint, and leave the best weights in the model."""
-        setup = self.setup
+        setup, start = self.setup, self.setup.run.path / CHECKPOINTS / START
         if self.args.eval_on_start and is_main():
-            setup.run.checkpoints.mkdir(parents=True, exist_ok=True)
-            with replacing(setup.run.start) as temporary:
+            start.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(start) as temporary:
                 save_file({key: value.contiguous() for key, value in setup.model.state_dict().items()}, temporary)
         self.train(resume_from_checkpoint=None if setup.run.checkpoint is None else str(setup.run.checkpoint))
         step = self.state.best_global_step or self.state.global_step
         before, after = self._logged(0), self._logged(step)
         everything = set(setup.known) == set(setup.training.tasks)  # else the start is no candidate
-        if before and after and everything and not after["score"] > before["score"] and setup.run.start.is_file():
-            setup.model.load_state_dict(load_file(setup.run.start))
+        if before and after and everything and not after["score"] > before["score"] and start.is_file():
+            setup.model.load_state_dict(load_file(start))
             step = 0
         return Outcome(step, before, after)
 
@@ -295,7 +295,7 @@ class _Reporter(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            write_history(self.trainer.setup.run.history, self.trainer.history)
+            write_history(self.trainer.setup.run.path / HISTORY, self.trainer.history)
 
 
 _WORDS = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "auroc": "AUROC"}
