@@ -47,7 +47,8 @@ from grainscan.train.losses import Objective, alpha_from_counts, focal
 from grainscan.train.machine import find_machine, processor_flags
 from grainscan.train.plan import plan
 from grainscan.train.run import Run, read_history, verdict
-from grainscan.train.setup import Schedule, prepare, task_weights
+from grainscan.train.schedule import Schedule
+from grainscan.train.setup import prepare, task_weights
 from grainscan.train.trainer import Validation
 from grainscan.video import write_clip
 
@@ -729,13 +730,13 @@ def test_checkpointing_costs_another_forward_pass_of_the_layers() -> None:
 
 def test_time_is_what_one_takes_times_how_many_there_are(options: dict[str, Any], tmp_path: Path) -> None:
     setup = prepare(TrainConfig(**{**options, "max_steps": 40, "eval_every": 10}))
-    pace = Pace(learn=1.0, judge=0.1, cut=0.01, decode=2.0)
+    pace = Pace(learn=1.0, judge=0.1, cut=0.01, decode=2.0, views=12)
     found = estimate.estimate_time(setup, pace, preparing=3.0)
     assert found.preparing == 3.0
     assert found.decoding == pytest.approx(14 * 2.0 / (os.cpu_count() or 1))  # the clips of train and val
     assert found.training == pytest.approx(40 * 8 * 1.01, rel=0.01)
     assert found.validating == pytest.approx((4 + 1) * 6 * 4 * 0.11)  # with step 0; four views of each clip
-    assert found.calibrating > 6 * 48 * 0.1
+    assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / (os.cpu_count() or 1)), abs=2)
     assert found.total == pytest.approx(sum(vars(found).values()))
     setup.cache.fill(setup.training.path(0))
     assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / (os.cpu_count() or 1))

@@ -30,7 +30,9 @@ _TIMED_FLOPS = 2e10  # arithmetic that is timed at once; a single view may take 
 _TIMED_CLIPS = 3
 _STEP_SECONDS = 0.01  # of Trainer's own, per step
 _SAVE_SECONDS = 0.3  # a checkpoint
-_EXPORT_SECONDS, _EXPORT_LAYER_SECONDS = 5.0, 1.0  # the whole graph, and each layer; half a minute for 24 of them
+_EXPORT_SECONDS = 4.0  # of any model
+_EXPORT_LAYER_SECONDS = 1.0
+_EXPORT_ENERGIES_SECONDS = 14.0  # of the noise features, whose graph is the largest
 _SCANNER_SECONDS = 1.5  # until the calibration judges its first clip
 
 
@@ -145,11 +147,12 @@ class Pace:
     judge: float  # a view, forward
     cut: float  # a view from a decoded clip
     decode: float  # a clip
+    views: int = 1  # that a file is judged by
 
 
 def measure(setup: Setup, flops: int) -> Pace:
     """Time a few views and clips. Nothing is written; `flops` of a view decide how many views are timed at once."""
-    decoding, cutting = _time_clips(setup)
+    decoding, cutting, windows = _time_clips(setup)
     count = max(1, min(setup.schedule.batch_size, int(_TIMED_FLOPS / max(1, flops))))
     view, device = setup.model.spec.view, torch.device(setup.machine.device)
     views = torch.rand(count, view.frames, 3, view.size, view.size, device=device)
@@ -171,23 +174,25 @@ def measure(setup: Setup, flops: int) -> Pace:
 
     learn, judge = (_seconds(work(training=training)) / count for training in (True, False))
     model.zero_grad(set_to_none=True)
-    return Pace(learn, judge, cutting, decoding)
+    return Pace(learn, judge, cutting, decoding, round(windows * view.crops))
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    """The shorter of two times that `work` takes, after a first one that warms up."""
+    """The median of three times that `work` takes, after a first one that warms up."""
     times = []
-    for _ in range(3):
+    for _ in range(4):
         begun = time.perf_counter()
         work()
         times.append(time.perf_counter() - begun)
-    return min(times[1:])
+    return sorted(times[1:])[1]
 
 
-def _time_clips(setup: Setup) -> tuple[float, float]:
-    """(seconds to decode a clip, seconds to cut a view), from a few clips; zero where none of them can be decoded."""
+def _time_clips(setup: Setup) -> tuple[float, float, float]:
+    """Means of a few clips: seconds to decode one, seconds to cut a view, windows. Zero where none can be decoded."""
     clips, view = setup.training, setup.cache.view
-    decoding, cutting = [], []
+    decoding: list[float] = []
+    cutting: list[float] = []
+    windows: list[float] = []
     for index in np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).round().astype(int):
         begun = time.perf_counter()
         try:
@@ -199,7 +204,10 @@ def _time_clips(setup: Setup) -> tuple[float, float]:
         begun = time.perf_counter()
         render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
         cutting.append((time.perf_counter() - begun) / len(cuts))
-    return tuple(sum(times) / max(1, len(times)) for times in (decoding, cutting))  # type: ignore[return-value]
+        frames = sum(shape[0] for shape in excerpt.shapes)  # all of a short clip
+        windows.append(min(view.windows, max(1, frames // view.frames)))
+    decoded, cut, found = (sum(each) / max(1, len(each)) for each in (decoding, cutting, windows))
+    return decoded, cut, found
 
 
 def estimate_time(setup: Setup, pace: Pace, *, preparing: float = 0.0) -> Seconds:
@@ -217,12 +225,12 @@ def estimate_time(setup: Setup, pace: Pace, *, preparing: float = 0.0) -> Second
     validations = math.ceil(schedule.steps / schedule.validation_interval)
     training = views * per_view + schedule.steps * _STEP_SECONDS + validations * _SAVE_SECONDS
     exporting = _EXPORT_SECONDS + _EXPORT_LAYER_SECONDS * setup.model.config.num_hidden_layers
+    exporting += _EXPORT_ENERGIES_SECONDS * setup.model.spec.energies
     if validation is None:
         return Seconds(preparing, decoding, training, exporting=exporting)
     count = ValidationViews(validation, setup.cache).count
     once = len(validation) * count * (pace.judge + pace.cut) / processes
-    view = setup.model.spec.view
-    judging = len(validation) * (pace.decode / cores + view.windows * view.crops * pace.judge)
+    judging = len(validation) * (pace.decode / cores + pace.views * pace.judge)
     return Seconds(
         preparing,
         decoding,

@@ -160,7 +160,9 @@ def _write(
     progress.stage("exporting")
     model = _plain(setup)
     origin = _provenance(setup, metrics)
-    model.spec = model.spec.with_(name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin)
+    model.spec = model.spec.with_(
+        name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin
+    )
     save(model, directory)
     if setup.validation is not None:
         fitted = calibrate(directory, setup.validation.folder, device=setup.machine.device, progress=progress)
