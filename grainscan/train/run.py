@@ -109,6 +109,8 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     if not before or not after:
         return ""
     names = [name for name in before if name.startswith("auroc_") and name in after] or ["loss"]
+    if not before.keys() >= set(names):
+        return ""
     first, last = (sum(figures[name] for name in names) / len(names) for figures in (before, after))
     quantity = "validation loss" if names == ["loss"] else "validation AUROC"
     kept = metrics["best_step"] == 0
@@ -131,9 +133,3 @@ def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(merged[step] for step in sorted(merged))
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Rows of a history.csv, without the figures that a row lacks."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

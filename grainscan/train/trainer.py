@@ -74,7 +74,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
 class Outcome:
     """What a training came to: the step whose weights the model now has, and the validation figures before and after.
 
-    `before` belongs to the starting model, where that was scored; `after` to the best checkpoint.
+    `before` is of the starting model, for the tasks that it knew, if any; `after` is of the best checkpoint.
     """
 
     step: int  # 0: the starting model was kept
@@ -125,8 +125,11 @@ class ViewTrainer(Trainer):
         self.train(resume_from_checkpoint=None if setup.run.checkpoint is None else str(setup.run.checkpoint))
         step = self.state.best_global_step or self.state.global_step
         before, after = self._logged(0), self._logged(step)
-        everything = set(setup.known) == set(setup.training.tasks)  # else the start is no candidate
-        if before and after and everything and not after["score"] > before["score"] and start.is_file():
+        fresh = set(setup.training.tasks).difference(setup.known)
+        if before and fresh:  # no candidate, and what it says of those tasks, score and loss included, means nothing
+            meaningless = {"score", "loss"} | {f"{key}_{task}" for key in ("auroc", "strength_error") for task in fresh}
+            before = {key: value for key, value in before.items() if key not in meaningless}
+        elif before and after and not after["score"] > before["score"] and start.is_file():
             setup.model.load_state_dict(load_file(start))
             step = 0
         return Outcome(step, before, after)
