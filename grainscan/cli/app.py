@@ -153,11 +153,13 @@ def train(options: TrainConfig) -> None:
     """
     from grainscan.cli import display
     from grainscan.model.spec import LAST, find_model
+    from grainscan.train.check import check
 
     if options.model == LAST:  # recorded by its path: another run will be the last one soon
         options = replace(options, model=str(find_model(LAST)))
+    check(options)  # before torch is loaded, which takes seconds
     if options.dry_run:
-        from grainscan.train.setup import plan
+        from grainscan.train.plan import plan
 
         display.print_plan(plan(options))
         return
@@ -165,7 +167,7 @@ def train(options: TrainConfig) -> None:
     with display.keeping(lambda: display.kept_by_train(options, begun)):
         from grainscan.train.fit import train as fit
 
-        with display.training() as progress:
+        with display.progress() as progress:
             run = fit(options, progress=progress)
     display.print_run(run)
 

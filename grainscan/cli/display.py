@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grainscan.data.split import SplitReport
     from grainscan.options import PrepConfig, SplitConfig, TrainConfig
     from grainscan.predict import PredictReport
-    from grainscan.train.run import Progress as TrainProgress
+    from grainscan.train.plan import Plan
     from grainscan.train.run import Run
 
 _EVERY = 10.0  # seconds between the lines of a progress without a terminal
@@ -263,84 +263,38 @@ def print_split(report: SplitReport) -> None:
 # ------------------------------------------------------------------------------------------------------------ train
 
 
-def print_plan(plan: Mapping[str, Any]) -> None:
+def print_plan(plan: Plan) -> None:
     """What `train --dry-run` found out: the resolved options, the data, leaks, and the estimate."""
-    for line in plan["config"].strip().splitlines():
+    for line in plan.config.strip().splitlines():
         _tell(line, data=True)
-    data = plan["data"]["splits"]
-    keys = ["positive", "negative", "unknown"]
-    if any(known["strengths"] for split in data.values() for known in split["tasks"].values()):
-        keys.append("strengths")
+    strengths = any(known for split in plan.splits.values() for known in split.strengths.values())
     splits = {}
-    for name, split in data.items():
-        counts = {task: tuple(known[key] for key in keys) for task, known in split["tasks"].items()}
-        splits[name] = (split["clips"], split["sources"], counts)
+    for name, split in plan.splits.items():
+        counts = {
+            task: (share.positive, share.negative, share.unknown, *([split.strengths[task]] if strengths else []))
+            for task, share in split.prevalence.items()
+        }
+        splits[name] = (split.clips, split.sources, counts)
     console.out().print(_data_table(splits))
-    for name in plan["data"]["leaks"]:
-        _tell(f"leak: {name} is in more than one split", data=True)
-    for line in introduction(plan):
+    for line in plan.lines():
         _tell(line, data=True)
-    estimate = plan["estimate"]
-    cost = f"about {span(estimate['seconds'])} and {estimate['memory_gb']:.1f} GB on {plan['device']}"
-    _tell(f"{cost} ({estimate['gflops_per_view']:g} GFLOP per view)", data=True)
+    if plan.seconds is not None:
+        stages = ", ".join(f"{name} {span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
+        cost = f"about {span(plan.seconds.total)} ({stages}) and {plan.memory / 1e9:.1f} GB"
+        _tell(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view", data=True)
 
 
 def print_run(run: Run) -> None:
-    """Where a finished run is, and its best validation figures."""
-    table = plain_table("", names=("Validation",))
-    for name, value in run.metrics.items():
-        if isinstance(value, int | float):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    console.out().print(table)
+    """Where a finished run is, its validation figures, and whether it gained anything."""
+    before, after = run.metrics.get("before") or {}, run.metrics.get("after") or {}
+    if after:
+        table = plain_table("Before", "After", names=("Validation",))
+        for name, value in after.items():
+            if name != "score":
+                table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
+        console.out().print(table)
+    if run.verdict:
+        _tell(run.verdict, data=True)
     _tell(f"run {run.name}: {span(run.seconds)}, in {run.directory}", data=True)
     _tell(f"model: {run.model}", data=True)
     _tell("next: grainscan eval --split test", data=True)
-
-
-@contextmanager
-def training() -> Iterator[TrainProgress]:
-    """The progress of a training, in the terms of `train` until that takes `console.Progress` as well."""
-    from grainscan.train.run import Progress as Base
-
-    with progress() as shown:
-
-        class Adapter(Base):
-            note = staticmethod(shown.say)
-            total, last, figures = -1, 0, ""
-
-            def decoding(self, done: int, total: int) -> None:
-                if total != self.total:
-                    self.total = total
-                    shown.stage("decoding", total)
-                shown.advance(done)
-
-            def begin(self, summary: Mapping[str, Any]) -> None:
-                for line in introduction(summary):
-                    shown.say(line)
-                shown.stage("training", summary["steps"])
-
-            def step(self, step: int, total: int) -> None:
-                self.last = step
-                shown.advance(step, self.figures)
-
-            def row(self, row: Mapping[str, float]) -> None:
-                values = {name: value for name, value in row.items() if name not in ("step", "epoch")}
-                figures = "  ".join(f"{name.removeprefix('val_')} {value:.4g}" for name, value in values.items())
-                if any(name.startswith("val_") for name in row):
-                    shown.say(f"step {row['step']:,.0f}  validation  {figures}")
-                else:
-                    self.figures = figures
-                    shown.advance(self.last, figures)
-
-        yield Adapter()
-
-
-def introduction(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is about to be trained, on what, how: the lines before the bar."""
-    model = summary["model"]
-    yield f"run {summary['name']}: {', '.join(model['tasks'])} on views of {model['views']}, {summary['precision']}"
-    yield f"{model['trainable']:,} of {model['parameters']:,} parameters are trained"
-    for name, split in summary["data"]["splits"].items():
-        yield f"{name}: {count(split['clips'], 'clip')} of {count(split['sources'], 'source')}"
-    steps, per_epoch = summary["steps"], summary["steps_per_epoch"]
-    yield f"{steps:,} steps of {summary['views_per_step']} views, {steps / per_epoch:.1f} epochs"

@@ -163,6 +163,10 @@ class ClipCache:
         self._known[path] = stored
         return stored
 
+    def holds(self, path: Path) -> bool:
+        """Whether there is an excerpt of a clip, sound or not."""
+        return self.directory is not None and os.path.exists(self._file(path))  # noqa: PTH110 (as in `_file`)
+
     def forget(self, path: Path) -> None:
         """Look for the excerpt of a clip anew: another training may have removed it to make room."""
         self._known.pop(path, None)
