@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from grainscan.data.synth import Grain, Recipe, apply, surviving
-from grainscan.data.synth.grain import film_curve
+from grainscan.data.synth import apply, surviving
+from grainscan.data.synth.grain import Grain, film_curve
+from grainscan.data.synth.graininess import Recipe
 from grainscan.video import PixelFormat, read_clip, write_clip
 
 HERE = Path(__file__).parent
@@ -128,10 +129,10 @@ def make(example: Example, path: Path) -> Entry:
     if example.grain is not None:
         write_clip(path, made.clean, codec=example.codec, quality=example.quality)
         reference = read_clip(path)
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
         strength = surviving(reference, read_clip(path), made.added)
     else:
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, strength {strength:.2f}")
     labels = {"labels": {TASK: int(example.grain is not None)}, "strength": {TASK: round(strength, 2)}}
     synthesis = recipe.to_dict() if example.grain else None

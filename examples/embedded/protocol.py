@@ -33,8 +33,9 @@ import numpy as np
 from common import TASK, Entry, log_to_stderr, logger, make_all, make_material, middle, read_set, write_set
 from material import HELD_OUT
 
-from grainscan.data.synth import Generation, Grain, Recipe, apply, label_of, surviving
-from grainscan.data.synth.grain import film_curve
+from grainscan.data.synth import Generation, apply, surviving
+from grainscan.data.synth.grain import Grain, film_curve
+from grainscan.data.synth.graininess import Recipe
 from grainscan.files import write_json
 from grainscan.video import Block, read_clip, write_clip
 
@@ -121,14 +122,14 @@ def make(scene: Scene, destination: Path) -> dict[str, Entry]:
         synthesis = apply(block, recipe)
         for qp in QPS:
             name = f"qp{qp}/{scene.name}_{block.width}x{block.height}_qp{qp}_s{sigma:02d}.mp4"
-            write_clip(destination / name, synthesis.block, codec="hevc", quality=qp, speed=scene.speed)
+            write_clip(destination / name, synthesis.affected, codec="hevc", quality=qp, speed=scene.speed)
             decoded = read_clip(destination / name)
             references.setdefault(qp, decoded)
             strength = surviving(references[qp], decoded, synthesis.added) if sigma else 0.0
             generation = Generation("hevc", qp, None, scene.speed)
             made[name] = {
                 "source": scene.name, "kind": scene.kind, "file": scene.path.name, "frames": block.frames,
-                "labels": {TASK: label_of(strength)}, "strength": {TASK: round(strength, 3)},
+                "labels": {TASK: Recipe.label_of(strength)}, "strength": {TASK: round(strength, 3)},
                 "sigma": sigma, "qp": qp, "put_in": round(float(synthesis.added.std()), 3),
                 "synthesis": Recipe(seed=recipe.seed, grain=recipe.grain, encode=(generation,)).to_dict(),
             }  # fmt: skip
