@@ -95,13 +95,13 @@ def test_a_part_of_a_file_is_no_verdict(model: Path, files: list[Path]) -> None:
     assert row["status"] == "error" and "tasks" not in row
 
 
-def test_a_limit_that_leaves_no_room_is_refused(model: Path) -> None:
+def test_a_limit_that_leaves_no_room_is_refused(model: Path, files: list[Path]) -> None:
     for memory in (0.0, 0.1, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="memory is"):
             Scanner(model, memory=memory)
     config = PredictConfig(model=str(model), memory=0.7)
     assert Scanner.from_config(config).job.memory == 0.7e9
-    result = CliRunner().invoke(app, ["predict", str(model), "--model", str(model), "--memory", "0.1"])
+    result = CliRunner().invoke(app, ["predict", str(files[-1]), "--model", str(model), "--memory", "0.1"])
     assert result.exit_code == 2 and "memory is 0.1 GB" in result.output
 
 

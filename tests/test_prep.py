@@ -819,6 +819,7 @@ def test_a_killed_run_is_completed_and_leaves_no_process(tmp_path: Path, make_cl
         process.send_signal(end)
         process.communicate(timeout=30)  # until no worker holds the pipe any more
         assert not (tmp_path / "data" / "labels.json").exists()
+        assert end == signal.SIGKILL or not list((tmp_path / "data").glob(".tmp-*"))
     report = prep(tmp_path, clips=24, synthesize="graininess")
     assert report.state == "written" and len(read_labels(tmp_path / "data").clips) == len(report.clips) == 96
     assert not list((tmp_path / "data").glob(".tmp-*"))

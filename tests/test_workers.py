@@ -130,9 +130,9 @@ def test_a_worker_that_is_ended_removes_its_temporary_files(tmp_path: Path) -> N
 def test_a_lost_server_is_replaced() -> None:
     with Pool(1, "worker_kit:who") as pool:
         first = answer(pool)
-        assert pool._server is not None
-        pool._server.kill()
-        pool._server.wait()
+        assert pool._server.process is not None
+        pool._server.process.kill()
+        pool._server.process.wait()
         assert answer(pool) == first  # the worker lives on
         os.kill(first, signal.SIGKILL)
         pool.submit(1, None, name="of the dead")
