@@ -177,7 +177,7 @@ def test_other_views_and_tasks_keep_what_is_known(tmp_path: Path) -> None:
     assert "--frames as a multiple of 2" in caught.value.hint
     with pytest.raises(ConfigError):
         build(str(tmp_path / "m"), size=40)
-    with pytest.raises(ConfigError, match="16x16 are too small") as caught:
+    with pytest.raises(ConfigError, match="16x16 pixels are too small") as caught:
         build("small", scratch=True, size=16)
     assert "multiple of 16" in caught.value.hint
 

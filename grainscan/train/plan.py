@@ -68,7 +68,11 @@ class Plan(Report):
     def _shown(self) -> str:
         """How often a training clip is seen."""
         times = self.steps * self.views_per_step / self.splits["train"].clips
-        return f"each clip is seen about {times:.0f} times" if times >= 1.5 else f"{min(times, 1):.0%} of the clips"
+        return (
+            f"each clip is seen about {times:.0f} times"
+            if times >= 1.5
+            else f"{min(times, 1):.0%} of the clips are seen"
+        )
 
 
 def plan(config: TrainConfig) -> Plan:
