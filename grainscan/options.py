@@ -236,7 +236,7 @@ class TrainConfig(Options):
     )
 
     runs: Path = option(Path("runs"), "Folder of the runs.", metavar="DIR", panel=RUN)
-    eval_every: int = option(0, "Steps between validations; 0: once per epoch.", panel=RUN, least=0)
+    eval_every: int = option(0, "Steps between validations; 0: once per epoch, at least 20 apart.", panel=RUN, least=0)
     patience: int = option(0, "Validations without a better AUROC before stopping early; 0: never.", panel=RUN, least=0)
     keep: int = option(2, "Checkpoints kept.", panel=RUN, above=0)
     tensorboard: bool = option(False, "Write TensorBoard events (needs grainscan[tensorboard]).", panel=RUN)
