@@ -164,7 +164,7 @@ def test_a_second_scan_into_the_same_file_is_refused(output: Path) -> None:
 
 
 def test_the_lock_holds_across_processes_and_after_sorting(output: Path, files: list[str]) -> None:
-    program = f"from grainscan.records import ResultLog; ResultLog({str(output)!r}, 's')"
+    program = f"from grainscan.scan.log import ResultLog; ResultLog({str(output)!r}, 's')"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with ResultLog(output, "s") as log:
         log.append(ok(files[1]))
@@ -210,9 +210,9 @@ def test_names_of_every_kind_survive(output: Path, tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from grainscan.inputs import collect
-from grainscan.records import ResultLog
-from grainscan.scan import Scanner
+from grainscan.scan.inputs import collect
+from grainscan.scan.log import ResultLog
+from grainscan.scan.scanner import Scanner
 
 model, folder, output = sys.argv[1:]
 with Scanner(model, workers=2) as scanner, ResultLog(output, scanner.fingerprint) as log:
