@@ -6,12 +6,13 @@ file appears under its name only when it is complete. Only a table or a page hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
-from grainscan.errors import OutputError, UsageError
+from grainscan.errors import UsageError
+from grainscan.files import check_output, is_stream
 from grainscan.model.last_run import last_run
 from grainscan.model.spec import find_model, read_spec
 from grainscan.options import PredictConfig
@@ -37,7 +38,7 @@ class Outcome:
     skipped: int = 0  # files that the log held already
     rows: list[Result] = field(default_factory=list)
 
-    def count(self, result: Result) -> None:
+    def count(self, result: Mapping[str, Any]) -> None:
         self.files += 1
         if result["status"] != "ok":
             self.errors += 1
@@ -90,21 +91,21 @@ def predict(config: PredictConfig, *, stdout: TextIO, watch: Watch | None = None
         raise UsageError(
             f"--fail-on {config.fail_on}: the model has no such task", hint=f"Its tasks are: {', '.join(spec.tasks)}."
         )
-    if config.output is not None and not config.output.parent.is_dir():
-        raise OutputError(f"{config.output}: no such folder: {config.output.parent}", hint="Make it first.")
+    if config.output is not None:
+        check_output(config.output)
     paths = collect(config.inputs)
     outcome = Outcome(spec.tasks)
     maps = config.maps or form == "html"
     with closing(_Source(config, thresholds, maps)) as source:
-        if form == "jsonl" and config.output is not None:
-            with ResultLog(config.output, source.fingerprint) as log:
+        if form == "jsonl" and config.output is not None and not is_stream(config.output):
+            with ResultLog(config.output, source.fingerprint, model=spec.name) as log:
                 pending = log.pending(paths)
                 outcome.skipped = len(paths) - len(pending)
                 for row in _watched(source.scan(pending), len(pending), outcome.skipped, watch):
                     log.append(row)
                 log.finish()
-                for row in log.rows():
-                    outcome.count(row)
+                for known in log.rows(paths):
+                    outcome.count(known)
             return outcome
         results = _counted(_watched(source.scan(paths), len(paths), 0, watch), outcome)
         if form == "table":

@@ -426,7 +426,10 @@ def evaluate(
     from grainscan import report
     from grainscan.cli import display
     from grainscan.evaluate.evaluation import evaluate as measure
+    from grainscan.files import check_output
 
+    if options.output is not None:
+        check_output(options.output)
     with display.bar("judging") as advance:
         figures = measure(options, progress=advance)
     report.write_evaluation(figures, format=options.format, output=options.output)

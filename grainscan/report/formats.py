@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from grainscan.errors import OutputError
-from grainscan.files import replacing
+from grainscan.files import replacing, unwritable
 from grainscan.report.words import Result, printable, tasks_of, worst_window
 
 SCHEMA = 1
@@ -114,10 +113,7 @@ def save(results: Iterable[Result], path: Path, format: str, *, tasks: Sequence[
 
 @contextmanager
 def replaced(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` when the block ends well. Raises OutputError."""
-    hint = "Name a file in a folder that exists and can be written."
-    if path.is_dir():
-        raise OutputError(f"{printable(str(path))}: is a folder", hint=hint)
+    """A text file that takes the place of `path` when the block ends well; see `replacing`. Raises OutputError."""
     ours: set[str | bytes | int | None] = {None, str(path)}
     try:
         with replacing(path) as temporary:
@@ -127,4 +123,4 @@ def replaced(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         if error.filename not in ours:
             raise  # not ours: the results are computed while they are written
-        raise OutputError(f"{printable(str(path))}: {error.strerror or error}", hint=hint) from None
+        raise unwritable(Path(printable(str(path))), error) from None
