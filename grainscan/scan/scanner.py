@@ -73,10 +73,10 @@ class Scanner:
     """Judges files with one model.
 
     `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
-    process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; not kept
-    without workers). `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the
-    classical detectors' values; `observe` is called with a file's path and what every view of it said. Raises
-    ModelError when there is no such model.
+    process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; without
+    workers it includes the model and cannot end a decoder that never returns). `thresholds` replace the model's own by
+    task. `maps` adds what every view said, `baseline` the classical detectors' values; `observe` is called with a
+    file's path and what every view of it said. Raises ModelError when there is no such model.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Scanner:
         info: dict[str, Any] | None = None
         try:
             with local_copy(path) as file.source:
-                for piece in read_pieces(file.source, self.job):
+                for piece in read_pieces(file.source, self.job, timeout=self.job.timeout):
                     if isinstance(piece, Piece):
                         file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views)))
                     else:
@@ -217,7 +217,8 @@ class Scanner:
         error = file.ended.error or file.error
         if error is not None:
             return error_row(file.path, error, source=file.source)
-        file.pieces.sort(key=lambda item: item[0].start)
+        # Windows of broken files may start at the same time; they arrive in any order.
+        file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
         pieces = [piece for piece, _ in file.pieces]
         parts = [outputs for _, outputs in file.pieces]
         everything = Outputs(
@@ -225,17 +226,21 @@ class Scanner:
         )
         if self._observe is not None:
             self._observe(file.path, everything)
+        video = dict(file.ended.info or {})
+        unreliable = video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
             "tasks": aggregate(everything, self.spec, self.thresholds),
             "windows": [self._window(piece, part) for piece, part in zip(pieces, parts, strict=True)],
-            "video": file.ended.info,
+            "video": video,
             "model": self.spec.name,
             "views": len(everything),
             "seconds": round(time.monotonic() - file.began, 3),
         }
+        if unreliable:
+            result["unreliable"] = unreliable
         if file.identity is not None:
             result["file"] = file.identity
         if self.job.baseline:
