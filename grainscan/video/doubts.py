@@ -45,7 +45,7 @@ class Doubts:
     def reasons(self) -> list[str]:
         """Stable words for people and programs; none as a rule."""
         combs = self._combed >= max(_CELLS, _SHARE * self._moving)
-        found = {TOO_SMALL: self._small, FEW_COLOURS: self._few, INTERLACED: combs}
+        found = {TOO_SMALL: self._small, FEW_COLOURS: self._few, INTERLACED: combs and not self._few}
         return [reason for reason, holds in found.items() if holds]
 
 

@@ -113,6 +113,8 @@ class Reader:
         try:
             self.info = self._describe()
             self._check_size(self.info.width, self.info.height)
+            if self.info.container == "mov" and (error := _of_another_kind(self.path)):  # HEIC, AVIF
+                raise error
         except VideoError:
             self._container.close()
             raise
