@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.errors import DependencyError, ModelError, UsageError
-from grainscan.model.spec import ONNX_FILE, ModelSpec, read_spec
+from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
 
 Views = NDArray[np.float32]
@@ -90,19 +91,31 @@ class OnnxEngine:
     def _check(self, path: Path) -> None:
         """The graph must take the views of the model's own specification."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        outputs = {node.name for node in self._session.get_outputs()}
+        outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
-        expected = [view.frames, 3, view.size, view.size]
-        if set(inputs) != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+        if set(inputs) != {_INPUT} or not outputs.keys() >= set(_OUTPUTS):
             raise ModelError(
                 f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}",
                 hint=f"A model takes {_INPUT!r} and gives {' and '.join(map(repr, _OUTPUTS))}.",
             )
-        if any(isinstance(have, int) and have != want for have, want in zip(inputs[_INPUT][1:], expected, strict=True)):
+        hint = f"{CONFIG_FILE} and {ONNX_FILE} are not of the same model."
+        if not _fits(inputs[_INPUT], ["n", view.frames, 3, view.size, view.size]):
+            expected = [view.frames, 3, view.size, view.size]
             raise ModelError(
-                f"{path}: takes views of {inputs[_INPUT][1:]}, but config.json says {expected}",
-                hint="config.json and model.onnx are not of the same model.",
+                f"{path}: takes views of {inputs[_INPUT][1:]}, but {CONFIG_FILE} says {expected}", hint=hint
             )
+        count = len(self.spec.tasks)
+        for name in _OUTPUTS:
+            if not _fits(outputs[name], ["n", count]):
+                raise ModelError(
+                    f"{path}: gives {name} of {outputs[name][1:]}, but {CONFIG_FILE} names {count} tasks", hint=hint
+                )
+
+
+def _fits(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether a shape of a graph, in which names stand for any number, allows the one that is expected."""
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(have == want for have, want in pairs if isinstance(have, int))
 
 
 class TorchEngine:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from grainscan.errors import ConfigError, GrainscanError, UsageError, VideoError
+from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import DeviceName, ScanConfig, ShortPolicy
 from grainscan.scan.engine import Engine, Outputs, cpus, load_engine
@@ -224,6 +224,9 @@ class Scanner:
         everything = Outputs(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
         )
+        if not (np.isfinite(everything.logits).all() and np.isfinite(everything.strength).all()):
+            fault = ModelError(f"{file.path}: the model gives no finite numbers", hint="Its weights are damaged.")
+            return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, everything)
         video = dict(file.ended.info or {})
