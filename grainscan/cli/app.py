@@ -493,7 +493,6 @@ def predict(
     from grainscan.cli import display
     from grainscan.predict import predict as judge
 
-    _end_on_sigterm()
     outcome = judge(options, stdout=sys.stdout, watch=display.watch if _verbosity >= 0 else None)
     display.print_outcome(outcome, options, quiet=_verbosity < 0)
     raise typer.Exit(outcome.exit_code(options.fail_on))
@@ -501,16 +500,6 @@ def predict(
 
 def _given(values: dict[str, Any], *without: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in without}
-
-
-def _end_on_sigterm() -> None:
-    """A scan that is told to stop ends as with Ctrl-C: everything finished so far is on disk."""
-    import signal
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def main() -> None:
