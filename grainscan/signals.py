@@ -36,14 +36,19 @@ def guard() -> Iterator[None]:
             _check_folder()
             yield
         except SystemExit as end:
-            _end(INTERRUPTED if _first is not None and end.code else end.code)
+            if _first is not None and end.code not in (0, None, INTERRUPTED):
+                raise KeyboardInterrupt from None  # it was taken for another fault on its way
+            _end(end.code)
         except OSError as error:
             if "-vv" in sys.argv:
                 raise
             _explain(error)
             _end(1)
         _end(0)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        # Native code turns a KeyboardInterrupt into errors of its own, such as ImportError.
+        if isinstance(error, SystemExit) or (_first is None and not isinstance(error, KeyboardInterrupt)):
+            raise
         _say("interrupted")
         _end(INTERRUPTED)
 
@@ -89,8 +94,8 @@ def _explain(error: OSError) -> None:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        print(text.encode("utf-8", "replace").decode(), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode("utf-8", "replace") + b"\n")  # whatever has become of sys.stderr
 
 
 def _repair_streams() -> None:
