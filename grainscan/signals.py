@@ -21,6 +21,7 @@ INTERRUPTED = 130
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE = 3.0  # seconds in which further signals are taken for the same wish: cleaning up must not be interrupted
 
+said = False  # whether the user has been told of the interruption; the command line knows better words than we do
 _first: float | None = None  # when the first signal came
 
 
@@ -36,8 +37,8 @@ def guard() -> Iterator[None]:
             _check_folder()
             yield
         except SystemExit as end:
-            if _first is not None and end.code not in (0, None, INTERRUPTED):
-                raise KeyboardInterrupt from None  # it was taken for another fault on its way
+            if _first is not None and end.code:
+                raise KeyboardInterrupt from None  # whatever it was taken for on its way
             _end(end.code)
         except OSError as error:
             if "-vv" in sys.argv:
@@ -49,7 +50,8 @@ def guard() -> Iterator[None]:
         # Native code turns a KeyboardInterrupt into errors of its own, such as ImportError.
         if isinstance(error, SystemExit) or (_first is None and not isinstance(error, KeyboardInterrupt)):
             raise
-        _say("interrupted")
+        if not said:
+            _say("interrupted")
         _end(INTERRUPTED)
 
 

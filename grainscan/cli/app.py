@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grainscan import signals
 from grainscan.cli.help import Command, Group
 from grainscan.errors import GrainscanError, UsageError
 from grainscan.options import EvalConfig, PredictConfig, PrepConfig, ScanConfig, SplitConfig, TrainConfig, resolve
@@ -27,6 +28,7 @@ class ErrorGroup(Group):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             _say("[yellow]interrupted[/]: everything finished so far is on disk")
+            signals.said = True
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone; nothing is left to say, nor anybody to say it to
