@@ -39,6 +39,17 @@ def check_output(path: Path) -> None:
         raise unwritable(path, error) from None
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that could not be made or filled in the end. To be called before the work. Raises OutputError."""
+    try:
+        place = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        _require(place, os.W_OK | os.X_OK, path)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from None
+
+
 def unwritable(path: Path, error: OSError | ValueError) -> OutputError:
     """The error for a file that the system refuses to write."""
     hint = "Name a file in a folder that exists and can be written."

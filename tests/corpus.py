@@ -169,11 +169,12 @@ def raw_dv(folder: Path) -> Path:
 @odd
 def late_stream(folder: Path) -> Path:
     """A transport stream in which sound begins when the header has long been read."""
-    picture = texture(100, 160, 120, speed=2)
+    picture = texture(100, 320, 240, speed=7)
     silent = encode(folder / "silent.ts", "mpeg2video", frames_of(picture)).read_bytes()
     sound = encode(folder / "sound.ts", "mpeg2video", frames_of(picture), sound=True, first=100).read_bytes()
     path = folder / "late.ts"
-    path.write_bytes(silent * max(6, 6_000_000 // len(silent)) + sound + silent)
+    before, after = (size // len(silent) + 1 for size in (6_000_000, 3_000_000))  # FFmpeg looks at both ends of a file
+    path.write_bytes(silent * before + sound + silent * after)
     return path
 
 

@@ -25,7 +25,7 @@ from grainscan.errors import VideoError
 from grainscan.scan.engine import Outputs
 from grainscan.scan.inputs import collect
 from grainscan.scan.scanner import Scanner, _File
-from grainscan.video import Block, Reader, read_windows, write_clip
+from grainscan.video import Block, Reader, read_windows, verify, write_clip
 from grainscan.workers import Ended, Piece
 
 CONTAINERS = {
@@ -166,7 +166,7 @@ def test_broken_files_cost_a_row_each(tmp_path: Path, scanner: Scanner, containe
     for row, path in zip(rows, paths, strict=True):
         check(row, path)
     assert rows[0]["status"] == "ok"
-    again = list(scanner.scan(paths))
+    again = list(scanner.scan(paths[::-1]))[::-1]  # whatever a worker has read before
     assert [row["status"] for row in again] == [row["status"] for row in rows]
     assert [row.get("tasks") for row in again] == [row.get("tasks") for row in rows]  # broken or not: the same verdict
 
@@ -422,6 +422,13 @@ def test_ordinary_pictures_raise_no_doubt(tmp_path: Path, scanner: Scanner) -> N
 
 def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path, scanner: Scanner) -> None:
     assert "is not a video: it has no video stream" in refused(scanner, corpus.cover_of_sound(tmp_path))
+
+
+def test_a_stream_that_appears_late_costs_no_frame(tmp_path: Path) -> None:
+    path = corpus.late_stream(tmp_path)
+    with av.open(str(path)) as container:
+        assert len(container.streams) == 1  # the header does not announce the other
+    assert verify(path) % 100 == 0  # each part has a hundred frames; the last are in the decoder at the end
 
 
 def test_healthy_files_of_other_kinds_are_not_called_damaged(tmp_path: Path, scanner: Scanner) -> None:

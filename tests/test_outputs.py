@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from conftest import MakeClip
+from scan_kit import write_toy_model
 
+from grainscan.data.prep import prepare
 from grainscan.errors import OutputError
-from grainscan.files import check_output, replacing, write_text
+from grainscan.files import check_folder, check_output, replacing, write_text
+from grainscan.options import PrepConfig
 from grainscan.report import save
 
 
@@ -64,6 +71,18 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path, form: str) -> Non
     assert received == [(tmp_path / "file").read_text()]
 
 
+def test_the_command_line_writes_rows_into_a_pipe(tmp_path: Path, make_clip: MakeClip) -> None:
+    pipe, model = tmp_path / "pipe.jsonl", write_toy_model(tmp_path / "model")
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "grainscan", "predict", str(make_clip("a.avi")), "--model", str(model), "-o"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen([*command, str(pipe)], env=environment, stderr=subprocess.DEVNULL) as process:
+        rows = [json.loads(line) for line in pipe.read_text().splitlines()]
+    assert process.returncode == 0
+    assert [row["path"] for row in rows] == [str(tmp_path / "a.avi")]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
 def test_a_device_stays_a_device(tmp_path: Path) -> None:
     device = Path("/dev/null")
     if os.geteuid() == 0:  # root could really replace it
@@ -100,6 +119,21 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path, monkeypatc
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(tmp_path))
     with pytest.raises(OutputError, match="Permission denied"):
         check_output(tmp_path / "a.csv")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for path in (tmp_path / "file", tmp_path / "file" / "a" / "b", tmp_path / "dangling", tmp_path / "dangling" / "a"):
+        with pytest.raises(OutputError, match="Not a directory"):
+            check_folder(path)
+    for path in (tmp_path, tmp_path / "a" / "b", Path("a")):
+        check_folder(path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_folder(tmp_path / "a" / "b")
+    with pytest.raises(OutputError, match="Permission denied"):
+        prepare(PrepConfig(sources=(tmp_path / "nothing.avi",), destination=tmp_path / "clips"))
 
 
 def test_nothing_is_left_behind_by_what_fails(tmp_path: Path) -> None:

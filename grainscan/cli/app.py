@@ -428,10 +428,12 @@ def evaluate(
     from grainscan import report
     from grainscan.cli import display
     from grainscan.evaluate.evaluation import evaluate as measure
-    from grainscan.files import check_output
+    from grainscan.files import check_folder, check_output
 
     if options.output is not None:
         check_output(options.output)
+    if options.plots is not None:
+        check_folder(options.plots)
     with display.bar("judging") as advance:
         figures = measure(options, progress=advance)
     report.write_evaluation(figures, format=options.format, output=options.output)

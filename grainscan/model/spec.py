@@ -106,7 +106,7 @@ def find_model(name: str | None) -> Path:
     """The directory of a trained model: an embedded name (None: `small`) or a path. Raises ModelError."""
     name = name or "small"
     directory = Path(__file__).parents[1] / "models" / EMBEDDED[name] if name in EMBEDDED else Path(name)
-    if (directory / "model" / CONFIG_FILE).is_file():  # a run directory: its final model stands inside
+    if (directory / "model" / CONFIG_FILE).is_file():  # a run directory: its final model is inside
         directory = directory / "model"
     if not (directory / CONFIG_FILE).is_file():
         raise ModelError(
