@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import Any
 
 from grainscan.errors import OutputError, UsageError
 from grainscan.files import TEMPORARY, check_output, is_stream, take_over, unwritable
-from grainscan.results import Result
+from grainscan.results import Result, fault_of
 from grainscan.scan.inputs import identify
 
 try:
@@ -285,50 +284,11 @@ def _parse(line: bytes) -> tuple[Result, str]:
         return {}, "it is nested too deeply"
     except ValueError as error:
         return {}, getattr(error, "msg", None) or str(error)
-    return row, _fault(row)
+    return row, fault_of(row)
 
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not a number of JSON")
-
-
-def _fault(row: Any) -> str:
-    """What keeps a value from being a row: everything that readers of rows rely on. Empty if nothing does."""
-    if not isinstance(row, dict):
-        return "it is not an object"
-    if not isinstance(row.get("path"), str):
-        return "it has no path"
-    if row.get("status") == "error":
-        error = row.get("error")
-        keys = ("type", "message", "hint")
-        whole = isinstance(error, dict) and all(isinstance(error.get(key), str) for key in keys)
-        return "" if whole else "its error is not one"
-    if row.get("status") != "ok":
-        return "its status is neither ok nor error"
-    tasks, windows, about = row.get("tasks"), row.get("windows", []), row.get("file", {})
-    if not isinstance(tasks, dict) or not all(map(_is_verdict, tasks.values())):
-        return "it has no verdicts"
-    if not isinstance(windows, list) or not all(map(_is_window, windows)):
-        return "its windows are not windows"
-    if not isinstance(about, dict | None) or not isinstance(row.get("video", {}), dict | None):
-        return "its file or video is not an object"
-    return "" if isinstance(row.get("model"), str) else "it names no model"
-
-
-def _is_verdict(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("label") not in (0, 1) or not _is_number(value.get("probability")):
-        return False
-    return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength"))
-
-
-def _is_window(value: Any) -> bool:
-    return isinstance(value, dict) and {"start", "end"} <= value.keys() and all(map(_is_number, value.values()))
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
 
 
 def _may_be_torn(line: bytes) -> bool:
