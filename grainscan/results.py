@@ -7,7 +7,7 @@ dataclass for Python whose `to_dict` gives the same as plain JSON values.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -69,13 +69,19 @@ def fault_of(row: Any) -> str:
         return "" if whole else "its error is not one"
     if row.get("status") != "ok":
         return "its status is neither ok nor error"
-    tasks, windows, about = row.get("tasks"), row.get("windows", []), row.get("file", {})
+    tasks, words = row.get("tasks"), row.get("unreliable", [])
     if not isinstance(tasks, dict) or not all(map(_is_verdict, tasks.values())):
         return "it has no verdicts"
-    if not isinstance(windows, list) or not all(map(_is_window, windows)):
-        return "its windows are not windows"
-    if not isinstance(about, dict | None) or not isinstance(row.get("video", {}), dict | None):
+    for key, needed in (("windows", {"start", "end"}), ("map", {"window", "x", "y", "size"})):
+        parts = row.get(key, [])
+        if not isinstance(parts, list) or not all(_has_numbers(part, needed) for part in parts):
+            return f"its {key} cannot be read"
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return "its reasons to be unreliable are not texts"
+    if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
         return "its file or video is not an object"
+    if not all(_is_number(row.get(key, 0)) for key in ("views", "seconds")):
+        return "its views or seconds are not numbers"
     return "" if isinstance(row.get("model"), str) else "it names no model"
 
 
@@ -85,8 +91,8 @@ def _is_verdict(value: Any) -> bool:
     return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength"))
 
 
-def _is_window(value: Any) -> bool:
-    return isinstance(value, dict) and {"start", "end"} <= value.keys() and all(map(_is_number, value.values()))
+def _has_numbers(value: Any, needed: Set[str]) -> bool:
+    return isinstance(value, dict) and needed <= value.keys() and all(map(_is_number, value.values()))
 
 
 def _is_number(value: Any) -> bool:
