@@ -42,7 +42,8 @@ def broken_rows() -> list[bytes]:
                            {**verdict, "probability": float("inf")}, {**verdict, "threshold": "x"}]  # fmt: skip
     wrong: list[dict[str, Any]] = [
         {"path": 3}, {"path": None}, {"status": "fine"}, {"status": ["ok"]}, {"tasks": None}, {"tasks": []},
-        {"map": [{"window": 0}]}, {"map": {}}, {"unreliable": "x"}, {"unreliable": [1]}, {"views": "4"}, {"seconds": []},
+        {"map": [{"window": 0}]}, {"map": {}}, {"unreliable": "x"}, {"unreliable": [1]}, {"views": "4"},
+        {"seconds": []},
         {"windows": 4}, {"windows": [1]}, {"windows": [{"start": "0", "end": 1}]}, {"windows": [{"graininess": 1}]},
         {"file": [1]}, {"video": "h264"}, {"model": None}, {"status": "error"}, {"status": "error", "error": "bad"},
         {"status": "error", "error": {}}, *({"tasks": {"graininess": value}} for value in verdicts),
