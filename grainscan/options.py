@@ -40,7 +40,7 @@ class PrepConfig:
     twins: int = 1  # synthesised twins of each clean clip
     small: SmallPolicy = "keep"  # videos smaller or shorter than a clip: taken whole, or not at all
     seed: int = 0
-    workers: int = 0  # processes; 0: one for each processor
+    workers: int = -1  # processes; -1: one per processor, 0: all in this process
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -138,9 +138,10 @@ class ScanConfig:
     model: str | None = None  # default: the model of the last run here, else the embedded one
     windows: int | None = None  # of a file; default: the model's
     crops: int | None = None  # of a window; default: the model's
-    device: DeviceName = "auto"
+    device: str = "auto"  # auto, or a name in scan.engine.ENGINES
     workers: int = -1  # decoding processes; -1: by the machine and the number of files, 0: in this process
     timeout: float = 60.0  # seconds for a file before its decoder is given up
+    memory: float = 1.5  # GB that a worker may use; files that need more are error rows
     max_pixels: int = 8192 * 8192  # larger frames are refused: decompression bombs
     short: ShortPolicy = "mirror"  # clips shorter than a window
 

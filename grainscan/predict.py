@@ -16,12 +16,12 @@ from grainscan.files import check_output, is_stream
 from grainscan.model.last_run import last_run
 from grainscan.model.spec import find_model, read_spec
 from grainscan.options import PredictConfig
+from grainscan.results import Result
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
 
-Result = dict[str, Any]
 Watch = Callable[[int, int, Iterator[Result]], Iterator[Result]]
 
 FAILED, FOUND = 1, 3

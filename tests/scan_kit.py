@@ -16,8 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from grainscan.model.spec import ModelSpec
+from grainscan.scan.decode import decode
 from grainscan.views.crops import ViewSpec
-from grainscan.workers import Job, Piece, read_pieces
 
 SMALL_VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3)
 SLOPE, OFFSET = np.array([[8.0, -4.0]], np.float32), np.array([[-4.0, 1.0]], np.float32)
@@ -70,18 +70,32 @@ def toy_graph(view: ViewSpec) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+LIES = {
+    "lie-slot": b'{"content": {}, "slot": 999, "shape": [1], "dtype": "float32"}',
+    "lie-size": b'{"content": {}, "slot": 0, "shape": [99999999], "dtype": "float32"}',
+    "lie-shape": b'{"content": {"start": 0, "end": 1, "boxes": [[0, 0]], "baseline": {}},'
+    b' "slot": 0, "shape": [1, 2], "dtype": "float32"}',
+    "lie-type": b'{"content": {}, "slot": 0, "shape": [1], "dtype": "object"}',
+    "lie-content": b'{"content": 7}',
+    "lie-json": b"nonsense",
+    "lie-deep": b"[" * 100_000,
+    "lie-list": b"[1]",
+    "lie-error": b'{"error": {"type": "os"}, "leaving": false}',
+}
+
+
 def plain(result: dict[str, Any]) -> dict[str, Any]:
     """A result without what differs from run to run."""
     return {key: value for key, value in result.items() if key != "seconds"}
 
 
-def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
-    """Reads videos, and does what other names tell: a worker with it stands for a decoder with faults."""
-    name = Path(path).name
+def misbehave(request: dict[str, Any]) -> Iterator[Any]:
+    """`decode` that does what the name of a file says: it stands for a decoder with faults."""
+    name = Path(request["path"]).name
     if name.startswith("crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if name.startswith("late-crash"):
-        yield from read_pieces(path, job)
+        yield from decode(request)
         os.abort()
     if name.startswith("hang"):
         time.sleep(600)
@@ -100,9 +114,7 @@ def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
     if name.startswith("lie"):
         for handle in range(3, 64):  # whatever socket it may hold
             try:
-                os.write(
-                    handle, b'{"slot": 999, "n": 1, "start": 0, "end": 1, "boxes": [], "baseline": {}}\nnonsense\n'
-                )
+                os.write(handle, LIES[name.split(".")[0]] + b"\n")
             except OSError:
                 continue
         time.sleep(600)
@@ -110,4 +122,4 @@ def misbehave(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
         for handle in range(3, 64):
             with contextlib.suppress(OSError):
                 os.ftruncate(handle, 0)
-    yield from read_pieces(path, job)
+    yield from decode(request)

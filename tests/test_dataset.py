@@ -108,6 +108,13 @@ def test_class_weights_by_hand() -> None:
 # ------------------------------------------------------------------------------------------------ the cache
 
 
+def fill(cache: ClipCache, *paths: Path, workers: int = 0) -> dict[str, str]:
+    """The faults by name."""
+    done = dict(cache.fill(paths, workers=workers))
+    assert set(done) == set(paths)
+    return {path.name: error.message for path, error in done.items() if error is not None}
+
+
 def test_a_short_clip_is_kept_whole_and_bit_exact(tmp_path: Path) -> None:
     block = scene_block(frames=5, width=50, height=34, pix_fmt="yuv420p10le", grain=3)
     write_clip(tmp_path / "a.mkv", block)
@@ -159,7 +166,7 @@ def test_an_edited_clip_is_another_clip(tmp_path: Path) -> None:
 def test_a_damaged_excerpt_is_decoded_again(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.avi", scene_block())
     cache = ClipCache(tmp_path / "cache", VIEW)
-    cache.fill(tmp_path / "a.avi")
+    fill(cache, tmp_path / "a.avi")
     file = Path(cache._file(tmp_path / "a.avi"))
     whole = file.read_bytes()
     cache.read(tmp_path / "a.avi")
@@ -181,7 +188,7 @@ def test_the_limit_makes_room_by_age_and_holds(tmp_path: Path) -> None:
         write_clip(path, scene_block(seed=i))
     unlimited, now = ClipCache(tmp_path / "cache", VIEW), time.time() - 100
     for i, path in enumerate(paths[:3]):
-        unlimited.fill(path)
+        fill(unlimited, path)
         os.utime(unlimited._file(path), (now + i, now + i))
     size = Path(unlimited._file(paths[0])).stat().st_size
     limited = ClipCache(tmp_path / "cache", VIEW, limit=2 * size + 1)
@@ -197,11 +204,11 @@ def test_the_disk_keeps_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for i, path in enumerate(paths):
         write_clip(path, scene_block(seed=i))
     cache = ClipCache(tmp_path / "cache", VIEW)
-    cache.fill(paths[0])
+    fill(cache, paths[0])
     assert Path(cache._file(paths[0])).is_file() and not cache.full
     monkeypatch.setattr(cache_module, "RESERVE", 1 << 62)
     cache = ClipCache(tmp_path / "cache", VIEW)
-    cache.fill(paths[1])
+    fill(cache, paths[1])
     assert cache.full
     assert not list((tmp_path / "cache").rglob("*.planes"))  # the disk is wanted back, and nothing is added
     assert cache.read(paths[1]).shapes == DecodedExcerpt(decode(paths[1], VIEW)).shapes
@@ -215,17 +222,51 @@ def test_a_disk_that_fills_up_costs_time_only(tmp_path: Path, monkeypatch: pytes
     write_clip(tmp_path / "a.avi", scene_block())
     monkeypatch.setattr(StoredExcerpt, "write", full)
     cache = ClipCache(tmp_path / "cache", VIEW)
-    cache.fill(tmp_path / "a.avi")
+    fill(cache, tmp_path / "a.avi")
     assert cache.full
     assert cache.read(tmp_path / "a.avi").shapes == ((8, 96, 128),)
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_processes_that_fill_the_cache_together_keep_its_limit(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.avi" for i in range(8)]
+    for i, path in enumerate(paths):
+        write_clip(path, scene_block(seed=i))
+    whole = ClipCache(tmp_path / "whole", VIEW)
+    assert fill(whole, *paths, workers=2) == {}
+    size = Path(whole._file(paths[0])).stat().st_size
+    for path in paths:  # the same as decoded here
+        stored, here = whole.read(path), DecodedExcerpt(decode(path, VIEW))
+        assert isinstance(stored, StoredExcerpt)
+        for plane, same in zip(stored.block(0, 0, 8).planes, here.block(0, 0, 8).planes, strict=True):
+            np.testing.assert_array_equal(plane, same)
+    limited = ClipCache(tmp_path / "limited", VIEW, limit=3 * size - 1)
+    assert fill(limited, *paths, workers=2) == {} and limited.full
+    assert 3 <= len(list((tmp_path / "limited").rglob("*.planes"))) <= 3 + 1  # each worker may add a last one
+    assert fill(whole, *paths, workers=2) == {}  # and now nothing is left to do
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_clip_that_ends_its_decoder_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    monkeypatch.setattr(cache_module, "_STORE", "worker_kit:crashing_store")
+    names = ("a.avi", "crash.avi", "hungry.avi", "b.avi", "broken.avi")
+    for name in names:
+        write_clip(tmp_path / name, scene_block())
+    (tmp_path / "broken.avi").write_bytes(b"no video")
+    cache = ClipCache(tmp_path / "cache" if cached else None, VIEW)
+    faults = fill(cache, *(tmp_path / name for name in names), workers=2)
+    assert set(faults) == {"crash.avi", "hungry.avi", "broken.avi"}
+    assert "crashed (SIGSEGV)" in faults["crash.avi"] and "more memory" in faults["hungry.avi"]
+    assert len(list((tmp_path / "cache").rglob("*.planes"))) == (2 if cached else 0)
 
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.avi", scene_block())
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match="cannot be written") as caught:
-        ClipCache(tmp_path / "cache", VIEW).fill(tmp_path / "a.avi")
+        fill(ClipCache(tmp_path / "cache", VIEW), tmp_path / "a.avi")
     assert "GRAINSCAN_CACHE_DIR" in caught.value.hint and "--no-cache" in caught.value.hint
 
 
@@ -236,12 +277,12 @@ def test_what_no_training_has_used_for_a_month_goes(tmp_path: Path) -> None:
     cache = ClipCache(tmp_path / "cache", VIEW)
     now = time.time()
     for path, days in zip(paths, (31, 29), strict=False):
-        cache.fill(path)
+        fill(cache, path)
         os.utime(cache._file(path), (now - days * 86_400, now - days * 86_400))
     left = Path(cache._file(paths[0])).with_name(".tmp-of-a-killed-process.planes")
     left.write_bytes(b"half")
     os.utime(left, (0, 0))
-    ClipCache(tmp_path / "cache", VIEW).fill(paths[2])
+    fill(ClipCache(tmp_path / "cache", VIEW), paths[2])
     assert not left.exists()
     assert [Path(cache._file(path)).is_file() for path in paths] == [False, True, True]
 

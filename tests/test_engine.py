@@ -18,7 +18,8 @@ from scan_kit import SMALL_VIEW, toy_spec, write_toy_model
 
 from grainscan.errors import ModelError, UsageError
 from grainscan.scan import engine as engine_module
-from grainscan.scan.engine import OnnxEngine, cpus, load_engine
+from grainscan.scan.engine import OnnxEngine, load_engine
+from grainscan.workers import processors
 
 
 @pytest.fixture
@@ -51,8 +52,8 @@ def test_a_view_gets_the_same_answer_in_every_batch(model: Path, threads: int) -
 
 
 def test_lanes_and_threads_share_the_processors(model: Path) -> None:
-    assert OnnxEngine(model).lanes == cpus()
-    assert OnnxEngine(model, threads=cpus() + 1).lanes == 1
+    assert OnnxEngine(model).lanes == processors()
+    assert OnnxEngine(model, threads=processors() + 1).lanes == 1
 
 
 def test_views_in_shared_memory_need_no_copy(model: Path) -> None:
@@ -67,7 +68,7 @@ def test_views_in_shared_memory_need_no_copy(model: Path) -> None:
 
 def test_auto_is_onnx_without_a_gpu_and_never_imports_torch(model: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from grainscan.engine import load_engine;"
+        "import sys; from pathlib import Path; from grainscan.scan.engine import load_engine;"
         f"engine = load_engine(Path({str(model)!r}));"
         "print(type(engine).__name__, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )

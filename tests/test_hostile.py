@@ -22,11 +22,11 @@ from conftest import MakeBlock, MakeClip, scene_block
 from scan_kit import plain, write_toy_model
 
 from grainscan.errors import VideoError
+from grainscan.scan.decode import Piece
 from grainscan.scan.engine import Outputs
 from grainscan.scan.inputs import collect
 from grainscan.scan.scanner import Scanner, _File
 from grainscan.video import Block, Reader, read_windows, verify, write_clip
-from grainscan.workers import Ended, Piece
 
 CONTAINERS = {
     "avi": ("mpeg4", 6),
@@ -389,7 +389,7 @@ def test_a_file_that_changes_during_the_scan(make_clip: MakeClip, scanner: Scann
 DOUBTS = {
     "sixteen_pixels": ["too small"],
     "eighteen_rows": ["too small"],
-    "gif": ["few colours"],
+    "small_gif": ["few colours"],
     "palette": ["few colours"],
     "one_bit": ["few colours"],
     "combs": ["interlaced"],
@@ -397,7 +397,7 @@ DOUBTS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in corpus.ODD if name not in ("cover_of_sound", "edits_without_end")])
+@pytest.mark.parametrize("name", [*DOUBTS, "raw_dv", "late_stream", "cover_of_a_video"])
 def test_odd_files_are_judged_and_say_what_is_doubtful(tmp_path: Path, scanner: Scanner, name: str) -> None:
     row = judged(scanner, corpus.ODD[name](tmp_path))
     assert row["status"] == "ok", row
@@ -487,7 +487,7 @@ def test_windows_of_equal_start_have_a_fixed_order(tmp_path: Path) -> None:
         ]
         rows = []
         for order in (items, items[::-1], items[3:] + items[:3]):
-            file = _File("a", 0.0, None, pieces=list(order), ended=Ended(0, {}))
+            file = _File("a", 0.0, None, pieces=list(order), video={})
             rows.append(plain(scanner._result(file)))
     assert rows[0] == rows[1] == rows[2]
 

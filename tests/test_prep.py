@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from conftest import MakeBlock, MakeClip
 from grainscan.data.labels import Prevalence, read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.prep import PrepReport, prepare
-from grainscan.data.prep.crew import alive, spread
-from grainscan.data.prep.cutting import choose_box, cut
+from grainscan.data.prep.cutting import choose_box
 from grainscan.data.prep.footage import find_footage
 from grainscan.data.prep.labelling import read_csv
 from grainscan.data.prep.selection import Wanted, select, surplus
@@ -34,7 +32,7 @@ from grainscan.errors import ConfigError, DataError, LabelsError, OutputError, U
 from grainscan.options import PrepConfig, SplitConfig
 from grainscan.video import Block, Window, read_clip, write_clip
 
-SMALL: dict[str, Any] = {"clips": 2, "frames": 6, "size": 64, "workers": 1}
+SMALL: dict[str, Any] = {"clips": 2, "frames": 6, "size": 64, "workers": 0}
 
 
 def prep(tmp_path: Path, *sources: Path | str, **options: Any) -> PrepReport:
@@ -775,54 +773,22 @@ def test_progress_is_told(tmp_path: Path, make_clip: MakeClip) -> None:
 # ------------------------------------------------------------------------------------------------------------ processes
 
 
-def _work(job: int) -> int:
-    if job == 3:
-        os.kill(os.getpid(), signal.SIGSEGV)  # as a decoder might
-    return job * job
-
-
-def test_a_worker_that_dies_costs_its_job_alone() -> None:
-    results = dict(spread(_work, range(5), workers=2))
-    assert results == {0: 0, 1: 1, 2: 4, 3: None, 4: 16}
-
-
-def _rest(seconds: Sequence[float]) -> float:
-    for second in seconds:
-        alive()
-        time.sleep(second)
-    return sum(seconds)
-
-
-def test_a_worker_that_hangs_costs_its_job_alone() -> None:
-    jobs = [(0.0,), (60.0,), (2.0,) * 4]  # the last one takes longer than one may keep silent, and is heard
-    assert dict(spread(_rest, jobs, workers=2, patience=5.0)) == {jobs[0]: 0.0, jobs[1]: None, jobs[2]: 8.0}
-
-
-def test_one_worker_is_this_process() -> None:
-    assert dict(spread(lambda job: os.getpid(), [1, 2], workers=1)) == {1: os.getpid(), 2: os.getpid()}
-
-
-def test_a_crash_in_the_middle_keeps_what_was_done(
-    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stage", ["examine", "cut"])
+def test_a_video_that_crashes_the_decoder_costs_itself(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    footage(make_clip, "a.avi", "b.avi")
-
-    def crashing(work: Any, jobs: Any, *, workers: int) -> Any:
-        for job in jobs:
-            result = work(job)
-            yield job, None if work is cut and job.name == "a.avi" else result
-
-    monkeypatch.setattr("grainscan.data.prep.run.spread", crashing)
-    report = prep(tmp_path)
-    assert [(item.file, item.reason) for item in report.skipped] == [("a.avi", "the decoder crashed, or hung")]
-    assert len(report.clips) == 4
+    footage(make_clip, "a.avi", "crash.avi")
+    monkeypatch.setattr(f"grainscan.data.prep.run._{stage.upper()}", f"worker_kit:crashing_{stage}")
+    report = prep(tmp_path, workers=2)
+    assert [(item.file, item.reason) for item in report.skipped] == [("crash.avi", "its decoder crashed (SIGSEGV)")]
+    assert len(report.clips) == (4 if stage == "cut" else 2)  # what was done before the crash is kept
 
 
 _SCRIPT = """
 import sys
 from pathlib import Path
-from grainscan.options import PrepConfig
 from grainscan.data.prep import prepare
+from grainscan.options import PrepConfig
 if __name__ == "__main__":
     prepare(PrepConfig((Path(sys.argv[1]),), Path(sys.argv[2]), clips=24, synthesize="graininess", workers=2,
                        frames=6, size=64))

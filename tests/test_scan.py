@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeClip
-from scan_kit import plain, toy_spec, write_toy_model
+from scan_kit import LIES, plain, toy_spec, write_toy_model
 
 from grainscan.errors import ConfigError, ModelError, UsageError, VideoError
 from grainscan.options import PredictConfig
@@ -242,10 +242,10 @@ def test_an_abandoned_scan_leaves_no_process(model: Path, make_clip: MakeClip) -
         results = scanner.scan(paths)
         next(results)
         assert scanner._pool is not None
-        nursery = scanner._pool._nursery
-        assert nursery is not None
+        server = scanner._pool._server
+        assert server is not None
         results.close()  # type: ignore[attr-defined]
-        assert nursery.poll() is not None
+        assert server.poll() is not None
         assert [row["status"] for row in scanner.scan(paths)] == ["ok"] * 6  # and the scanner still works
 
 
@@ -280,7 +280,7 @@ def careless(model: Path) -> Iterator[Scanner]:
         ("exit.avi", "crashed (exit code 7)"),
         ("hungry.avi", "more memory"),
         ("bug.avi", "ZeroDivisionError: of its own"),
-        ("lie.avi", "cannot be judged"),
+        *((f"{name}.avi", "cannot be judged") for name in LIES),
     ],
 )
 def test_a_lost_worker_costs_one_row(careless: Scanner, make_clip: MakeClip, name: str, message: str) -> None:
@@ -348,13 +348,13 @@ def test_no_process_outlives_a_killed_parent(model: Path, make_clip: MakeClip, t
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, threading, time\n"
-        "from grainscan.scan import Scanner\n"
+        "from grainscan.scan.scanner import Scanner\n"
         f"scanner = Scanner({str(model)!r}, workers=1, timeout=300, reader='scan_kit:misbehave')\n"
         f"threading.Thread(target=lambda: list(scanner.scan([{str(path)!r}])), daemon=True).start()\n"
         "time.sleep(0.5)\n"
         "while scanner._pool is None or not scanner._pool.busy: time.sleep(0.05)\n"
         "time.sleep(2)\n"
-        f"open({str(marker)!r}, 'w').write(str(scanner._pool._nursery.pid))\n"
+        f"open({str(marker)!r}, 'w').write(str(scanner._pool._server.pid))\n"
         "time.sleep(300)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -364,8 +364,8 @@ def test_no_process_outlives_a_killed_parent(model: Path, make_clip: MakeClip, t
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    nursery = int(marker.read_text())
-    _until(lambda: not _alive(nursery))
+    server = int(marker.read_text())
+    _until(lambda: not _alive(server))
 
 
 def _alive(pid: int) -> bool:

@@ -146,7 +146,11 @@ Short = Annotated[
     str | None, _Scan("short", panel=_SAMPLING, metavar="mirror|wrap|repeat|error", help="Clips shorter than a window.")
 ]
 Device = Annotated[str | None, _Scan("device", panel=_SAMPLING, metavar="auto|cpu|cuda", help="Where the model runs.")]
-Workers = Annotated[int | None, _Scan("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic.")]
+Workers = Annotated[int | None, _Scan("workers", panel=_SAMPLING, help="Decoding processes; -1: automatic, 0: none.")]
+Memory = Annotated[
+    float | None,
+    _Scan("memory", panel=_SAMPLING, metavar="GB", help="Most that a worker may use for a file."),
+]
 Timeout = Annotated[float | None, _Scan("timeout", panel=_SAMPLING, help="Seconds for a file; 0: no limit.")]
 MaxPixels = Annotated[int | None, _Scan("max_pixels", panel=_SAMPLING, help="Larger frames are refused.")]
 
@@ -191,7 +195,7 @@ def prep(
         _Prep("small", metavar="keep|skip", help="Videos smaller or shorter than a clip: whole, or not at all."),
     ] = None,
     seed: Annotated[int | None, _Prep("seed", help="Of crops, strengths and kinds.")] = None,
-    workers: Annotated[int | None, _Prep("workers", help="Processes; 0: one for each processor.")] = None,
+    workers: Annotated[int | None, _Prep("workers", help="Processes; -1: one per processor, 0: none.")] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Print the plan and write nothing.")] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -417,6 +421,7 @@ def evaluate(
     device: Device = None,
     workers: Workers = None,
     timeout: Timeout = None,
+    memory: Memory = None,
     max_pixels: MaxPixels = None,
     config: ConfigFile = None,
 ) -> None:
@@ -481,6 +486,7 @@ def predict(
     device: Device = None,
     workers: Workers = None,
     timeout: Timeout = None,
+    memory: Memory = None,
     max_pixels: MaxPixels = None,
     ray: Annotated[
         str | None, _Predict("ray", panel=_SAMPLING, metavar="ADDRESS|local", help="Run on a Ray cluster (extra: ray).")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grainscan import console
 from grainscan.report import printable, results_table, summary, verdict
+from grainscan.results import Result
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from grainscan.options import PredictConfig
     from grainscan.predict import Outcome
     from grainscan.train.fit import Progress, Run
-
-Result = dict[str, Any]
 
 _EVERY = 10.0  # seconds between the lines of a scan without a terminal
 _WORST = 5  # finds shown while scanning

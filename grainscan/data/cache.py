@@ -20,17 +20,19 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from grainscan.errors import DataError
+from grainscan.errors import DataError, VideoError
 from grainscan.files import replacing
 from grainscan.video import Block, PixelFormat, Window, probe, read_clip, read_windows
 from grainscan.views.crops import ViewSpec, active_area, view_boxes
+from grainscan.workers import spread
 
 CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
 EXCERPT_BYTES = 12_000_000  # of a clip; larger ones are sampled
@@ -41,6 +43,7 @@ _LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training 
 _VERSION = 1  # of the files; part of their names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
+_STORE = "grainscan.data.cache:store_request"
 
 
 class Excerpt:
@@ -164,24 +167,47 @@ class ClipCache:
         """Look for the excerpt of a clip anew: another training may have removed it to make room."""
         self._known.pop(path, None)
 
-    def fill(self, path: Path) -> None:
-        """Make sure that a clip is there and can be decoded. Raises VideoError, DataError."""
-        if self.directory is None:
-            return
-        file = self._file(path)
-        try:
-            StoredExcerpt(file)
-            os.utime(file)
-        except (OSError, ValueError, KeyError, TypeError):
-            self._decoded(path, file)
+    def fill(self, paths: Iterable[Path], *, workers: int = -1) -> Iterator[tuple[Path, VideoError | None]]:
+        """Make sure that clips are there and can be decoded; each path as it is done, with its error if it cannot be.
+
+        What is not there yet is decoded once in isolated processes (0: in this one), even where it is not kept: a clip
+        that ends its decoder is found here, and not by a training that has run for hours. Raises DataError.
+        """
+        known: list[Path] = []
+
+        def requests() -> Iterator[tuple[str, Any]]:
+            for path in paths:
+                file = None
+                with suppress(OSError):  # it has just gone: decoding says so
+                    file = None if self.directory is None else self._file(path)
+                if file is not None and _touched(file):
+                    known.append(path)
+                    continue
+                keep = file is not None and self._has_room()  # as of now: each worker may exceed it by one excerpt
+                yield str(path), {"path": str(path), "view": self.view.to_dict(), "file": file if keep else None}
+
+        for name, written in spread(_STORE, requests(), workers=workers, parse=float):
+            if isinstance(written, VideoError):
+                yield Path(name), written
+                continue
+            if self._room is not None:
+                self._room -= written
+            yield Path(name), None
+            while known:
+                yield known.pop(), None
+        yield from ((path, None) for path in known)
 
     def _decoded(self, path: Path, file: str) -> Excerpt:
         excerpt = DecodedExcerpt(decode(path, self.view))
+        if self._has_room():
+            assert self._room is not None
+            self._room -= _write(Path(file), excerpt.blocks)
+        return excerpt
+
+    def _has_room(self) -> bool:
         if self._room is None:
             self._room = self._made_room()
-        if self._room > 0:
-            self._room -= self._write(Path(file), excerpt.blocks)
-        return excerpt
+        return self._room > 0
 
     def _made_room(self) -> float:
         """Remove excerpts, those unused for longest first, until limit and reserve are kept; the bytes then left.
@@ -217,17 +243,37 @@ class ClipCache:
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
-    def _write(self, file: Path, blocks: Sequence[Block]) -> float:
-        """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(file, durable=False) as temporary:
-                StoredExcerpt.write(temporary, blocks)
-                return temporary.stat().st_size
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
-                return math.inf
-            raise _unwritable(file.parent, error) from None
+
+def store_request(request: dict[str, Any]) -> float:
+    """Decode a clip in a worker process and, where `file` names one, keep its excerpt there.
+
+    The bytes that it took, or infinity where the disk is full. Raises VideoError, DataError.
+    """
+    blocks = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]))
+    return _write(Path(request["file"]), blocks) if request["file"] else 0.0
+
+
+def _touched(file: str) -> bool:
+    """Mark an excerpt as used; False where there is none, or a damaged one."""
+    try:
+        StoredExcerpt(file)
+        os.utime(file)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _write(file: Path, blocks: Sequence[Block]) -> float:
+    """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file, durable=False) as temporary:
+            StoredExcerpt.write(temporary, blocks)
+            return temporary.stat().st_size
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
+            return math.inf
+        raise _unwritable(file.parent, error) from None
 
 
 def _unwritable(directory: Path, error: OSError) -> DataError:

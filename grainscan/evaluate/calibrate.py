@@ -49,7 +49,7 @@ def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibra
     labels = read_labels(folder)
     seen: dict[str, Outputs] = {}
     names = {str(path): name for name, path in labels.path.items()}
-    with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:  # type: ignore[arg-type]
+    with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
         for _ in scanner.scan(names):
             pass
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]

@@ -1,7 +1,8 @@
 """A batch of views in, logits and strengths out. ONNX Runtime on a CPU, torch on a GPU; nothing else knows which.
 
 Both engines are called with float32 (n, frames, 3, size, size), RGB in [0, 1], and answer with `Outputs`. Nothing here
-imports torch unless the machine has a GPU: `import torch` alone takes longer than judging a file on a CPU.
+imports torch unless the machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine
+is a class with the attributes of `Engine`, and a line in `ENGINES`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from grainscan.errors import ConfigError, DependencyError, ModelError, UsageError
 
-from grainscan.errors import DependencyError, ModelError, UsageError
-from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, ModelSpec, read_spec
-from grainscan.options import DeviceName
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Views = NDArray[np.float32]
+    from grainscan.model.spec import ModelSpec
+
+    Views = NDArray[np.float32]
 
 _INPUT, _OUTPUTS = "views", ("logits", "strength")
 
@@ -39,12 +41,20 @@ class Outputs:
 class Engine(Protocol):
     """A loaded model.
 
-    `lanes` calls may run at the same time, and each is at its best with up to `batch` views.
+    `lanes` calls may run at the same time, and each is at its best with up to `batch` views. Loading raises ModelError
+    for a directory that is not a model, UsageError or DependencyError on a machine that lacks what the engine needs.
     """
 
     spec: ModelSpec
     lanes: int
     batch: int
+
+    def __init__(self, directory: Path) -> None: ...
+
+    @staticmethod
+    def available() -> bool:
+        """Whether this machine has what the engine needs. Cheap where it has not."""
+        ...
 
     def __call__(self, views: Views) -> Outputs: ...
 
@@ -62,8 +72,11 @@ class OnnxEngine:
     def __init__(self, directory: Path, *, threads: int = 1) -> None:
         import onnxruntime as ort
 
+        from grainscan.model.spec import ONNX_FILE, read_spec
+        from grainscan.workers import processors
+
         self.spec = read_spec(directory)
-        self.lanes = max(1, cpus() // threads)
+        self.lanes = max(1, processors() // threads)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -84,12 +97,16 @@ class OnnxEngine:
             ) from None
         self._check(path)
 
+    @staticmethod
+    def available() -> bool:
+        return True
+
     def __call__(self, views: Views) -> Outputs:
         logits, strength = self._session.run(list(_OUTPUTS), {_INPUT: views})
         return Outputs(logits, strength)
 
     def _check(self, path: Path) -> None:
-        """The graph must take the views of the model's own specification."""
+        """The graph must take the views of the model's own specification, and give a value for each of its tasks."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
@@ -98,17 +115,15 @@ class OnnxEngine:
                 f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}",
                 hint=f"A model takes {_INPUT!r} and gives {' and '.join(map(repr, _OUTPUTS))}.",
             )
-        hint = f"{CONFIG_FILE} and {ONNX_FILE} are not of the same model."
+        hint = "config.json and model.onnx are not of the same model."
         if not _fits(inputs[_INPUT], ["n", view.frames, 3, view.size, view.size]):
             expected = [view.frames, 3, view.size, view.size]
-            raise ModelError(
-                f"{path}: takes views of {inputs[_INPUT][1:]}, but {CONFIG_FILE} says {expected}", hint=hint
-            )
+            raise ModelError(f"{path}: takes views of {inputs[_INPUT][1:]}, but config.json says {expected}", hint=hint)
         count = len(self.spec.tasks)
         for name in _OUTPUTS:
             if not _fits(outputs[name], ["n", count]):
                 raise ModelError(
-                    f"{path}: gives {name} of {outputs[name][1:]}, but {CONFIG_FILE} names {count} tasks", hint=hint
+                    f"{path}: gives {name} of {outputs[name][1:]}, but config.json names {count} tasks", hint=hint
                 )
 
 
@@ -124,46 +139,52 @@ class TorchEngine:
     lanes = 1
     batch = 256
 
-    def __init__(self, directory: Path, *, device: str = "cuda") -> None:
+    def __init__(self, directory: Path) -> None:
+        if importlib.util.find_spec("torch") is None:
+            raise DependencyError("device cuda needs torch", hint="Install torch, or use --device cpu.")
         import torch
 
+        if not torch.cuda.is_available():
+            raise UsageError("device cuda: torch finds no GPU here", hint="Use --device cpu, or auto.")
         from grainscan.model import store
 
-        self.spec = read_spec(directory)
         self._torch = torch
-        self._device = torch.device(device)
-        self._model = store.load(directory).to(self._device)
+        self._model = store.load(directory).to("cuda")
+        self.spec = self._model.spec
+
+    @staticmethod
+    def available() -> bool:
+        if not _may_have_cuda():
+            return False
+        import torch
+
+        return bool(torch.cuda.is_available())
 
     def __call__(self, views: Views) -> Outputs:
         with self._torch.inference_mode():
-            output: Any = self._model(self._torch.from_numpy(views).to(self._device))
+            output: Any = self._model(self._torch.from_numpy(views).to("cuda"))
         return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy())
 
 
-def load_engine(directory: Path, device: DeviceName = "auto") -> Engine:
-    """The fastest engine of this machine for a model directory; `auto` takes a GPU where there is one.
+# By the name of their device, the preferred first: `auto` is the first that this machine has.
+ENGINES: dict[str, type[Engine]] = {"cuda": TorchEngine, "cpu": OnnxEngine}
 
-    Raises ModelError for a directory that is not a model, UsageError for `cuda` without a GPU.
+
+def check_device(device: str) -> None:
+    """Raises ConfigError for a device without an engine."""
+    if device != "auto" and device not in ENGINES:
+        raise ConfigError(f"device is {device!r}", hint=f"Use one of: {', '.join(['auto', *ENGINES])}.")
+
+
+def load_engine(directory: Path, device: str = "auto") -> Engine:
+    """The engine of a device for a model directory; `auto` takes the fastest that this machine has.
+
+    Raises ModelError for a directory that is not a model, UsageError or DependencyError for a device that is not there.
     """
-    if device == "cpu" or (device == "auto" and not _may_have_cuda()):
-        return OnnxEngine(directory)
-    if importlib.util.find_spec("torch") is None:
-        raise DependencyError("device cuda needs torch", hint="Install torch, or use --device cpu.")
-    import torch
-
-    if torch.cuda.is_available():
-        return TorchEngine(directory)
-    if device == "cuda":
-        raise UsageError("device cuda: torch finds no GPU here", hint="Use --device cpu, or auto.")
-    return OnnxEngine(directory)
-
-
-def cpus() -> int:
-    """Processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
+    check_device(device)
+    if device == "auto":
+        device = next(name for name, engine in ENGINES.items() if engine.available())
+    return ENGINES[device](directory)
 
 
 def _may_have_cuda() -> bool:

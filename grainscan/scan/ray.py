@@ -20,14 +20,13 @@ from typing import Any
 from grainscan.errors import DependencyError, GrainscanError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model
 from grainscan.options import PredictConfig
+from grainscan.results import Result
 from grainscan.scan.inputs import is_url
 from grainscan.scan.log import encode
 from grainscan.scan.scanner import Scanner
 
 LOCAL = "local"  # the same word for Ray: a new cluster on this machine
 FILES_AT_ONCE = 16  # a unit of work: enough to keep an actor's workers busy, little enough to lose
-
-Result = dict[str, Any]
 
 
 def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> Iterator[Result]:

@@ -27,20 +27,16 @@ import numpy as np
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
-from grainscan.options import DeviceName, ScanConfig, ShortPolicy
-from grainscan.scan.engine import Engine, Outputs, cpus, load_engine
+from grainscan.options import ScanConfig, ShortPolicy
+from grainscan.results import SCHEMA, Result
+from grainscan.scan import decode
+from grainscan.scan.decode import Job, Piece, read_pieces
+from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.inputs import Supply, identify, is_url, local_copy
 from grainscan.scan.pooling import aggregate, probability
-from grainscan.workers import Ended, Job, Piece, Pool, describe, isolated, read_pieces, unexpected
+from grainscan.workers import Ended, Message, Pool, describe, limited, unexpected, worker_count
 
-SCHEMA = 1
-MAX_PIXELS = ScanConfig.max_pixels
-TIMEOUT = ScanConfig.timeout
-
-Result = dict[str, Any]
-
-
-# ------------------------------------------------------------------------------------------------------------- a file
+_LEAST_MEMORY = 0.2  # GB
 
 
 @dataclass
@@ -50,15 +46,12 @@ class _File:
     path: str
     began: float
     identity: dict[str, Any] | None  # size and time of change before it was opened
+    source: str = ""  # what was opened: the path, or a local copy of it
+    video: dict[str, Any] = field(default_factory=dict)  # the object of that name in the result
     pieces: list[tuple[Piece, Outputs]] = field(default_factory=list)
     running: int = 0  # pieces that the model has not seen yet
-    ended: Ended | None = None
-    error: GrainscanError | None = None  # of the model
-    source: str = ""  # what was opened: the path, or a local copy of it
-
-    @property
-    def complete(self) -> bool:
-        return self.ended is not None and not self.running
+    ended: bool = False  # nothing more comes from the decoder
+    error: GrainscanError | None = None
 
 
 def error_row(path: str, error: GrainscanError, *, source: str = "") -> Result:
@@ -73,43 +66,49 @@ class Scanner:
     """Judges files with one model.
 
     `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
-    process and a file that crashes the decoder crashes it too). `timeout` seconds for a file (0: no limit; without
-    workers it includes the model and cannot end a decoder that never returns). `thresholds` replace the model's own by
-    task. `maps` adds what every view said, `baseline` the classical detectors' values; `observe` is called with a
-    file's path and what every view of it said. Raises ModelError when there is no such model.
+    process and a file that crashes the decoder crashes it too). `timeout` seconds per file (0: no limit; without
+    workers it includes the model and cannot end a decoder that never returns). `memory` GB that each worker may use: a
+    file that needs more is an error row (kept without workers, too, on Linux; macOS and Windows have no such limit).
+    `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the classical detectors'
+    values; `observe` is called with a file's path and what every view of it said. `reader` names the function that the
+    workers run instead of `decode.decode`, for tests. Raises ModelError when there is no such model, ConfigError for
+    options that cannot be.
     """
 
     def __init__(
         self,
         model: str | Path | None = None,
         *,
-        device: DeviceName = "auto",
+        device: str = "auto",
         workers: int = -1,
         windows: int | None = None,
         crops: int | None = None,
-        timeout: float = TIMEOUT,
-        max_pixels: int = MAX_PIXELS,
+        timeout: float = ScanConfig.timeout,
+        memory: float = ScanConfig.memory,
+        max_pixels: int = ScanConfig.max_pixels,
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
         baseline: bool = False,
         maps: bool = False,
         observe: Callable[[str, Outputs], object] | None = None,
-        reader: str | None = None,
+        reader: str = decode.FUNCTION,
     ) -> None:
-        if workers < -1:
-            raise ConfigError(f"workers is {workers}", hint="Use -1 (automatic), 0 (none) or a number of processes.")
+        worker_count(workers)
+        check_device(device)
+        if not memory >= _LEAST_MEMORY:
+            raise ConfigError(f"memory is {memory:g} GB", hint=f"A worker needs at least {_LEAST_MEMORY} GB.")
         if timeout < 0 or any(value is not None and value < 1 for value in (windows, crops, max_pixels)):
             raise ConfigError("windows, crops and max-pixels must be greater than zero, timeout must not be negative")
         self.directory = find_model(None if model is None else str(model))
         self.spec = read_spec(self.directory)
         view = self.spec.view
         view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
-        self.job = Job(view=view, short=short, max_pixels=max_pixels, timeout=timeout, baseline=baseline)
+        self.job = Job(view, short, max_pixels, timeout=timeout, memory=memory * 1e9, baseline=baseline)
         self.thresholds = dict(thresholds or {})
         self._maps = maps
         self._observe = observe
-        self._device: DeviceName = device
-        self._workers = workers if isolated else 0
+        self._device = device
+        self._workers = workers
         self._reader = reader
         self._engine: Engine | None = None
         self._pool: Pool | None = None
@@ -124,6 +123,7 @@ class Scanner:
             windows=config.windows,
             crops=config.crops,
             timeout=config.timeout,
+            memory=config.memory,
             max_pixels=config.max_pixels,
             short=config.short,
             **options,
@@ -150,7 +150,8 @@ class Scanner:
             if file.is_file():
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
-        job = {key: value for key, value in self.job.to_dict().items() if key not in ("threads", "timeout")}
+        free = ("threads", "timeout", "memory")
+        job = {key: value for key, value in self.job.to_dict().items() if key not in free}
         digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
@@ -171,7 +172,7 @@ class Scanner:
     def scan(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
         """A result for each file, in the order of the files. Files that cannot be judged give error rows."""
         names = [os.fspath(path) for path in paths]
-        workers = min(cpus(), len(names)) if self._workers < 0 else min(self._workers, len(names))
+        workers = worker_count(self._workers, len(names))
         if workers:
             yield from self._scan_with(workers, names)
         else:
@@ -180,20 +181,19 @@ class Scanner:
     # -- in this process
 
     def _judge_here(self, path: str) -> Result:
-        file = _File(path, time.monotonic(), identify(path), source=path)
-        info: dict[str, Any] | None = None
+        file = _File(path, time.monotonic(), identify(path))
         try:
             with local_copy(path) as file.source:
-                for piece in read_pieces(file.source, self.job, timeout=self.job.timeout):
+                pieces = read_pieces(file.source, self.job, timeout=self.job.timeout)
+                for piece in limited(pieces, self.job.memory):
                     if isinstance(piece, Piece):
                         file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views)))
                     else:
-                        info = piece
-            file.ended = Ended(0, info)
+                        file.video = piece
         except GrainscanError as error:
-            file.ended = Ended(0, info, error)
+            file.error = error
         except Exception as error:
-            file.ended = Ended(0, info, unexpected(path, error))
+            file.error = unexpected(path, error, self.job.memory)
         return self._result(file)
 
     # -- with workers
@@ -201,7 +201,15 @@ class Scanner:
     def _scan_with(self, workers: int, names: list[str]) -> Iterator[Result]:
         if self._pool is None or self._pool.size != workers:
             self.close()
-            self._pool = Pool(workers, self.job, **({"reader": self._reader} if self._reader else {}))
+            self._pool = Pool(
+                workers,
+                self._reader,
+                timeout=self.job.timeout,
+                memory=self.job.memory,
+                array_bytes=self.job.array_bytes,
+                preload=decode.NEEDED,
+                parse=functools.partial(decode.parse, job=self.job),
+            )
         pool, finished = self._pool, False
         try:
             yield from _Run(self, pool, names).results()
@@ -213,10 +221,8 @@ class Scanner:
     # -- results
 
     def _result(self, file: _File) -> Result:
-        assert file.ended is not None
-        error = file.ended.error or file.error
-        if error is not None:
-            return error_row(file.path, error, source=file.source)
+        if file.error is not None:
+            return error_row(file.path, file.error, source=file.source)
         # Windows of broken files may start at the same time; they arrive in any order.
         file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
         pieces = [piece for piece, _ in file.pieces]
@@ -229,7 +235,7 @@ class Scanner:
             return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, everything)
-        video = dict(file.ended.info or {})
+        video = dict(file.video or {})
         unreliable = video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
@@ -257,16 +263,16 @@ class Scanner:
             ]
         return result
 
-    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
-        window: dict[str, Any] = {"start": round(piece.start, 3), "end": round(piece.end, 3)}
+    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
+        window = {"start": round(piece.start, 3), "end": round(piece.end, 3)}
         for column, task in enumerate(self.spec.tasks):
             window[task] = round(probability(outputs.logits[:, column], task, self.spec), 6)
         return window
 
-    def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, Any]]:
+    def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
         """What each view of a window said, with the corner of its crop in pixels of the frame."""
         for row, (x, y) in enumerate(piece.boxes):
-            entry: dict[str, Any] = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
+            entry: dict[str, float] = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
             for column, task in enumerate(self.spec.tasks):
                 entry[task] = round(probability(outputs.logits[row : row + 1, column], task, self.spec), 6)
             yield entry
@@ -302,9 +308,10 @@ class _Run:
         self._pool = pool
         self._names = names
         self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
+        self._job = scanner.job.to_dict()
         self._files: dict[int, _File] = {}
-        self._waiting: deque[Piece] = deque()
-        self._running: dict[Future[Outputs], list[Piece]] = {}
+        self._waiting: deque[Message] = deque()
+        self._running: dict[Future[Outputs], list[Message]] = {}
 
     def results(self) -> Iterator[Result]:
         due, done = 0, dict[int, Result]()
@@ -317,7 +324,7 @@ class _Run:
                         self._take(event)
                     self._gather()
                     self._infer(engine, lanes)
-                    for key in [key for key, file in self._files.items() if file.complete]:
+                    for key in [key for key, file in self._files.items() if file.ended and not file.running]:
                         done[key] = self._finish(key)
                     self._feed()
                     while due in done:
@@ -331,9 +338,9 @@ class _Run:
             self._files[key] = file
             if isinstance(source, str):
                 file.source = source
-                self._pool.submit(key, source)
+                self._pool.submit(key, {"path": source, "job": self._job}, name=source)
             else:
-                file.ended = Ended(key, error=source)
+                file.ended, file.error = True, source
                 self._pool.wake()
 
     def _finish(self, key: int) -> Result:
@@ -342,24 +349,26 @@ class _Run:
             Path(file.source).unlink(missing_ok=True)
         return self._scanner._result(file)
 
-    def _take(self, event: Piece | Ended) -> None:
+    def _take(self, event: Message | Ended) -> None:
         file = self._files[event.key]
         if isinstance(event, Ended):
-            file.ended = event
-        else:
+            file.ended, file.error = True, event.error or file.error
+        elif isinstance(event.content, Piece):
             file.running += 1
             self._waiting.append(event)
+        else:
+            file.video = event.content
 
     def _infer(self, engine: Engine, lanes: ThreadPoolExecutor) -> None:
         """Give every free lane a batch. A single piece is passed as it lies in the worker's memory."""
         while self._waiting and len(self._running) < engine.lanes:
             batch = [self._waiting.popleft()]
-            size = len(batch[0].views)
-            while self._waiting and size + len(self._waiting[0].views) <= engine.batch:
+            size = len(batch[0].content.views)
+            while self._waiting and size + len(self._waiting[0].content.views) <= engine.batch:
                 batch.append(self._waiting.popleft())
-                size += len(batch[-1].views)
-            views = batch[0].views if len(batch) == 1 else np.concatenate([piece.views for piece in batch])
-            future = lanes.submit(engine, views)
+                size += len(batch[-1].content.views)
+            arrays = [message.content.views for message in batch]
+            future = lanes.submit(engine, arrays[0] if len(batch) == 1 else np.concatenate(arrays))
             self._running[future] = batch
             future.add_done_callback(lambda _: self._pool.wake())
 
@@ -367,15 +376,15 @@ class _Run:
         """Hand the answers to their files and the memory back to the workers."""
         for future in [future for future in self._running if future.done()]:
             start, error = 0, future.exception()
-            for piece in self._running.pop(future):
-                stop = start + len(piece.views)
-                file = self._files[piece.key]
+            for message in self._running.pop(future):
+                stop = start + len(message.content.views)
+                file = self._files[message.key]
                 if error is None:
                     outputs = future.result()
                     part = Outputs(outputs.logits[start:stop], outputs.strength[start:stop])
-                    file.pieces.append((replace(piece, views=_NOTHING), part))
+                    file.pieces.append((replace(message.content, views=_NOTHING), part))
                 else:
-                    file.error = unexpected(file.path, error)
+                    file.error = unexpected(file.path, error, self._scanner.job.memory)
                 file.running -= 1
-                self._pool.release(piece)
+                self._pool.release(message)
                 start = stop

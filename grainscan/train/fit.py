@@ -13,7 +13,6 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch
 
 from grainscan.data.cache import CACHE_VARIABLE, RESERVE, ClipCache
 from grainscan.data.dataset import ClipSet, TrainingViews
-from grainscan.errors import DataError, GrainscanError, VideoError
+from grainscan.errors import DataError
 from grainscan.evaluate.calibrate import calibrate
 from grainscan.files import write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
@@ -37,6 +36,7 @@ from grainscan.train.finetune import merge_lora, whiten
 from grainscan.train.run import Progress, Run
 from grainscan.train.setup import count_steps, log_interval, prepare, quiet_libraries
 from grainscan.train.trainer import GrainTrainer, Setup, Validation, is_main, world_size
+from grainscan.workers import processors
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +69,17 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
 
 
 def _decoded(setup: Setup, progress: Progress) -> Setup:
-    """Decode every clip into the cache; what cannot be decoded is left out of the training, with a warning each."""
-    if setup.cache.directory is None:
-        return setup
+    """Decode every clip into the cache; what cannot be decoded is left out of the training, with a warning each.
+
+    Without a cache they are decoded once all the same: in isolated processes, where no clip can end the training.
+    """
     left_out: list[str] = []
-    training = _decodable(setup.training, setup.cache, left_out, progress)
+    workers = setup.config.workers
+    training = _decodable(setup.training, setup.cache, left_out, progress, workers)
     steps, per_epoch = count_steps(setup.config, len(training))
     eval_every = min(setup.config.eval_every or math.ceil(per_epoch), steps)
     if setup.validation is not None:
-        setup = replace(setup, validation=_decodable(setup.validation, setup.cache, left_out, progress))
+        setup = replace(setup, validation=_decodable(setup.validation, setup.cache, left_out, progress, workers))
     if setup.cache.full:
         log.warning(
             "%s: no room for all decoded clips (limit %.0f GB, and %.0f GB of the disk are left free): "
@@ -99,24 +101,18 @@ def _decoded(setup: Setup, progress: Progress) -> Setup:
     )
 
 
-def _decodable(clips: ClipSet, cache: ClipCache, left_out: list[str], progress: Progress) -> ClipSet:
-    def fill(index: int) -> GrainscanError | None:
-        try:
-            cache.fill(clips.path(index))
-        except VideoError as error:
-            return error
-        return None
-
+def _decodable(clips: ClipSet, cache: ClipCache, left_out: list[str], progress: Progress, workers: int) -> ClipSet:
     # Processes of one training start at different clips, so that they do not decode the same ones at the same time.
     first = len(clips) * int(os.environ.get("RANK", "0")) // world_size()
-    order = [*range(first, len(clips)), *range(first)]
+    index = {clips.path(i): i for i in [*range(first, len(clips)), *range(first)]}
+    if workers < 0:  # they share the processors
+        workers = -(-processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     unread = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (index, error) in enumerate(zip(order, pool.map(fill, order), strict=True), start=1):
-            if error is not None:
-                unread[index] = error
-                log.warning("left out: %s", error.message)
-            progress.decoding(done, len(clips))
+    for done, (path, error) in enumerate(cache.fill(index, workers=workers), start=1):
+        if error is not None:
+            unread[index[path]] = error
+            log.warning("left out: %s", error.message)
+        progress.decoding(done, len(clips))
     if len(unread) == len(clips):
         raise DataError(f"{clips.folder}: no clip can be decoded", hint=next(iter(unread.values())).message)
     left_out += [clips.names[i] for i in sorted(unread)]

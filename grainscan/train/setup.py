@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import time
 import tomllib
 import warnings
@@ -34,6 +33,7 @@ from grainscan.train.finetune import tune
 from grainscan.train.losses import Objective, alpha_from_counts
 from grainscan.train.run import Progress
 from grainscan.train.trainer import Setup, is_main, world_size
+from grainscan.workers import processors
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def loader_workers(config: TrainConfig, cuda: bool) -> int:
     """Processes that cut views: on a GPU enough to keep it fed, on a CPU none, since they would take its time."""
     if config.workers >= 0:
         return config.workers
-    return min(8, max(1, (os.cpu_count() or 1) - 1)) if cuda else 0
+    return min(8, max(1, processors() - 1)) if cuda else 0
 
 
 def objective(config: TrainConfig, clips: ClipSet) -> Objective:

@@ -171,6 +171,8 @@ class Reader:
         for packet in self._packets():
             try:
                 decoded = self._context.decode(packet)
+            except MemoryError:  # not a broken packet: the verdict would depend on what else is in memory
+                raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
                 log.debug("%s: packet at %s: %s", self.path, packet and packet.pts, error)
@@ -304,7 +306,9 @@ class Reader:
             ) from None
         except PermissionError:
             raise VideoError(f"{self.path}: permission denied", hint="Make the file readable for this user.") from None
-        except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
             self._check_time()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise (
@@ -421,9 +425,12 @@ def read_windows(
         for key, count, stride in plan:
             for run in _runs(reader, key, count, frames, stride):
                 if len(run.pictures) == frames:
-                    found += 1
-                    yield run.window()
-                elif leftover is None or len(run.pictures) > len(leftover.pictures):
+                    found, leftover = found + 1, None
+                    window = run.window()
+                    del run  # the frames of a window go before others are decoded, unless the caller keeps them
+                    yield window
+                    del window
+                elif not found and (leftover is None or len(run.pictures) > len(leftover.pictures)):
                     leftover = run
         if found:
             return

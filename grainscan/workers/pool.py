@@ -1,10 +1,11 @@
-"""The parent's side of the workers: hire, feed, listen, bury, replace."""
+"""The parent's side of the workers: start, feed, listen, replace."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
+import math
 import mmap
 import os
 import selectors
@@ -14,23 +15,48 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from grainscan import errors
-from grainscan.errors import GrainscanError, VideoError
-from grainscan.workers.job import SLOTS, Ended, Job, Piece, unexpected
+from grainscan.errors import GrainscanError
+from grainscan.workers.faults import lost, rebuilt, timed_out, unexpected
+from grainscan.workers.limits import MEMORY
 
 log = logging.getLogger(__name__)
 
-READER = "grainscan.workers.job:read_pieces"
+SLOTS = 3  # arrays that a worker may send ahead of the parent
 _GRACE = 5.0  # seconds beyond the timeout after which the parent gives up a worker that did not end by itself
-_MEMORY = (2 << 30, 4 << 30)  # bytes of address space for a worker: at least, at most
+_LONGEST_LINE = 1 << 26  # bytes
+_SERVER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
+)
+# A library that starts threads at import would make forking unsafe.
+_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else decoding stays in the calling process
+Parse = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """Something that the work on a request has found. `content` is what `parse` made of it.
+
+    Where an array came with it, that lies in the memory of the worker until the message is given to `Pool.release`.
+    """
+
+    key: int
+    content: Any
+    slot: tuple[int, int] | None = None  # worker and slot
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Nothing more comes from a request."""
+
+    key: int
+    error: GrainscanError | None = None
 
 
 class _Worker:
@@ -42,26 +68,52 @@ class _Worker:
         self.memory = memory
         self.received = b""
         self.key: int | None = None
-        self.path = ""
-        self.info: dict[str, Any] | None = None
-        self.lent = 0  # slots that the parent holds
-        self.since = 0.0  # when it last got something to do
+        self.name = ""
+        self.lent: set[int] = set()  # slots that the parent holds
+        self.since = 0.0  # when it last got something to do, or was alive
 
 
 class Pool:
-    """A set of decoding processes. Use as a context manager, from one thread (`wake` from any).
+    """A set of isolated processes that run one function. Use as a context manager, from one thread (`wake` from any).
 
-    `submit` hands a file to an idle worker, `wait` returns what has arrived, `release` gives the memory of a piece
-    back. `reader` names the function that runs in the workers, "module:function", with the signature of `read_pieces`.
+    `submit` hands a request to an idle worker, `wait` returns what has arrived, `release` gives the memory of an array
+    back.
+
+    function: "module:function". It gets a request (JSON). Each item of a generator is a message, or else its result is.
+        A message is JSON, or a tuple of JSON and an array, which travels through shared memory.
+    timeout: seconds per request, or since its last call of `alive`; time that it waits for the parent does not count.
+        0: no limit.
+    memory: bytes that a worker may use.
+    array_bytes: size of the largest array.
+    preload: modules that workers find imported.
+    parse: makes of the content and the array of a message what `wait` hands out. A worker whose message it refuses, by
+        any exception, is ended: it may have been taken over.
     """
 
-    def __init__(self, size: int, job: Job, *, reader: str = READER) -> None:
+    def __init__(
+        self,
+        size: int,
+        function: str,
+        *,
+        timeout: float = 0.0,
+        memory: float = MEMORY,
+        array_bytes: int = 0,
+        preload: Sequence[str] = (),
+        parse: Parse | None = None,
+    ) -> None:
         self.size = size
-        self._job = job
-        self._reader = reader
-        self._shape = (job.view.crops, job.view.frames, 3, job.view.size, job.view.size)
-        bytes_needed = 4 * int(np.prod(self._shape))
-        self._stride = -(-bytes_needed // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._timeout = timeout
+        self._memory = memory
+        self._stride = max(1, -(-array_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE
+        self._settings = {
+            "function": function,
+            "preload": list(preload),
+            "timeout": timeout,
+            "memory": memory,
+            "stride": self._stride,
+            "slots": SLOTS,
+        }
+        self._parse = parse or (lambda content, array: content)
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
         self._bell.setblocking(False)
@@ -69,10 +121,10 @@ class Pool:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._workers: dict[int, _Worker] = {}
         self._count = 0
-        self._nursery: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._exits: dict[int, int] = {}
         self._control_received = b""
+        self._exits: dict[int, int] = {}  # exit codes by number
 
     def __enter__(self) -> Pool:
         return self
@@ -86,22 +138,27 @@ class Pool:
 
     @property
     def idle(self) -> int:
-        """How many files can be submitted now."""
+        """How many requests can be submitted now."""
         return self.size - self.busy
 
-    def submit(self, key: int, path: str) -> None:
-        """Hand a file to an idle worker; `key` names it in what `wait` returns."""
-        worker = next((w for w in self._workers.values() if w.key is None), None) or self._hire()
-        worker.key, worker.path, worker.info, worker.since = key, path, None, time.monotonic()
-        self._tell(worker, {"path": path, "cwd": _cwd()})
+    def submit(self, key: int, request: Any, *, name: str) -> None:
+        """Hand a request to an idle worker; `key` is in what `wait` returns, `name` in messages for people."""
+        worker = next((w for w in self._workers.values() if w.key is None), None) or self._start_worker()
+        worker.key, worker.name, worker.since = key, name, time.monotonic()
+        self._tell(worker, {"request": request, "name": name, "cwd": _cwd()})
 
-    def wait(self) -> list[Piece | Ended]:
-        """Block until something arrives or `wake` is called; what came, in order. May be empty."""
-        arrived: list[Piece | Ended] = []
+    def wait(self) -> list[Message | Ended]:
+        """Block until something arrives or `wake` is called; what came, in order. May be empty.
+
+        Raises GrainscanError when workers cannot start at all.
+        """
+        arrived: list[Message | Ended] = []
         for selected, _ in self._selector.select(self._patience()):
             if selected.fileobj is self._bell:
                 _drain(self._bell)
-            elif selected.data is not None:
+            elif selected.fileobj is self._control:
+                self._hear_server()
+            elif selected.data in self._workers:
                 arrived.extend(self._hear(self._workers[selected.data]))
         arrived.extend(self._overdue())
         return arrived
@@ -111,45 +168,96 @@ class Pool:
         with contextlib.suppress(OSError):  # full, so it will wake anyway; or closed, so nobody waits
             self._button.send(b"!")
 
-    def release(self, piece: Piece) -> None:
-        """The worker may write over the views of this piece."""
-        worker = self._workers.get(piece.slot[0]) if piece.slot else None
-        if worker is not None and piece.slot:
-            worker.lent -= 1
+    def release(self, message: Message) -> None:
+        """The worker may write over the array of this message."""
+        worker = self._workers.get(message.slot[0]) if message.slot else None
+        if worker is not None and message.slot:
+            worker.lent.remove(message.slot[1])
             worker.since = time.monotonic()
-            self._tell(worker, {"free": piece.slot[1]})
+            self._tell(worker, {"free": message.slot[1]})
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, whatever they are doing; they have a moment to remove temporary files."""
         for worker in list(self._workers.values()):
             self._forget(worker)
-        if self._control is not None:
-            self._control.close()  # the nursery ends its workers and itself
-            self._control = None
-        if self._nursery is not None:
+        self._hang_up()  # the server ends its workers and itself
+        if self._server is not None:
             try:
-                self._nursery.wait(_GRACE)
+                self._server.wait(_GRACE)
             except subprocess.TimeoutExpired:
-                self._nursery.kill()
-                self._nursery.wait()
-            self._nursery = None
+                self._server.kill()
+                self._server.wait()
+            self._server = None
         self._selector.close()
         self._bell.close()
         self._button.close()
 
+    # -- the server
+
+    def _start_server(self) -> None:
+        self._hang_up()
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(_GRACE)
+        self._selector.register(self._control, selectors.EVENT_READ)
+        words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(self._settings)]
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", _SERVER, *words],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+            )
+
+    def _hang_up(self) -> None:
+        if self._control is not None:
+            self._selector.unregister(self._control)
+            self._control.close()
+            self._control, self._control_received = None, b""
+
+    def _hear_server(self, patience: float = 0.0) -> None:
+        """Note which workers have ended, and how; wait `patience` seconds for it. Raises GrainscanError when the
+        server has failed."""
+        assert self._control is not None and self._server is not None
+        self._control.settimeout(patience)
+        try:
+            data = self._control.recv(1 << 16)
+        except (TimeoutError, BlockingIOError):
+            return
+        except OSError:
+            data = b""
+        finally:
+            self._control.settimeout(_GRACE)
+        if data:
+            *lines, self._control_received = (self._control_received + data).split(b"\n")
+            for message in map(json.loads, lines):
+                if message["ended"] in self._workers:
+                    self._exits[message["ended"]] = message["code"]
+            return
+        # The server has gone. If it was killed, another takes its place; if it failed, so will the next.
+        self._hang_up()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._server.wait(_GRACE) > 0:
+                raise GrainscanError(
+                    "worker processes cannot start", hint="-vv shows why; --workers 0 works in the main process."
+                )
+
     # -- workers
 
-    def _hire(self) -> _Worker:
-        if self._nursery is None or self._nursery.poll() is not None:
-            self._start_nursery()
+    def _start_worker(self) -> _Worker:
+        if self._control is None or self._server is None or self._server.poll() is not None:
+            self._start_server()
         self._count += 1
         ours, theirs = socket.socketpair()
+        ours.settimeout(_GRACE)  # a worker that does not listen must not hold the parent up
         handle = _anonymous_file(SLOTS * self._stride)
         try:
             worker = _Worker(self._count, ours, mmap.mmap(handle, SLOTS * self._stride))
             assert self._control is not None
-            message = json.dumps({"hire": worker.number}).encode() + b"\n"
-            socket.send_fds(self._control, [message], [theirs.fileno(), handle])
+            message = json.dumps({"start": worker.number}).encode() + b"\n"
+            with contextlib.suppress(OSError):  # the server has just gone: `wait` will see the end of the socket
+                socket.send_fds(self._control, [message], [theirs.fileno(), handle])
         finally:
             theirs.close()
             os.close(handle)
@@ -157,179 +265,108 @@ class Pool:
         self._selector.register(ours, selectors.EVENT_READ, worker.number)
         return worker
 
-    def _start_nursery(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        self._control, theirs = socket.socketpair()
-        settings = {
-            "job": self._job.to_dict(),
-            "reader": self._reader,
-            "stride": self._stride,
-            "memory": worker_memory(self.size),
-        }
-        program = (
-            "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-            "from grainscan.workers.nursery import nursery; nursery(int(sys.argv[1]), json.loads(sys.argv[3]))"
-        )
-        with theirs:
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-c", program, str(theirs.fileno()), json.dumps(sys.path), json.dumps(settings)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                # A library that starts threads at import would make forking unsafe.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            )
-        self._control_received = b""
-
     def _kill(self, worker: _Worker) -> None:
-        with contextlib.suppress(OSError):
-            assert self._control is not None
-            self._control.sendall(json.dumps({"kill": worker.number}).encode() + b"\n")
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.sendall(json.dumps({"kill": worker.number}).encode() + b"\n")
 
     def _forget(self, worker: _Worker) -> None:
         self._selector.unregister(worker.connection)
         worker.connection.close()
-        del self._workers[worker.number]  # its memory goes with the last piece that refers to it
+        self._exits.pop(worker.number, None)
+        del self._workers[worker.number]  # its memory goes with the last array that lies in it
 
     def _tell(self, worker: _Worker, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it may just have died; `wait` will see the end of its socket
             worker.connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def _hear(self, worker: _Worker) -> Iterator[Piece | Ended]:
+    def _hear(self, worker: _Worker) -> Iterator[Message | Ended]:
         try:
             data = worker.connection.recv(1 << 16)
         except OSError:
             data = b""
         if not data:
-            yield from self._bury(worker)
+            yield from self._end(worker)
             return
         *lines, worker.received = (worker.received + data).split(b"\n")
-        for line in lines:
-            try:
+        try:
+            if len(worker.received) > _LONGEST_LINE:
+                raise ValueError("it does not stop talking")
+            for line in lines:
                 event = self._understand(worker, json.loads(line))
-            except (ValueError, LookupError, TypeError) as error:  # a decoder that was taken over may say anything
-                self._kill(worker)
-                yield from self._bury(worker, unexpected(worker.path, error))
-                return
-            if event is not None:
-                yield event
+                if event is not None:
+                    yield event
+                if worker.number not in self._workers:  # it leaves
+                    return
+        except Exception as error:  # who has taken a decoder over may say anything
+            self._kill(worker)
+            yield from self._end(worker, unexpected(worker.name, error, self._memory))
 
-    def _understand(self, worker: _Worker, message: dict[str, Any]) -> Piece | Ended | None:
+    def _understand(self, worker: _Worker, message: dict[str, Any]) -> Message | Ended | None:
         if worker.key is None:
             raise ValueError("it speaks without being asked")
-        if "info" in message:
-            worker.info = message["info"]
+        if "alive" in message:
+            worker.since = time.monotonic()
             return None
-        if "slot" in message:
-            slot, count = int(message["slot"]), int(message["n"])
-            worker.lent += 1
-            size = count * int(np.prod(self._shape[1:]))
-            views = np.frombuffer(worker.memory, np.float32, size, slot * self._stride)
-            return Piece(
-                views.reshape(count, *self._shape[1:]),
-                message["start"],
-                message["end"],
-                [(x, y) for x, y in message["boxes"]],
-                message["baseline"],
-                worker.key,
-                (worker.number, slot),
-            )
-        key, worker.key = worker.key, None
-        return Ended(key, worker.info, _error_from(message["error"]) if message["error"] else None)
+        if "content" in message:
+            if "slot" not in message:
+                return Message(worker.key, self._parse(message["content"], None))
+            array = self._array(worker, message)
+            return Message(worker.key, self._parse(message["content"], array), (worker.number, message["slot"]))
+        key, error = worker.key, message["error"] and rebuilt(message["error"])
+        worker.key = None
+        if message["leaving"]:
+            self._forget(worker)
+        return Ended(key, error)
 
-    def _bury(self, worker: _Worker, error: GrainscanError | None = None) -> Iterator[Ended]:
-        """A worker has ended without being told to. Its file pays, nothing else does."""
-        self._forget(worker)
+    def _array(self, worker: _Worker, message: dict[str, Any]) -> Any:
+        import numpy as np
+
+        slot, shape, dtype = int(message["slot"]), tuple(map(int, message["shape"])), np.dtype(str(message["dtype"]))
+        size = math.prod(shape)
+        if slot not in range(SLOTS) or slot in worker.lent or min(shape) < 0 or dtype.kind not in "biuf":
+            raise ValueError("it names memory that it does not have")
+        if size * dtype.itemsize > self._stride:
+            raise ValueError("it names more memory than it has")
+        worker.lent.add(slot)
+        return np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape)
+
+    def _end(self, worker: _Worker, error: GrainscanError | None = None) -> Iterator[Ended]:
+        """A worker has ended without being told to. Its request pays, nothing else does."""
         if worker.key is not None:
-            yield Ended(worker.key, worker.info, error or self._post_mortem(worker))
+            yield Ended(worker.key, error or self._post_mortem(worker))
+        self._forget(worker)
 
-    def _post_mortem(self, worker: _Worker) -> VideoError:
+    def _post_mortem(self, worker: _Worker) -> GrainscanError:
         code = self._exit_code(worker.number)
-        if code is None:
-            self._check_nursery()
-        if code == -signal.SIGALRM:
-            return _timed_out(worker.path, self._job.timeout)
-        if code == -signal.SIGKILL:
-            return VideoError(
-                f"{worker.path}: its decoder was killed, probably for want of memory",
-                hint="Use fewer --workers, or leave the file out.",
-            )
-        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        return VideoError(
-            f"{worker.path}: its decoder crashed ({name})",
-            hint="The file is damaged in a way that FFmpeg does not survive. Other files are not affected.",
-        )
-
-    def _check_nursery(self) -> None:
-        """The nursery has gone too. If it was killed, another takes its place; if it failed, so will the next."""
-        assert self._nursery is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._nursery.wait(_GRACE) > 0:
-                raise GrainscanError(
-                    "decoding processes cannot start", hint="-vv shows why; --workers 0 decodes in the main process."
-                )
+        return timed_out(worker.name, self._timeout) if code == -signal.SIGALRM else lost(worker.name, code)
 
     def _exit_code(self, number: int) -> int | None:
-        """How a worker ended, as the nursery reports it shortly after its socket closed."""
+        """How a worker ended, as the server reports it shortly after its socket closed; None: the server has gone."""
         deadline = time.monotonic() + _GRACE
         while number not in self._exits and self._control is not None and time.monotonic() < deadline:
-            self._control.settimeout(_GRACE)
-            try:
-                data = self._control.recv(1 << 16)
-            except OSError:
-                break
-            if not data:
-                break
-            *lines, self._control_received = (self._control_received + data).split(b"\n")
-            for line in lines:
-                message = json.loads(line)
-                self._exits[message["ended"]] = message["code"]
-        return self._exits.pop(number, None)
+            self._hear_server(_GRACE)
+        return self._exits.get(number)
 
     # -- time
 
     def _patience(self) -> float | None:
         """Seconds until the first worker would be overdue."""
-        if not self._job.timeout or not self.busy:
+        if not self._timeout or not self.busy:
             return None
         first = min(worker.since for worker in self._workers.values() if worker.key is not None)
-        return max(0.0, first + self._job.timeout + _GRACE - time.monotonic())
+        return max(0.0, first + self._timeout + _GRACE - time.monotonic())
 
     def _overdue(self) -> Iterator[Ended]:
         """Workers that the alarm clock of their own did not end: the disk hangs, or a decoder blocks signals."""
-        if not self._job.timeout:
+        if not self._timeout:
             return
         now = time.monotonic()
         for worker in list(self._workers.values()):
-            late = now - worker.since > self._job.timeout + _GRACE
+            late = now - worker.since > self._timeout + _GRACE
             if late and worker.key is not None and not worker.lent:
                 self._kill(worker)
-                yield from self._bury(worker, _timed_out(worker.path, self._job.timeout))
-
-
-def worker_memory(workers: int) -> int:
-    """Bytes of address space that a worker may use: its share of the machine, within limits."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return _MEMORY[1]
-    return max(_MEMORY[0], min(_MEMORY[1], total // max(1, workers)))
-
-
-def _timed_out(path: str, timeout: float) -> VideoError:
-    return VideoError(
-        f"{path}: was not decoded within {timeout:g} seconds",
-        hint="Raise --timeout if the disk is slow or the frames are very large.",
-    )
-
-
-def _error_from(record: dict[str, str]) -> GrainscanError:
-    kind = getattr(errors, str(record["type"]), VideoError)
-    if not (isinstance(kind, type) and issubclass(kind, GrainscanError)):
-        kind = VideoError
-    return kind(str(record["message"]), hint=str(record["hint"]))
+                yield from self._end(worker, timed_out(worker.name, self._timeout))
 
 
 def _anonymous_file(size: int) -> int:

@@ -4,7 +4,6 @@
     labelling   their labels: a labels.json, a CSV, or the names of folders
     selection   which clips are wanted: balance and limit, before anything is cut
     cutting     one source to its clips and their synthesised twins; runs in worker processes
-    crew        the worker processes
     run         the whole: plan, cut, resume, write labels.json and manifest.json
 
 A clip depends on the seed, its source's name and its number alone, so that neither the number of processes nor an

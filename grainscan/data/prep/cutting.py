@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grainscan.data.prep.crew import alive
 from grainscan.data.prep.footage import Examined
 from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
@@ -27,6 +26,7 @@ from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.video import Block, Window, read_windows, write_clip
 from grainscan.views.colour import brightness, shows_something
 from grainscan.views.crops import active_area
+from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.data.synth import BaseRecipe, Twin
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _FEW = 4096  # places in a picture up to which all are considered
 _TRIES = 16  # positions drawn for a crop, of which the best is used
 _DRAWS = 3  # recipes drawn for a twin before it is given up: not every encoder accepts every picture
+_WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
 _FPS = (Fraction(1), Fraction(240))  # beyond these a container's frame rate is not trusted
 
 Box = tuple[int, int, int, int]  # x, y, width, height
@@ -60,6 +61,18 @@ class Job:
     destination: str
     journal: str  # file that records the finished clips
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        """The job that `dataclasses.asdict` and JSON have made a dictionary of."""
+        clips = {int(clip): twins for clip, twins in values["clips"].items()}
+        return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its pictures take beyond what reading any file does: whole windows, and the squares as floats."""
+        picture = self.examined.width * self.examined.height
+        return self.frames * (_WINDOW_BYTES * picture + _SQUARE_BYTES * self.size**2)
+
     def names(self, first: int = 0) -> Iterator[str]:
         """The clips and their twins; from `first` 1 on, the twins alone."""
         for clip, twins in self.clips.items():
@@ -77,6 +90,11 @@ class Cut:
     entries: dict[str, Entry]  # of the manifest, by name
     failed: dict[str, str]  # clip -> reason
     missing: int = 0  # clips for which the source has no place left
+
+
+def cut_request(job: dict[str, Any]) -> dict[str, Any]:
+    """`cut` for a worker process: job and result as JSON."""
+    return asdict(cut(Job.from_dict(job)))
 
 
 def cut(job: Job) -> Cut:

@@ -9,14 +9,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from grainscan.data.prep.crew import alive
 from grainscan.errors import DataError, UsageError, VideoError
 from grainscan.files import identity, walk
 from grainscan.options import ScanConfig
 from grainscan.video import Reader, is_video_name
+from grainscan.workers import alive
 
 _STEM_LENGTH = 80  # characters of a clip's name that come from its source
 
@@ -98,6 +99,11 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
         for (file, root, status), name in zip(found, names, strict=True)
     ]
     return sorted(sources, key=lambda source: source.name), skipped
+
+
+def examine_request(path: str) -> dict[str, Any]:
+    """`examine` for a worker process: the result as JSON."""
+    return asdict(examine(path))
 
 
 def examine(path: str) -> Examined:

@@ -18,21 +18,21 @@ from typing import Any, Literal
 from grainscan import __version__
 from grainscan.data.labels import LABELS_FILE, Prevalence, prevalence, task_fault, task_names, write_labels
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
-from grainscan.data.prep.crew import spread
-from grainscan.data.prep.cutting import Cut, Entry, Job, cut, recall
-from grainscan.data.prep.footage import Examined, Skipped, Source, examine, find_footage
+from grainscan.data.prep.cutting import Cut, Entry, Job, recall
+from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
 from grainscan.data.words import counted, some
-from grainscan.errors import ConfigError, DataError, OutputError
+from grainscan.errors import ConfigError, DataError, OutputError, VideoError
 from grainscan.files import TEMPORARY, check_folder, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
 from grainscan.tasks import synthesised, task_of
+from grainscan.workers import MEMORY, spread
 
 WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
-_CRASHED = "the decoder crashed, or hung"
+_EXAMINE, _CUT = "grainscan.data.prep.footage:examine_request", "grainscan.data.prep.cutting:cut_request"
 _SHOWN = 3  # faults in an error
 
 Progress = Callable[[int, int, str], object]  # done, total, what
@@ -180,10 +180,15 @@ def _examine(sources: Sequence[Source], config: PrepConfig, tell: Progress) -> d
     """Decode every source."""
     paths = {str(source.path): source.name for source in sources}
     examined = {}
-    for path, about in spread(examine, paths, workers=config.workers):
-        examined[paths[path]] = about or Examined(reason=_CRASHED)
+    requests = ((path, path) for path in paths)
+    for path, about in spread(_EXAMINE, requests, workers=config.workers, parse=lambda about: Examined(**about)):
+        examined[paths[path]] = Examined(reason=_reason(path, about)) if isinstance(about, VideoError) else about
         tell(len(examined), len(paths), "verifying")
     return dict(sorted(examined.items()))
+
+
+def _reason(path: str, error: VideoError) -> str:
+    return error.message.removeprefix(f"{path}: ")
 
 
 def _available(examined: Mapping[str, Examined], config: PrepConfig, notes: list[str]) -> dict[str, int]:
@@ -267,14 +272,29 @@ def _cut(
     entries: dict[str, Entry] = {}
     failed: dict[str, str] = {}
     done, total, missing = 0, sum(len(job.clips) for job in jobs), 0
-    for job, result in spread(cut, jobs, workers=config.workers):
-        if result is None:
-            result = Cut(recall(job), {job.name: _CRASHED})
-        entries |= result.entries
-        failed |= result.failed
-        missing += result.missing
-        done += len(job.clips)
-        tell(done, total, "cutting")
+    by_path = {job.path: job for job in jobs}
+    results = spread(
+        _CUT,
+        ((path, asdict(job)) for path, job in by_path.items()),
+        workers=config.workers,
+        preload=["grainscan.data.synth"] if config.synthesize else [],
+        memory=MEMORY + max(job.memory for job in jobs),
+        parse=lambda result: Cut(**result),
+    )
+    try:
+        for path, result in results:
+            job = by_path[path]
+            if isinstance(result, VideoError):
+                result = Cut(recall(job), {job.name: _reason(path, result)})
+            entries |= result.entries
+            failed |= result.failed
+            missing += result.missing
+            done += len(job.clips)
+            tell(done, total, "cutting")
+    finally:
+        results.close()
+        for left in config.destination.glob(TEMPORARY + "*"):  # by a worker that was killed
+            left.unlink(missing_ok=True)
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
         notes.append(f"{counted(missing, 'clip')} fewer than asked for: short or small videos have no place for more")
@@ -306,12 +326,10 @@ def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes:
 
 
 def _finish(folder: Path, jobs: Sequence[Job], manifest: dict[str, Any]) -> None:
-    """Remove clips that are not wanted after all and what a killed worker left; labels.json is written last."""
+    """Remove clips that are not wanted after all; labels.json is written last."""
     entries = manifest["clips"]
     for name in {name for job in jobs for name in job.names()}.difference(entries):
         (folder / name).unlink(missing_ok=True)
-    for left in folder.glob(TEMPORARY + "*"):
-        left.unlink()
     write_manifest(folder, manifest)
     write_labels(folder, {name: entry["labels"] for name, entry in entries.items()})
     shutil.rmtree(folder / WORK_FOLDER)

@@ -1,8 +1,8 @@
-"""What a worker is asked to do with a file, and what it hands back."""
+"""A file to the views that the model judges: what the worker processes of a scan do."""
 
 from __future__ import annotations
 
-import logging
+import math
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.errors import GrainscanError, VideoError
-from grainscan.options import ShortPolicy
+from grainscan.errors import VideoError
+from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.views.crops import ViewSpec
 
-log = logging.getLogger(__name__)
-
-SLOTS = 3  # windows a worker may have decoded ahead of the model
+FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
+NEEDED = ("grainscan.video.reader", "grainscan.views.crops", "grainscan.views.estimators")  # by FUNCTION
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Job:
     short: ShortPolicy = "mirror"
     max_pixels: int | None = None
     threads: int = 1  # of the decoder
-    timeout: float = 60.0  # seconds for a file; 0: no limit
+    timeout: float = ScanConfig.timeout  # seconds per file; 0: no limit
+    memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,6 +38,11 @@ class Job:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
         return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
+
+    @property
+    def array_bytes(self) -> int:
+        """Size of the largest array of views."""
+        return 4 * self.view.crops * self.view.frames * 3 * self.view.size**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +54,12 @@ class Piece:
     end: float
     boxes: list[tuple[int, int]]
     baseline: dict[str, float] = field(default_factory=dict)
-    key: int = 0  # the file
-    slot: tuple[int, int] | None = None  # worker and slot whose memory `views` is
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Nothing more comes from a file. `info` is the `video` object of a result, where the file could be opened."""
-
-    key: int
-    info: dict[str, Any] | None = None
-    error: GrainscanError | None = None
 
 
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
     """The views of a file window by window, then its `video` object with the reasons for doubt as `unreliable`.
 
-    `timeout` is for callers that cannot be ended from outside. Raises VideoError.
+    `timeout` is for callers that cannot be ended from outside. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, Reader, read_windows
     from grainscan.views.crops import views_of
@@ -80,8 +74,34 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
             views, boxes = views_of(window, job.view)
             corners = [(int(x), int(y)) for x, y in boxes]
             values = measure(window) if job.baseline else {}
-            yield Piece(views, window.start, window.end, corners, values)
+            piece = Piece(views, window.start, window.end, corners, values)
+            del window, views  # its frames go before others are decoded
+            yield piece
+            del piece
         yield {**reader.info.as_dict(), "unreliable": doubts.reasons()}
+
+
+def decode(request: dict[str, Any]) -> Iterator[Any]:
+    """`read_pieces` as messages; `request` holds the path and the job."""
+    for item in read_pieces(request["path"], Job.from_dict(request["job"])):
+        if isinstance(item, Piece):
+            content = {"start": item.start, "end": item.end, "boxes": item.boxes, "baseline": item.baseline}
+            yield content, item.views
+        else:
+            yield item
+
+
+def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
+    """What a message of `decode` says. Raises ValueError, TypeError or LookupError where it is none."""
+    if views is None:
+        return dict(content)
+    boxes = [(int(x), int(y)) for x, y in content["boxes"]]
+    shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
+    start, end = float(content["start"]), float(content["end"])
+    baseline = {str(name): float(value) for name, value in content["baseline"].items()}
+    if not boxes or views.shape != shape or views.dtype != np.float32 or not math.isfinite(start + end):
+        raise ValueError("these are no views of a window")
+    return Piece(views, start, end, boxes, baseline)
 
 
 def _refuse_devices(path: str) -> None:
@@ -92,22 +112,3 @@ def _refuse_devices(path: str) -> None:
         return  # the reader names the fault
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise VideoError(f"{path}: is not a regular file", hint="Write the stream to a file first.")
-
-
-def describe(error: GrainscanError) -> dict[str, str]:
-    """The `error` object of a result."""
-    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-def unexpected(path: str, error: BaseException) -> VideoError:
-    """The error row of an exception that nobody foresaw."""
-    if isinstance(error, MemoryError):
-        return VideoError(
-            f"{path}: decoding needs more memory than a worker may use",
-            hint="Use fewer --workers, or lower --max-pixels to refuse such files early.",
-        )
-    log.debug("%s", path, exc_info=error)
-    return VideoError(
-        f"{path}: cannot be judged: {type(error).__name__}: {error}",
-        hint="Please report this file; -vv shows where it happened.",
-    )
