@@ -1,6 +1,8 @@
 """Judge videos from Python: one file, many files, and what a result says.
 
-python examples/python_api.py [FILE...]     # default: the clips in examples/clips
+    python examples/python_api.py [FILE...]     # default: the clips in examples/clips
+
+Windows are short runs of frames from all over a file; strength is the grain's standard deviation in 8-bit luma codes.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ def paint(path: Path, label: int, seed: int) -> None:
 
 def main(work: Path) -> None:
     data, runs = work / "data", work / "runs"
+    if data.exists():
+        sys.exit(f"{data} already exists: name another folder")
     data.mkdir(parents=True)
     labels = {f"clip{number:02}.mkv": {TASK: number % 2} for number in range(CLIPS)}
     for number, (name, label) in enumerate(labels.items()):

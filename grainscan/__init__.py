@@ -20,17 +20,36 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from grainscan.errors import GrainscanError, LabelsError, ModelError, VideoError
+    from grainscan.errors import (
+        ConfigError,
+        DataError,
+        DependencyError,
+        GrainscanError,
+        Interrupted,
+        LabelsError,
+        ModelError,
+        ModelNotFoundError,
+        OutputError,
+        UsageError,
+        VideoError,
+    )
     from grainscan.model.spec import ModelSpec
     from grainscan.scan.scanner import Scanner, predict_video
     from grainscan.views.crops import ViewSpec
 
 __all__ = [
+    "ConfigError",
+    "DataError",
+    "DependencyError",
     "GrainscanError",
+    "Interrupted",
     "LabelsError",
     "ModelError",
+    "ModelNotFoundError",
     "ModelSpec",
+    "OutputError",
     "Scanner",
+    "UsageError",
     "VideoError",
     "ViewSpec",
     "__version__",
@@ -38,10 +57,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GrainscanError": "errors",
-    "LabelsError": "errors",
-    "ModelError": "errors",
-    "VideoError": "errors",
     "Scanner": "scan.scanner",
     "predict_video": "scan.scanner",
     "ModelSpec": "model.spec",
@@ -50,12 +65,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *__all__})

@@ -1,17 +1,19 @@
-"""The two consoles (data on stdout, everything else on stderr), progress and verbosity."""
+"""The two consoles (data on stdout, everything else on stderr), verbosity, progress, and words for counts."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 _WIDTH_WHEN_PIPED = 132  # tables in a log file should not be folded to the 80 columns Rich assumes there
+
+verbosity = 0  # -1: results and errors alone, 0: progress and warnings, 1: information, 2: debugging and tracebacks
 
 
 @cache
@@ -31,48 +33,25 @@ def err() -> Console:
 
 
 def set_verbosity(level: int) -> None:
-    """Route the package's log records to stderr: -1 errors only, 0 warnings, 1 information, 2 debugging."""
+    """Set `verbosity`; other levels than 0 route the package's log records to stderr with Rich."""
+    global verbosity
+    verbosity = level
+    if not level:
+        return
     from rich.logging import RichHandler
 
-    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     logger = logging.getLogger("grainscan")
     logger.handlers = [
         RichHandler(console=err(), show_path=level > 1, show_time=level > 1, markup=False, rich_tracebacks=True)
     ]
-    logger.setLevel(levels.get(level, logging.DEBUG))
+    logger.setLevel({-1: logging.ERROR, 1: logging.INFO}.get(level, logging.DEBUG))
     logger.propagate = False
 
 
-def progress() -> Progress:
-    """A progress display on stderr: bar, count, rate, time left. Silent when stderr is not a terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=err(),
-        disable=not err().is_terminal,
-        transient=True,
-    )
-
-
 class Progress:
-    """How far a command has come, for whoever wants to show it. This one shows nothing; that of `cli.display` does.
+    """How far a command has come, for anyone who wants to show it. This one shows nothing; `cli.display` has others.
 
-    Every long function takes a `Progress` and calls `stage` once for each part of its work, then `advance` as it goes.
+    Every long function takes a `Progress`, calls `stage` for each part of its work, and `advance` as it goes.
     """
 
     def stage(self, name: str, total: int | None = None) -> None:
@@ -81,5 +60,27 @@ class Progress:
     def advance(self, done: int, note: str = "") -> None:
         """`done` steps of the stage are complete. `note` is short and replaces the one before."""
 
+    def highlight(self, rank: float, text: str) -> None:
+        """Something worth seeing while the stage lasts; those of the highest rank are shown."""
+
     def say(self, text: str) -> None:
         """Something worth a line of its own."""
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `2,400 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def some(names: Iterable[str], shown: int = 3) -> str:
+    """The first names in order and how many more there are: `a.avi, b.avi, c.avi and 9 more`."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - shown:,} more" if len(ordered) > shown else ""
+    return ", ".join(ordered[:shown]) + more
+
+
+def span(seconds: float) -> str:
+    """A length of time in words: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

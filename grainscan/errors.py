@@ -8,15 +8,18 @@
     ├── DependencyError                     an optional package is missing
     └── UsageError                 exit 2   the request itself is wrong
         ├── ConfigError                     an option, a TOML key or an environment variable
-        └── LabelsError                     labels.json, all its faults at once
+        ├── LabelsError                     labels.json, all its faults at once
+        └── ModelNotFoundError              there is no such model; a ModelError, too
 
 Each carries a `message` (what went wrong, with which file) and a `hint` (what to do next). The command line prints
-them as `error:` and `hint:`; a traceback shows only with `-vv`.
+them as `error:` and `hint:`; a traceback shows only with `-vv`. `Interrupted` is a KeyboardInterrupt that says what is
+kept of the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class GrainscanError(Exception):
@@ -71,6 +74,10 @@ class ConfigError(UsageError):
     """An option, a key of a TOML file or an environment variable has a wrong name or value."""
 
 
+class ModelNotFoundError(ModelError, UsageError):
+    """There is no model where one was named."""
+
+
 class LabelsError(UsageError):
     """labels.json breaks its contract. `faults` lists every fault with its JSON path."""
 
@@ -78,3 +85,12 @@ class LabelsError(UsageError):
         shown = "".join(f"\n  {fault}" for fault in faults)
         super().__init__(message + shown, hint=hint)
         self.faults = list(faults)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a signal to stop. `message` says what is kept; `report` is what was done until then, if anything."""
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.report = report

@@ -15,9 +15,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from grainscan.errors import OutputError
+from grainscan.errors import GrainscanError, OutputError, UsageError
+
+E = TypeVar("E", bound=GrainscanError)
 
 TEMPORARY = ".tmp-"  # how names of unfinished files begin
 
@@ -32,31 +34,34 @@ def is_stream(path: Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Refuse a file that could not be written in the end. To be called before the work. Raises OutputError."""
+    """Refuse a file that could not be written in the end. To be called before the work. Raises UsageError."""
     try:
         _target(path)
     except (OSError, ValueError) as error:
-        raise unwritable(path, error) from None
+        raise _refused(UsageError, path, error) from None
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that could not be made or filled in the end. To be called before the work. Raises OutputError."""
+    """Refuse a folder that could not be made or filled in the end. To be called before the work. Raises UsageError."""
     try:
         place = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
         if not place.is_dir():
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
         _require(place, os.W_OK | os.X_OK, path)
     except (OSError, ValueError) as error:
-        raise unwritable(path, error) from None
+        raise _refused(UsageError, path, error) from None
 
 
-def unwritable(path: Path, error: OSError | ValueError) -> OutputError:
-    """The error for a file that the system refuses to write."""
-    hint = "Name a file in a folder that exists and can be written."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        hint = "Make room, or choose another place."
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The error for a file that the system refused to write."""
+    return _refused(OutputError, path, error)
+
+
+def _refused(kind: type[E], path: Path, error: OSError | ValueError) -> E:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "Make room, or choose another place." if full else "Name a place that exists and can be written."
     reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(f"{path}: cannot be written: {reason}", hint=hint)
+    return kind(f"{path}: cannot be written: {reason}", hint=hint)
 
 
 @contextmanager

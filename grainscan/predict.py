@@ -1,153 +1,203 @@
 """Everything behind `grainscan predict`: inputs to results, to where they were asked for.
 
-JSONL goes out row by row, and into a file through the log that can be resumed; CSV and JSON are streamed too, but a
-file appears under its name only when it is complete. Only a table or a page holds all results in memory.
+Results that go into a file are kept in a log while they are computed, so that no interruption loses them. A JSONL file
+is that log itself; other files are written from a log beside them, `report.html.partial.jsonl`, which the same command
+continues and which is removed when the file is complete. On stdout JSONL, JSON and CSV are streamed; only a table or a
+page holds all results in memory.
+
+The exit code is 1 where an input could not be judged, whatever else was found, since the answer is then incomplete;
+3 where `--fail-on` found its task; else 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TextIO
 
-from grainscan.errors import UsageError
+from grainscan.console import Progress, count
+from grainscan.errors import Interrupted, OutputError, UsageError
 from grainscan.files import check_output, is_stream
-from grainscan.model.last_run import last_run
-from grainscan.model.spec import find_model, read_spec
+from grainscan.model.spec import ModelSpec, find_model, read_spec
 from grainscan.options import PredictConfig
-from grainscan.results import Result
+from grainscan.report import FORMATS, STDOUT, Tally, format_for, save, verdict, write
+from grainscan.results import Report, Result
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
 
-Watch = Callable[[int, int, Iterator[Result]], Iterator[Result]]
-
 FAILED, FOUND = 1, 3
 
 
-@dataclass
-class Outcome:
-    """What a scan came to. `rows` are all results where a table is wanted, else empty."""
+@dataclass(frozen=True)
+class PredictReport(Report):
+    """What a scan came to. `rows` are the results where a table is wanted, else empty."""
 
+    model: str
     tasks: tuple[str, ...]
-    files: int = 0
-    errors: int = 0
-    found: dict[str, int] = field(default_factory=dict)  # files with each task
-    skipped: int = 0  # files that the log held already
-    rows: list[Result] = field(default_factory=list)
-
-    def count(self, result: Mapping[str, Any]) -> None:
-        self.files += 1
-        if result["status"] != "ok":
-            self.errors += 1
-            return
-        for task, verdict in result["tasks"].items():
-            self.found[task] = self.found.get(task, 0) + verdict["label"]
+    format: str
+    output: Path | None  # None: stdout
+    tally: Tally = field(default_factory=Tally)  # files by what was found
+    skipped: int = 0  # files that a log held already
+    replaced: bool = False  # whether the output existed before and is not the log itself
+    rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
-        """1 where an input failed, 3 where the task asked for was found, else 0."""
-        if self.errors:
+        """1 where an input failed, else 3 where the task asked for was found, else 0."""
+        if self.tally.errors:
             return FAILED
-        return FOUND if fail_on and self.found.get(fail_on) else 0
+        return FOUND if fail_on and self.tally.tasks.get(fail_on) else 0
 
 
-def format_of(config: PredictConfig) -> str:
-    """The format asked for, else that of the output's suffix, else table. Raises UsageError."""
-    from grainscan.report import FORMATS
+def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None = None) -> PredictReport:
+    """Judge the inputs with the model named, else the embedded one, and write the results.
 
-    if config.format is not None:
-        if config.format == "table" and config.output is not None:
-            raise UsageError("a table goes to the terminal, not into a file", hint=f"Use one of: {', '.join(FORMATS)}.")
-        return config.format
-    if config.output is None:
-        return "table"
-    suffix = config.output.suffix.lower().lstrip(".")
-    if suffix == "htm":
-        suffix = "html"
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"{config.output}: the suffix names no format", hint=f"Use one of: {', '.join(FORMATS)}, or --format."
-        )
-    return suffix
-
-
-def predict(config: PredictConfig, *, stdout: TextIO, watch: Watch | None = None) -> Outcome:
-    """Judge the inputs and write the results, with the model named, else that of the last run here, else `small`.
-
-    `watch(files, skipped, results)` may look at the results as they come.
-    Raises UsageError for a wrong request, ModelError, OutputError. Files that cannot be judged are error rows.
+    A table for stdout is not written: its rows are in the report. Raises UsageError for a wrong request, ModelError,
+    OutputError, and Interrupted with what is kept. Files that cannot be judged are error rows.
     """
-    from grainscan.report import write
-
-    form = format_of(config)
-    run = last_run() if config.model is None else None
-    if run is not None:  # who has trained here wants to see what came of it; every output names the model
-        config = replace(config, model=str(run.model))
+    output = None if config.output == STDOUT else config.output
+    form = format_for(config.format, output)
     spec = read_spec(find_model(config.model))
     thresholds = parse_thresholds(config.threshold, spec.tasks)
     if config.fail_on is not None and config.fail_on not in spec.tasks:
         raise UsageError(
             f"--fail-on {config.fail_on}: the model has no such task", hint=f"Its tasks are: {', '.join(spec.tasks)}."
         )
-    if config.output is not None:
-        check_output(config.output)
+    if output is not None:
+        check_output(output)
     paths = collect(config.inputs)
-    outcome = Outcome(spec.tasks)
-    maps = config.maps or form == "html"
-    with closing(_Source(config, thresholds, maps)) as source:
-        if form == "jsonl" and config.output is not None and not is_stream(config.output):
-            with ResultLog(config.output, source.fingerprint, model=spec.name) as log:
+    with closing(_Scan(config, spec, thresholds, form, output, progress or Progress())) as scan:
+        if output is None:
+            return scan.to_stream(paths, stdout)
+        return scan.to_stream(paths) if is_stream(output) else scan.to_file(paths)
+
+
+class _Scan:
+    """One call of `predict`: where results come from, the scanner here or on a Ray cluster, and where they go."""
+
+    def __init__(
+        self,
+        config: PredictConfig,
+        spec: ModelSpec,
+        thresholds: dict[str, float],
+        form: str,
+        output: Path | None,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": config.maps or FORMATS[form].maps}
+        self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
+        self._scanner = Scanner.from_config(config, **self._options)
+        self._report = PredictReport(spec.name, spec.tasks, form, output)
+        self._output = output
+        self._progress = progress
+
+    def close(self) -> None:
+        self._scanner.close()
+
+    def to_stream(self, paths: list[str], stream: TextIO | None = None) -> PredictReport:
+        """Results as they come, to a stream or to an output that cannot be replaced; for a table, the rows alone."""
+        report, rows, tally = self._report, list[Result](), Tally()
+        results = _counted(self._watched(paths), tally)
+        try:
+            if report.format == "table" and stream is not None:
+                rows.extend(results)
+            elif stream is None:
+                assert self._output is not None
+                save(results, self._output, report.format, **self._known)
+            else:
+                write(results, stream, report.format, **self._known)
+                stream.flush()
+        except KeyboardInterrupt:
+            judged = f"{tally.files:,} of {count(len(paths), 'file')} judged"
+            lost = "" if report.format in ("table", "jsonl", "csv") else ", and the output is incomplete"
+            raise Interrupted(judged + lost, replace(report, tally=tally, rows=tuple(rows))) from None
+        return replace(report, tally=tally, rows=tuple(rows))
+
+    def to_file(self, paths: list[str]) -> PredictReport:
+        """Results into a log, which is the output itself, or from which the output is written in the end."""
+        report, output, tally = self._report, self._output, Tally()
+        assert output is not None
+        path = output if report.format == "jsonl" else _partial(output)
+        overwrite = self._config.overwrite
+        with ResultLog(path, self._scanner.fingerprint, model=report.model, overwrite=overwrite) as log:
+            try:
                 pending = log.pending(paths)
-                outcome.skipped = len(paths) - len(pending)
-                for row in _watched(source.scan(pending), len(pending), outcome.skipped, watch):
+                replaced = path != output and output.exists()
+                report = replace(report, skipped=len(paths) - len(pending), replaced=replaced)
+                if report.skipped:
+                    self._progress.say(f"{count(report.skipped, 'file')} judged before, {len(pending):,} to go: {path}")
+                for row in self._watched(pending):
                     log.append(row)
                 log.finish()
-                for known in log.rows(paths):
-                    outcome.count(known)
-            return outcome
-        results = _counted(_watched(source.scan(paths), len(paths), 0, watch), outcome)
-        if form == "table":
-            outcome.rows = list(results)
-        elif config.output is not None:
-            from grainscan.report import save
+                rows: Iterable[Any] = log.rows(paths)
+                results = _counted(rows, tally)
+                if path == output:
+                    for _ in results:
+                        pass
+                else:
+                    self._save(map(_unlogged, results), log)
+            except KeyboardInterrupt:
+                raise Interrupted(_kept(log)) from None
+            if path != output:
+                path.unlink(missing_ok=True)
+        return replace(report, tally=tally)
 
-            save(results, config.output, form, tasks=spec.tasks)
-        else:
-            write(results, stdout, form, tasks=spec.tasks)
-            stdout.flush()
-    return outcome
+    def _save(self, results: Iterable[Result], log: ResultLog) -> None:
+        assert self._output is not None
+        try:
+            save(results, self._output, self._report.format, **self._known)
+        except OutputError as error:
+            error.hint = f"{error.hint} Meanwhile, {_kept(log)}."
+            raise
 
+    def _watched(self, paths: list[str]) -> Iterator[Result]:
+        """Judge files, and show how far that has come and the worst finds."""
+        self._progress.stage("scanning", len(paths))
+        errors = 0
+        for done, row in enumerate(self._judged(paths), 1):
+            errors += row["status"] != "ok"
+            for task, block in row.get("tasks", {}).items():
+                if block["label"]:
+                    value = block["probability"]
+                    self._progress.highlight(value, f"{value:.2f}  {verdict(task, 1)}  {row['path']}")
+            self._progress.advance(done, count(errors, "error") if errors else "")
+            yield row
 
-class _Source:
-    """Where results come from: the scanner here, or the same scanner on a Ray cluster."""
-
-    def __init__(self, config: PredictConfig, thresholds: dict[str, float], maps: bool) -> None:
-        self._scanner = Scanner.from_config(config, thresholds=thresholds, maps=maps)
-        self._config = config
-        self._options = {"thresholds": thresholds, "maps": maps}
-
-    @property
-    def fingerprint(self) -> str:
-        return self._scanner.fingerprint
-
-    def scan(self, paths: list[str]) -> Iterator[Result]:
+    def _judged(self, paths: list[str]) -> Iterator[Any]:
         if self._config.ray is None:
             return self._scanner.scan(paths)
         from grainscan.scan.ray import scan_on_ray
 
         return scan_on_ray(self._config, paths, **self._options)
 
-    def close(self) -> None:
-        self._scanner.close()
+
+def _counted(results: Iterable[Result], tally: Tally) -> Iterator[Result]:
+    for row in results:
+        tally.add(row)
+        yield row
 
 
-def _watched(results: Iterator[Result], files: int, skipped: int, watch: Watch | None) -> Iterator[Result]:
-    return results if watch is None else watch(files, skipped, results)
+def _partial(output: Path) -> Path:
+    """The log of an output that is not one itself: beside it, or beside the file that a link leads to."""
+    target = output.resolve() if output.is_symlink() else output
+    return target.with_name(f"{target.name}.partial.jsonl")
 
 
-def _counted(results: Iterable[Result], outcome: Outcome) -> Iterator[Result]:
-    for result in results:
-        outcome.count(result)
-        yield result
+def _kept(log: ResultLog) -> str:
+    """What is true of an unfinished scan. An empty log is removed."""
+    if len(log):
+        return f"{count(len(log), 'result')} kept in {log.path}; the same command continues from there"
+    with contextlib.suppress(OSError):
+        log.path.unlink()
+    return "nothing was judged yet"
+
+
+def _unlogged(row: Result) -> Result:
+    """A row without what only a log needs."""
+    row.pop("settings", None)
+    return row

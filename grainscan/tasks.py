@@ -73,6 +73,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
     Task("frame_drop", decided_by="highest", augmentations=_without("reverse")),
     Task("transmission_error", decided_by="highest"),
 )
+SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # those that `prep --synthesize` can make
 DEFAULT_TASK = STANDARD[0].name  # what {"a.avi": 1} in labels.json means, and what a fresh model learns
 
 _BY_NAME = {task.name: task for task in STANDARD}
@@ -81,8 +82,3 @@ _BY_NAME = {task.name: task for task in STANDARD}
 def task_of(name: str) -> Task:
     """The record of a task; a default one for tasks of the user's own."""
     return _BY_NAME.get(name) or Task(name)
-
-
-def synthesised() -> tuple[str, ...]:
-    """Tasks that `prep --synthesize` can make."""
-    return tuple(task.name for task in STANDARD if task.synthesiser)

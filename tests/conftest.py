@@ -11,10 +11,34 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grainscan.console import Progress
 from grainscan.data import cache
 from grainscan.video import Block, PixelFormat, write_clip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that forgets itself fails at once instead of waiting for a network
+
+
+class Seen(Progress):
+    """A progress that remembers what it was told: stages with their totals, and each step as (stage, done, note)."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int | None]] = []
+        self.steps: list[tuple[str, int, str]] = []
+        self.highlights: list[str] = []
+        self.said: list[str] = []
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self.stages.append((name, total))
+
+    def advance(self, done: int, note: str = "") -> None:
+        self.steps.append((self.stages[-1][0], done, note))
+
+    def highlight(self, rank: float, text: str) -> None:
+        self.highlights.append(text)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
 
 MakeBlock = Callable[..., Block]
 MakeClip = Callable[..., Path]

@@ -76,6 +76,7 @@ LIES = {
     "lie-shape": b'{"content": {"start": 0, "end": 1, "boxes": [[0, 0]], "baseline": {}},'
     b' "slot": 0, "shape": [1, 2], "dtype": "float32"}',
     "lie-type": b'{"content": {}, "slot": 0, "shape": [1], "dtype": "object"}',
+    "lie-text": b'{"content": {}, "slot": "0", "shape": ["1"], "dtype": "float32"}',
     "lie-content": b'{"content": 7}',
     "lie-json": b"nonsense",
     "lie-deep": b"[" * 100_000,

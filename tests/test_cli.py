@@ -9,18 +9,44 @@ import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import MakeClip
+from conftest import MakeClip, Seen
+from rich.console import Console
+from scan_kit import write_toy_model
 from typer.testing import CliRunner
 
-from grainscan import __version__
+from grainscan import __version__, console
+from grainscan.cli import display
 from grainscan.cli.app import app
-from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
+from grainscan.data.labels import Prevalence
+from grainscan.data.prep import PrepReport
+from grainscan.data.split import SplitPart, SplitReport
+from grainscan.errors import ConfigError, OutputError
+from grainscan.model.last_run import remember_run
+from grainscan.options import (
+    PANELS,
+    EvalConfig,
+    Options,
+    PredictConfig,
+    PrepConfig,
+    SplitConfig,
+    TrainConfig,
+    command_of,
+    resolve,
+)
+from grainscan.predict import predict
+from grainscan.report.formats import Json
+from grainscan.scan.scanner import Scanner
+from grainscan.tasks import STANDARD
 
 COMMANDS = ["prep", "split", "train", "eval", "predict"]
+CLASSES = [PrepConfig, SplitConfig, TrainConfig, EvalConfig, PredictConfig]
 README = Path(__file__).parent.parent / "README.md"
 CHANGELOG = README.with_name("CHANGELOG.md")
 
@@ -43,40 +69,74 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command
     assert f"grainscan {command} " in README.read_text(encoding="utf-8")
 
 
-def test_help_keeps_the_sections_and_names_the_defaults() -> None:
-    text = plain(run("train", "--help").output)
-    assert re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE) == [
-        "Arguments",
-        "Model",
-        "Data and views",
-        "Optimisation",
-        "Loss",
-        "Run",
-        "Options",
-    ]
-    assert "--lora RANK LoRA on attention and MLP; 0: none. [default: 0]" in " ".join(text.split())
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_common_options_first_and_sections_in_one_order(command: str) -> None:
+    text = plain(run(command, "--help").output)
+    sections = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
+    assert sections[:2] == ["Arguments", "Options"]
+    assert sections[2:] == [panel for panel in PANELS if panel in sections]
+    common = text.partition("\nOptions:\n")[2].partition("\n\n")[0]
+    assert "--config FILE" in common
+    assert common.splitlines()[-1].startswith("  -h, --help")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_the_terminal_and_divides_no_default(
+    command: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = plain(run(command, "--help").output).splitlines()
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if line.count("[default:") != len(re.findall(r"\[default: [^]]+\]", line))]
+
+
+def test_help_names_arguments_defaults_and_choices() -> None:
+    train = " ".join(plain(run("train", "--help").output).split())
+    assert "--lora RANK Rank of low-rank updates (LoRA) of attention and MLP; 0: none. [default: 0]" in train
+    assert "--loss focal|bce Classification loss. [default: focal]" in train
+    assert "--cache / --no-cache" in train
     assert "Usage: grainscan prep [OPTIONS] SRC... DST\n" in plain(run("prep", "--help").output)
+    assert "Usage: grainscan eval [OPTIONS] [DATA]\n" in plain(run("eval", "--help").output)
 
 
-def test_every_option_has_help() -> None:
+def test_a_new_format_is_offered_without_an_option_being_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grainscan.report.formats.FORMATS", {"json": Json(), "xml": Json()})
+    assert "--format json|xml" in plain(run("predict", "--help").output)
+    assert resolve(PredictConfig, {"inputs": ("a.avi",), "format": "xml"}, environ={}).format == "xml"
+    with pytest.raises(ConfigError, match="--format is 'csv'"):
+        resolve(PredictConfig, {"inputs": ("a.avi",), "format": "csv"}, environ={})
+
+
+def test_help_is_coloured_for_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(**options: bool) -> str:
+        return CliRunner().invoke(app, ["predict", "--help"], **options).output  # type: ignore[arg-type]
+
+    assert "\x1b[36m" in shown(color=True)
+    assert "\x1b" not in shown()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in shown(color=True)
+
+
+def test_words_are_explained_where_they_are_first_used() -> None:
+    pages = {name: " ".join(plain(run(name, "--help").output).split()) for name in COMMANDS}
+    for words in ("windows (runs of consecutive frames)", "small squares, the crops", "a crop of a window is a view"):
+        assert words in pages["predict"]
+    assert "an adapter, a small block of weights" in pages["train"]
+    assert "ECE (expected calibration error) is the mean distance" in pages["eval"]
+    assert "the Brier score their mean squared error" in pages["eval"]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_field_is_an_option_with_help_and_every_option_a_field(cls: type[Options]) -> None:
     import typer
 
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        for parameter in command.params:
-            assert getattr(parameter, "help", None), f"{name} {parameter.name}"
-
-
-@pytest.mark.parametrize("cls", [PrepConfig, SplitConfig, TrainConfig, EvalConfig, PredictConfig])
-def test_every_configuration_field_has_an_option(cls: type) -> None:
-    import typer
-
-    name = cls.__name__.removesuffix("Config").lower()
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    options = {parameter.name for parameter in command.params} | (
-        {"sources", "destination"} if name == "prep" else set()
-    )
-    assert {field.name for field in dataclasses.fields(cls)} <= options
+    command = typer.main.get_command(app).commands[command_of(cls)]  # type: ignore[attr-defined]
+    assert {parameter.name for parameter in command.params} == {field.name for field in dataclasses.fields(cls)} | {
+        "config"
+    }
+    for parameter in command.params:
+        assert getattr(parameter, "help", "").endswith((".", "]")), parameter.name
 
 
 def test_version_names_the_libraries_without_importing_them() -> None:
@@ -104,13 +164,21 @@ def test_the_module_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["predict", "a.avi", "--model", "nowhere"], 1, "nowhere: no model there"),
+        (["predict", "a.avi", "--model", "nowhere"], 2, "nowhere: no model there"),
+        (["predict", "a.avi", "--model", "last"], 2, "--model last: nothing was trained in this folder"),
+        (["predict"], 2, "predict needs INPUT..."),
+        (["predict", "*.mov"], 2, "no file matches *.mov"),
+        (["predict", "-"], 2, "stdin names no files"),
+        (["predict", "."], 2, "no videos in ."),
         (["predict", "a.avi", "--fail-on", "banding"], 2, "the model has no such task"),
         (["predict", "a.avi", "--threshold", "2"], 2, "not between 0 and 1"),
-        (["predict", "a.avi", "--short", "stretch"], 2, "option short is 'stretch'"),
-        (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix names no format"),
-        (["predict", "a.avi", "-o", "no/such/x.csv"], 1, "no such folder"),
-        (["prep", "only"], 2, "prep needs footage"),
+        (["predict", "a.avi", "--short", "stretch"], 2, "--short is 'stretch'"),
+        (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix does not say which format to write"),
+        (["predict", "a.avi", "-o", "no/such/x.csv"], 2, "no such folder"),
+        (["eval", ".", "-o", "no/such/x.json"], 2, "no such folder"),
+        (["eval", ".", "--model", "nowhere"], 2, "labels.json"),
+        (["prep", "only"], 2, "prep needs SRC..."),
+        (["train"], 2, "train needs DATA"),
         (["split", "nowhere"], 2, "labels.json"),
         (["split", ".", "--ratios", "1/2"], 2, "ratios"),
         (["train", "nowhere"], 2, "labels.json"),
@@ -130,7 +198,7 @@ def test_errors_say_what_and_what_next(
 
 
 def test_a_traceback_shows_with_vv_alone(tmp_path: Path) -> None:
-    assert "Traceback" in run("-vv", "predict", "a.avi", "--model", tmp_path / "nowhere", code=1).stderr
+    assert "Traceback" in run("-vv", "predict", "a.avi", "--model", tmp_path / "nowhere", code=2).stderr
 
 
 @pytest.fixture
@@ -173,6 +241,7 @@ def test_predict_into_files(folder: Path, tmp_path: Path) -> None:
     for suffix in ("json", "csv", "html", "jsonl"):
         run("predict", folder, "-o", tmp_path / f"out.{suffix}", "--workers", "0", code=1)
         assert (tmp_path / f"out.{suffix}").stat().st_size > 100
+    assert "out.csv (replaced)" in run("predict", folder, "-o", tmp_path / "out.csv", "--workers", "0", code=1).stderr
     assert "<svg" in (tmp_path / "out.html").read_text(encoding="utf-8")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp")]
 
@@ -182,7 +251,7 @@ def test_predict_goes_on_with_a_log(folder: Path, tmp_path: Path) -> None:
     run("predict", folder / "plain.avi", "-o", log, "--workers", "0")
     before = log.read_text()
     result = run("predict", folder / "plain.avi", folder / "noisy.avi", "-o", log, "--workers", "0")
-    assert "1 files are in the log already" in plain(result.stderr)
+    assert f"1 file judged before, 1 to go: {log}" in plain(result.stderr)
     assert log.read_text().endswith(before)
     assert len(log.read_text().splitlines()) == 2
 
@@ -216,6 +285,296 @@ def test_quiet_says_nothing_beside_the_data(folder: Path, place: int) -> None:
 
 
 def test_verbosity_may_follow_the_command_but_not_the_two_dashes(tmp_path: Path) -> None:
-    assert "Traceback" in run("predict", "a.avi", "-v", "--verbose", "--model", tmp_path / "nowhere", code=1).stderr
+    assert "Traceback" in run("predict", "a.avi", "-v", "--verbose", "--model", tmp_path / "nowhere", code=2).stderr
     row = json.loads(run("predict", "-f", "jsonl", "--workers", "0", "--", "-v", code=1).stdout)
     assert row["path"] == "-v"
+
+
+# ------------------------------------------------------------------------------------- what is kept of results
+
+
+def interrupt_after(files: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when so many files have been judged."""
+    judge, judged = Scanner._judge_here, iter(range(files))
+
+    def patched(self: Scanner, path: str) -> object:
+        if next(judged, None) is None:
+            raise KeyboardInterrupt
+        return judge(self, path)
+
+    monkeypatch.setattr(Scanner, "_judge_here", patched)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in ("seconds", "settings")} for row in rows]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "html"])
+def test_an_interrupted_scan_keeps_what_it_judged_and_goes_on_from_there(
+    folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    (folder / "broken.avi").unlink()
+    output, words = tmp_path / f"out.{suffix}", ("predict", folder, "--workers", "0", "-o")
+    log = output if suffix == "jsonl" else tmp_path / f"out.{suffix}.partial.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(1, patch)
+        said = run(*words, output, code=130).stderr
+    assert f"interrupted: 1 result kept in {log}; the same command continues from there" in said
+    assert [Path(row["path"]).name for row in rows_of(log)] == ["noisy.avi"]
+    assert log == output or not output.exists()
+
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(1, patch)  # one file more is all that is left to do
+        assert f"1 file judged before, 1 to go: {log}" in run(*words, output).stderr
+    run(*words, tmp_path / f"whole.{suffix}")
+    assert log == output or not log.exists()
+    if suffix == "jsonl":
+        assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
+    if suffix == "json":
+        reports = [json.loads(path.read_text())["results"] for path in (output, tmp_path / "whole.json")]
+        one, other = ([{**row, "seconds": 0} for row in rows] for rows in reports)
+        assert one == other
+    if suffix != "jsonl":
+        assert "settings" not in output.read_text()
+
+
+def test_interrupted_before_the_first_file_nothing_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(0, monkeypatch)
+    out = tmp_path / "out"
+    out.mkdir()
+    said = run("predict", folder, "--workers", "0", "-o", out / "page.html", code=130).stderr
+    assert "interrupted: nothing was judged yet" in said
+    assert list(out.iterdir()) == []
+
+
+def test_an_interrupted_table_shows_what_was_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after(2, monkeypatch)
+    result = run("predict", folder, "--workers", "0", code=130)
+    assert "noisy.avi" in plain(result.stdout)
+    assert "plain.avi" not in plain(result.stdout)
+    assert "interrupted: 2 of 3 files judged\n" in result.stderr
+
+
+def test_an_interrupted_document_on_stdout_is_said_to_be_incomplete(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(2, monkeypatch)
+    said = run("predict", folder, "-f", "json", "--workers", "0", code=130).stderr
+    assert "interrupted: 2 of 3 files judged, and the output is incomplete" in said
+
+
+def test_a_page_that_cannot_be_written_costs_no_result(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("page.html: No space left on device", hint="Make room.")
+
+    page = tmp_path / "page.html"
+    monkeypatch.setattr("grainscan.predict.save", full)
+    said = run("predict", folder / "plain.avi", "--workers", "0", "-o", page, code=1).stderr
+    assert f"Make room. Meanwhile, 1 result kept in {page}.partial.jsonl; the same command continues" in said
+    assert len(rows_of(tmp_path / "page.html.partial.jsonl")) == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "html"])
+def test_results_of_another_model_are_replaced_only_when_asked(folder: Path, tmp_path: Path, suffix: str) -> None:
+    model, output = write_toy_model(tmp_path / "model"), tmp_path / f"out.{suffix}"
+    log = output if suffix == "jsonl" else tmp_path / f"out.{suffix}.partial.jsonl"
+    words = ("predict", folder, "--workers", "0", "-o", output)
+    (folder / "broken.avi").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(1, patch)
+        run(*words, code=130)
+    before = log.read_bytes()
+    said = " ".join(run(*words, "--model", model, code=2).stderr.split())
+    assert "grainscan-s" in said
+    assert "toy" in said
+    assert "--overwrite" in said
+    assert log.read_bytes() == before
+    said = run(*words, "--model", model, "--overwrite").stderr
+    assert "model toy" in said
+    if suffix == "jsonl":
+        assert {row["model"] for row in rows_of(output)} == {"toy"}
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("csv", "path,status"), ("jsonl", '{"schema"'), ("html", "<!doctype")])
+def test_a_dash_is_stdout(folder: Path, suffix: str, begins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = ("predict", "plain.avi", "--workers", "0", "-o", "-")
+    assert run(*words, "-f", suffix).stdout.lower().startswith(begins)
+    assert "plain.avi" in plain(run(*words).stdout)
+    assert not (folder / "-").exists()
+
+
+def test_eval_goes_by_the_suffix_and_knows_the_dash(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.avi").unlink()
+    (folder / "labels.json").write_text('{"plain.avi": 0, "noisy.avi": 1}')
+    words = ("eval", folder, "--workers", "0", "--bootstrap", "0", "-o")
+    run(*words, tmp_path / "x.json")
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert (report["schema"], report["clips"]) == (1, 2)
+    assert json.loads(run(*words, "-", "-f", "json").stdout) == report
+    assert "AUROC" in plain(run(*words, "-").stdout)
+
+
+def test_an_error_decides_the_exit_code_beside_a_find(folder: Path) -> None:
+    """The answer is incomplete, whatever was found."""
+    run("predict", folder, "--fail-on", "graininess", "--workers", "0", code=1)
+
+
+def test_the_trained_model_is_used_when_it_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_toy_model(tmp_path / "runs" / "mine" / "model")
+    remember_run(tmp_path / "runs" / "mine", folder)
+    clip, words = folder / "plain.avi", ("predict", folder / "plain.avi", "-f", "jsonl", "--workers", "0")
+    models = [json.loads(run(*words, *more).stdout)["model"] for more in ((), ("-m", "last"), ("-m", "runs/mine"))]
+    assert models == ["grainscan-s", "toy", "toy"]
+    for model, name in ((None, "grainscan-s"), ("last", "toy"), ("runs/mine", "toy")):
+        with Scanner(model, workers=0) as scanner:
+            assert scanner.predict(clip)["model"] == name
+
+
+def test_eval_takes_the_last_run_and_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (folder / "broken.avi").unlink()
+    (folder / "labels.json").write_text('{"plain.avi": 0, "noisy.avi": 1}')
+    write_toy_model(tmp_path / "runs" / "mine" / "model")
+    remember_run(tmp_path / "runs" / "mine", folder)
+    words = ("eval", "-f", "json", "--workers", "0", "--bootstrap", "0")
+    result = run(*words)
+    assert json.loads(result.stdout)["model"] == "toy"
+    assert f"model: {tmp_path / 'runs' / 'mine' / 'model'}, the last run here" in result.stderr
+    assert json.loads(run(*words, "--model", "small").stdout)["model"] == "grainscan-s"
+
+
+# ------------------------------------------------------------------------------------------ progress and tables
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], io.StringIO]:
+    """`screen(80)`: stdout and stderr are a terminal of 80 columns; what is drawn on it."""
+
+    def make(width: int) -> io.StringIO:
+        stream = io.StringIO()
+        drawn = Console(file=stream, width=width, force_terminal=True, highlight=False, color_system=None)
+        monkeypatch.setattr(console, "out", lambda: drawn)
+        monkeypatch.setattr(console, "err", lambda: drawn)
+        return stream
+
+    return make
+
+
+def test_lines_appear_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, screen: Callable[[int], io.StringIO]) -> None:
+    stream, now = screen(80), [100.0]
+    monkeypatch.setattr("grainscan.cli.display.time.monotonic", lambda: now[0])
+    lines = display.Lines()
+    lines.stage("scanning", 3000)
+    for second in range(1, 26):
+        now[0] = 100.0 + second
+        lines.advance(second * 100, "1 error")
+    assert stream.getvalue().splitlines() == [
+        "scanning: 1,000 of 3,000, 100.0/s, 20 s left, 1 error",
+        "scanning: 2,000 of 3,000, 100.0/s, 10 s left, 1 error",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_bar_shows_count_rate_time_left_and_the_best_highlights(
+    width: int, screen: Callable[[int], io.StringIO]
+) -> None:
+    stream = screen(width)
+    with display.progress() as progress:
+        progress.stage("scanning", 12345)
+        for number in range(7):
+            progress.highlight(number / 10, f"0.{number}0  grainy  clip[{number}].avi")
+        progress.advance(1234, "12 errors")
+        progress._drawn.refresh()  # type: ignore[attr-defined]
+    frames = plain(stream.getvalue())
+    for shown in ("scanning", "1234/12345", "12 errors", "0.60  grainy  clip[6].avi", "clip[2].avi"):
+        assert shown in frames
+    assert "clip[1].avi" not in frames
+    assert max(map(len, re.sub(r"\x1b\[\??[\d;]*[A-Za-z]|\r", "\n", frames).splitlines())) <= width
+
+
+def test_only_what_was_found_is_highlighted(folder: Path) -> None:
+    seen = Seen()
+    report = predict(PredictConfig(inputs=(str(folder),), workers=0), stdout=io.StringIO(), progress=seen)
+    assert seen.stages == [("scanning", 3)]
+    assert [text.split("  ")[1:] for text in seen.highlights] == [["grainy", str(folder / "noisy.avi")]]
+    assert seen.steps == [("scanning", done, "1 error") for done in (1, 2, 3)]
+    values = report.to_dict()
+    assert (values["tally"]["files"], values["tally"]["errors"]) == (3, 1)
+    assert values["tally"]["tasks"] == {"graininess": 1}
+    assert values["model"] == "grainscan-s"
+    assert json.loads(json.dumps(values)) == values
+
+
+TEN_TASKS = tuple(task.name for task in STANDARD)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int], io.StringIO]) -> None:
+    known = {task: Prevalence(1000 + n, 20000 + n, 300 + n) for n, task in enumerate(TEN_TASKS)}
+    parts = tuple(SplitPart(name, 21345, 1234, known) for name in ("train", "val", "test"))
+    split = SplitReport(Path("a folder"), "split", TEN_TASKS, parts, {})
+    prep = PrepReport(Path("a folder"), "written", 1, {"a.avi": {}}, known, next_steps=("first", "second"))
+    counts = {"positive": 20000, "negative": 12345, "unknown": 3000, "strengths": 20000}
+    data = {"splits": {"train": {"clips": 21345, "sources": 1234, "tasks": dict.fromkeys(TEN_TASKS, counts)}}}
+    estimate = {"seconds": 90, "memory_gb": 1.25, "gflops_per_view": 2}
+    model = {"tasks": TEN_TASKS, "views": "8 x 64 x 64", "trainable": 1, "parameters": 2}
+    plan = {
+        "config": "[train]\ndata = 'x'",
+        "data": {**data, "leaks": []},
+        "estimate": estimate,
+        "device": "cpu",
+        "model": model,
+    }
+    plan |= {"name": "first", "precision": "fp32", "steps": 10, "steps_per_epoch": 5, "views_per_step": 16}
+    for show, figures in (
+        (lambda: display.print_split(split), ("21,345", "1,234", "1,009", "20,009", "309", "train 'a folder'")),
+        (
+            lambda: display.print_prep(prep),
+            ("1,009", "20,009", "309", "1 clip of 1 video", "next: first", "or: second"),
+        ),
+        (
+            lambda: display.print_plan(plan),
+            ("[train]\ndata = 'x'\n", "21,345", "1,234", "20,000", "12,345", "3,000", "Strengths"),
+        ),
+    ):
+        stream = screen(width)
+        show()
+        text = plain(stream.getvalue())
+        assert "…" not in text
+        assert all(figure in text for figure in figures)
+        rows = [line for line in text.splitlines() if re.search(r"─$|[^,:] +[\d,]+$", line.rstrip())]
+        assert {word for line in rows for word in line.split()} >= set(TEN_TASKS)
+        assert max(map(len, rows)) <= width
+
+
+def test_an_interrupted_command_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("grainscan.data.prep.prepare", stop)
+    monkeypatch.setattr("grainscan.data.split.split", stop)
+    assert "interrupted: nothing was written" in run("prep", "a", "b", code=130).stderr
+    (tmp_path / "b" / ".prep").mkdir(parents=True)
+    (tmp_path / "b" / ".prep" / "plan.json").touch()
+    assert "kept in b; the same command continues from there" in run("prep", "a", "b", code=130).stderr
+    assert "interrupted: nothing was moved" in run("split", "b", code=130).stderr
+    (tmp_path / "b" / ".split").mkdir()
+    (tmp_path / "b" / ".split" / "journal.json").touch()
+    assert "the same command completes the split, --undo takes it back" in run("split", "b", code=130).stderr
+
+    checkpoint = tmp_path / "runs" / "first" / "checkpoints" / "checkpoint-8"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").touch()
+    config = TrainConfig(data=tmp_path, runs=Path("runs"))
+    assert "--resume runs/first/checkpoints/checkpoint-8" in display.kept_by_train(config, 0)
+    assert display.kept_by_train(config, time.time() + 60) == "no checkpoint was written yet"

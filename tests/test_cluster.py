@@ -55,7 +55,7 @@ def nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(cluster.__file__).parents[1]), *sys.path])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(cluster.__file__).parents[2]), *sys.path])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # On a busy machine, starting takes longer, and workers with Ray's usual niceness would get nothing at all.
     os.environ.update({"RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0"})

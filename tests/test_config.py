@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 
 from grainscan.errors import ConfigError
-from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig, resolve, to_toml
+from grainscan.options import (
+    EvalConfig,
+    PredictConfig,
+    PrepConfig,
+    SplitConfig,
+    TrainConfig,
+    flag_of,
+    option_of,
+    resolve,
+    to_toml,
+)
 
 
 def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None:
@@ -66,11 +77,36 @@ def test_booleans_of_the_environment(text: str, value: bool) -> None:
         ("tune", "last-0"),
         ("tune", "some"),
         ("frames", 0),
+        ("warmup", 1.0),
+        ("epochs", math.inf),
+        ("weight_decay", math.nan),
+        ("workers", -2),
+        ("soft_labels", 2.0),  # with the focal loss
     ],
 )
 def test_values_out_of_range_are_refused(option: str, value: object) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         resolve(TrainConfig, {"data": Path(), option: value}, environ={})
+    assert caught.value.message.startswith(flag_of(option))
+    assert caught.value.hint
+
+
+def test_the_range_is_in_the_hint() -> None:
+    with pytest.raises(ConfigError, match="--warmup is 1") as caught:
+        TrainConfig(data=Path(), warmup=1)
+    assert caught.value.hint == "Use 0 or more and less than 1."
+
+
+@pytest.mark.parametrize("flags", [{}, {"sources": (), "destination": None}, {"destination": Path("only")}])
+def test_missing_arguments_are_named(flags: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"prep needs SRC\.\.\.") as caught:
+        resolve(PrepConfig, flags, environ={})
+    assert caught.value.hint == "Usage: grainscan prep SRC... DST"
+
+
+def test_arguments_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[train]\ndata = "clips"\n')
+    assert resolve(TrainConfig, {"data": None}, file=tmp_path / "run.toml", environ={}).data == Path("clips")
 
 
 @pytest.mark.parametrize("tune", ["full", "adapters", "head", "last-3"])
@@ -96,4 +132,4 @@ def test_prep_sources_come_back_from_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cls", [PrepConfig, SplitConfig, TrainConfig, PredictConfig, EvalConfig])
 def test_options_are_frozen(cls: type) -> None:
     assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert all(field.name.islower() for field in dataclasses.fields(cls))
+    assert all(field.name.islower() and option_of(field).help for field in dataclasses.fields(cls))

@@ -10,6 +10,7 @@ from conftest import MakeClip
 from test_cli import plain, run
 
 from grainscan import predict_video
+from grainscan.scan.scanner import confidence_of
 
 
 @pytest.mark.slow
@@ -50,7 +51,9 @@ def test_from_footage_to_a_verdict(make_clip: MakeClip, tmp_path: Path, monkeypa
     label, confidence = predict_video("footage/scene0.avi", model="runs/first")
     verdict = row["tasks"]["graininess"]
     assert label == verdict["label"]
-    assert confidence == pytest.approx(verdict["probability"] if label else 1 - verdict["probability"], abs=1e-4)
+    assert confidence == pytest.approx(confidence_of(verdict["probability"], verdict["threshold"]), abs=1e-4)
+    last = json.loads(run("predict", "footage/scene0.avi", "--model", "last", "-f", "jsonl").stdout)
+    assert last["model"] == row["model"] == "first"
 
     run("split", "data", "--undo")
     assert len(json.loads((tmp_path / "data" / "labels.json").read_text())) == 40

@@ -16,9 +16,10 @@ import pytest
 from onnx import TensorProto, helper
 from scan_kit import SMALL_VIEW, toy_spec, write_toy_model
 
-from grainscan.errors import ModelError, UsageError
+from grainscan.errors import ConfigError, ModelError, UsageError
 from grainscan.scan import engine as engine_module
 from grainscan.scan.engine import OnnxEngine, load_engine
+from grainscan.scan.scanner import Scanner
 from grainscan.workers import processors
 
 
@@ -102,6 +103,28 @@ def test_cuda_without_a_gpu_is_a_usage_error(model: Path, monkeypatch: pytest.Mo
         load_engine(model, "cuda")
     monkeypatch.setattr(engine_module, "_may_have_cuda", lambda: True)
     assert isinstance(load_engine(model), OnnxEngine)
+
+
+def test_an_engine_is_a_line_in_the_table(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class New(OnnxEngine):
+        pass
+
+    monkeypatch.setattr(engine_module, "_may_have_cuda", lambda: False)
+    monkeypatch.setattr(engine_module, "ENGINES", {"new": New, **engine_module.ENGINES})
+    assert type(load_engine(model)) is New and type(load_engine(model, "new")) is New
+    assert type(load_engine(model, "cpu")) is OnnxEngine
+
+
+def test_a_device_without_an_engine_is_a_configuration_error(model: Path) -> None:
+    with pytest.raises(ConfigError, match="device is 'abacus'") as caught:
+        Scanner(model, device="abacus")
+    assert caught.value.hint == "Use one of: auto, cuda, cpu."
+
+
+def test_the_names_of_engines_load_no_numpy() -> None:
+    program = "import sys; from grainscan.scan.engine import ENGINES; print(*ENGINES, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cuda", "cpu", "False"]
 
 
 def test_cpu_is_taken_at_its_word(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

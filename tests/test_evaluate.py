@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import scene_block
+from conftest import Seen, scene_block
 from scan_kit import write_toy_model
 
 from grainscan.errors import DataError, LabelsError, ModelError, OutputError, UsageError
@@ -232,10 +232,10 @@ def test_a_folder_for_plots_that_cannot_be_made_is_refused_before_the_work(confi
 
 
 def test_progress_counts_the_clips(config: EvalConfig) -> None:
-    told: list[tuple[int, int, str]] = []
-    evaluate(config, progress=lambda *message: told.append(message))
-    assert [(done, total) for done, total, _ in told] == [(k, 5) for k in range(6)]
-    assert told[0][2] == "toy on test"
+    seen = Seen()
+    evaluate(config, progress=seen)
+    assert seen.stages == [("toy on test", 5)]
+    assert [done for _, done, _ in seen.steps] == [1, 2, 3, 4, 5]
 
 
 def test_model_and_data_of_the_last_run(tmp_path: Path, config: EvalConfig, monkeypatch: pytest.MonkeyPatch) -> None:

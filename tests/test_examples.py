@@ -182,6 +182,61 @@ def test_the_middle_lies_on_the_grid(common: Any, make_block: Any) -> None:
     assert np.array_equal(part.planes[0], block.planes[0][:, 2:58, 18:82])
 
 
+def test_material_is_made_once_and_clean(common: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    material = importlib.import_module("material")
+    monkeypatch.setattr(common, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(material, "FRAMES", {"scenes": 3, "held-out": 3})
+    jobs = [job for job in material.plan([], None, 0) if job.kind == "clouds" and job.scene.endswith(("-00", "-test"))]
+    assert [job.folder for job in jobs] == ["scenes", "held-out"]
+    written = set()
+    for _ in range(2):
+        material.make(jobs[1:], tmp_path, 1, 0)
+        (clip,) = common.read_set(tmp_path, "material.py")
+        assert read_labels(tmp_path).clips == {clip: {"graininess": 0}}
+        written.add((tmp_path / clip).stat().st_mtime_ns)
+    assert len(written) == 1  # a clip that exists is kept
+    block = read_clip(tmp_path / clip)
+    assert block.frames == 3
+    assert importlib.import_module("camera").residual(block.luma8() / np.float32(255)) < 0.4
+
+
+def test_protocol_labels_by_what_survives(common: Any, make_clip: MakeClip, tmp_path: Path) -> None:
+    protocol, report = importlib.import_module("protocol"), importlib.import_module("protocol_report")
+    scene = protocol.Scene("waves", make_clip("waves.mkv", width=96, height=64, frames=6), "photo", seed=0, frames=6)
+    for qp in protocol.QPS:
+        (tmp_path / f"qp{qp}").mkdir()
+    made = protocol.make(scene, tmp_path)
+    assert len(made) == len(protocol.QPS) * len(protocol.SIGMAS)
+    assert all((tmp_path / name).is_file() for name in made)
+    found = {(entry["qp"], entry["sigma"]): entry for entry in made.values()}
+    assert {found[qp, 0]["labels"]["graininess"] for qp in protocol.QPS} == {0}
+    assert found[22, 25]["labels"]["graininess"] == 1
+    assert found[47, 5]["labels"]["graininess"] == 0  # the encoder has removed it
+    for sigma in protocol.SIGMAS[1:]:
+        left = [found[qp, sigma]["strength"]["graininess"] for qp in protocol.QPS]
+        assert left == sorted(left, reverse=True)
+    rows = {name: entry["strength"]["graininess"] for name, entry in made.items()}
+    verdicts = {
+        name: {"tasks": {"graininess": {"probability": min(1, s / 9), "strength": s}}} for name, s in rows.items()
+    }
+    figures = report.report([report._clip(made[name], verdicts[name]) for name in made])
+    assert figures["qp"]["22"]["overall"]["auroc"] == 1
+    assert figures["all"]["strength_spearman"] == pytest.approx(1)
+
+
+def test_an_example_clip_is_what_its_script_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "clips"))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
+    script = importlib.import_module("make")
+    (example,) = (example for example in script.EXAMPLES if example.name == "grainy_film.mkv")
+    entry = script.make(example, tmp_path / example.name)
+    expected = (read_manifest(EXAMPLES / "clips") or {})["clips"][example.name]
+    assert entry.pop("strength")["graininess"] == pytest.approx(expected.pop("strength")["graininess"], rel=0.05)
+    assert json.loads(json.dumps(entry)) == expected
+    pictures = [read_clip(folder / example.name).luma8() for folder in (tmp_path, EXAMPLES / "clips")]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1  # another version of the encoder may round otherwise
+
+
 @pytest.fixture
 def teach(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EMBEDDED))

@@ -78,6 +78,15 @@ def test_nothing_at_all_is_a_usage_error(tmp_path: Path) -> None:
     assert "named one by one" in caught.value.hint
 
 
+def test_hints_fit_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file matches") as caught:
+        collect([tmp_path / "*.mov", tmp_path / "**" / "*.mp4"])
+    assert "pattern" in caught.value.hint
+    with pytest.raises(UsageError, match="stdin names no files") as caught:
+        collect(["-"], stdin=io.BytesIO(b"\n"))
+    assert "a path per line" in caught.value.hint
+
+
 def test_links_to_folders_are_followed_but_not_in_circles(library: Path, tmp_path: Path) -> None:
     (library / "sub" / "again").symlink_to(library)
     other = tmp_path / "other"

@@ -25,7 +25,7 @@ from grainscan.data.labels import (
     write_labels,
 )
 from grainscan.data.manifest import read_manifest, write_manifest
-from grainscan.data.sources import scene_of, source_of
+from grainscan.data.sources import group_clips, scene_of
 from grainscan.errors import LabelsError, OutputError
 from grainscan.files import write_text
 
@@ -308,8 +308,11 @@ def test_files_that_are_no_labels(tmp_path: Path, data: bytes, reason: str) -> N
 
 
 def test_a_missing_labels_file(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="no such file"):
+    with pytest.raises(LabelsError, match=r"has no labels\.json") as caught:
         read_labels(tmp_path)
+    assert '{"a.avi": 1' in caught.value.hint
+    with pytest.raises(LabelsError, match="no such folder"):
+        read_labels(tmp_path / "nowhere")
 
 
 def test_an_interrupted_split_is_named_in_the_hint(tmp_path: Path) -> None:
@@ -497,9 +500,8 @@ def test_scenes_and_sources() -> None:
     assert scene_of("some/folder/My_Bird_1280x720_x_640x480_.avi") == "My_Bird"
     assert scene_of("clip_1920x1080.avi") is None and scene_of("_1x1_a.avi") is None
     manifest = {"clips": {"a.avi": {"source": "scene 7"}, "b_1x1_c.avi": {}}}
-    assert source_of("a.avi", manifest) == "scene 7"
-    assert source_of("b_1x1_c.avi", manifest) == "b"
-    assert source_of("c.avi", None) == "c.avi"
+    assert group_clips(["a.avi", "b_1x1_c.avi"], manifest) == {"a.avi": "scene 7", "b_1x1_c.avi": "b"}
+    assert group_clips(["c.avi"], None) == {"c.avi": "c.avi"}
 
 
 def test_json_paths_are_printable() -> None:

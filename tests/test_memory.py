@@ -5,17 +5,22 @@ The files are small kin of those in `corpus`, and the limit is lower: what 8K do
 
 from __future__ import annotations
 
-import itertools
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scene_block
 from corpus import ODD, compressed_header, encoded, gif
 from scan_kit import plain, write_toy_model
+from typer.testing import CliRunner
 
+from grainscan.cli.app import app
 from grainscan.errors import ConfigError
-from grainscan.options import PredictConfig
+from grainscan.options import PredictConfig, ScanConfig
 from grainscan.scan.scanner import Scanner
 from grainscan.video import write_clip
 
@@ -44,11 +49,32 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+PROGRAM = """
+import json, sys
+from grainscan import Scanner
+
+model, workers, memory, *paths = sys.argv[1:]
+with Scanner(model, workers=int(workers), memory=float(memory), windows=6) as scanner:
+    for row in scanner.scan(2 * paths):
+        print(json.dumps(row))
+"""
+
+
+def scan(model: Path, paths: list[Path], workers: int, memory: float = ScanConfig.memory) -> list[dict[str, Any]]:
+    """The rows of the files, each twice, from a process that has no memory left over from making them."""
+    command = [sys.executable, "-c", PROGRAM, str(model), str(workers), str(memory), *map(str, paths)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_the_verdict_is_the_same_in_every_order_and_number_of_workers(model: Path, files: list[Path]) -> None:
     verdicts: dict[str, set[str]] = {path.name: set() for path in files}
-    for workers, order in itertools.product((0, 1, 2), (1, -1)):
-        with Scanner(model, workers=workers, memory=0.2, windows=6) as scanner:
-            for row in scanner.scan(2 * files[::order]):
+    for workers in (0, 1, 2):
+        for order in (1, -1):
+            rows = scan(model, files[::order], workers, 0.2)
+            assert len(rows) == 2 * len(files)
+            for row in rows:
                 verdicts[Path(row["path"]).name].add(repr(plain(row)))
     for name, seen in verdicts.items():
         (row,) = seen  # one verdict
@@ -69,12 +95,14 @@ def test_a_part_of_a_file_is_no_verdict(model: Path, files: list[Path]) -> None:
     assert row["status"] == "error" and "tasks" not in row
 
 
-def test_a_limit_that_leaves_no_room_is_refused(model: Path) -> None:
+def test_a_limit_that_leaves_no_room_is_refused(model: Path, files: list[Path]) -> None:
     for memory in (0.0, 0.1, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="memory is"):
             Scanner(model, memory=memory)
     config = PredictConfig(model=str(model), memory=0.7)
     assert Scanner.from_config(config).job.memory == 0.7e9
+    result = CliRunner().invoke(app, ["predict", str(files[-1]), "--model", str(model), "--memory", "0.1"])
+    assert result.exit_code == 2 and "memory is 0.1 GB" in result.output
 
 
 @pytest.mark.slow
@@ -90,8 +118,8 @@ def test_a_limit_that_leaves_no_room_is_refused(model: Path) -> None:
 def test_the_default_limit(model: Path, tmp_path: Path, name: str, status: str) -> None:
     path = ODD[name](tmp_path)
     for workers in (0, 1):
-        with Scanner(model, workers=workers) as scanner:
-            (row,) = scanner.scan([path])
+        row, again = scan(model, [path], workers)
+        assert plain(row) == plain(again)
         assert row["status"] == status, row
         if status == "error":
             assert "needs more memory than a worker may use (1.5 GB)" in row["error"]["message"]

@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import VivitConfig, VivitForVideoClassification, VivitModel
 
 from grainscan.errors import ConfigError, DataError, ModelError
-from grainscan.model import vivit as model_module
-from grainscan.model.build import build, interpolate_positions
+from grainscan.model import build as build_module
+from grainscan.model import export as export_module
+from grainscan.model.build import build, interpolate_positions, quiet_transformers, trained_tasks
 from grainscan.model.export import export_onnx
-from grainscan.model.spec import ModelSpec, read_spec
+from grainscan.model.spec import ModelSpec, find_model, read_spec
 from grainscan.model.store import load, save
-from grainscan.model.vivit import GrainscanViViT, count_parameters
-from grainscan.train.finetune import add_lora, decayed, merge_lora, tune, whiten
+from grainscan.model.vivit import GrainscanViViT, TaskAdapter, count_parameters
+from grainscan.train.finetune import add_lora, decayed, tune, whiten
 from grainscan.views.crops import ViewSpec
 
 torch.set_num_threads(1)  # the models are tiny, and threads that wait for a busy processor take long
@@ -84,7 +85,7 @@ def test_input_is_brought_to_the_range_of_the_published_checkpoint() -> None:
 
 @torch.no_grad()
 def test_a_fresh_adapter_is_a_linear_probe() -> None:
-    fresh = model_module.TaskAdapter(16, 4)
+    fresh = TaskAdapter(16, 4)
     token = torch.randn(5, 16)
     torch.testing.assert_close(fresh(token)[0], fresh.logit(fresh.norm(token)))
 
@@ -148,6 +149,13 @@ def test_the_published_grid_keeps_time_apart_from_space() -> None:
     positions = torch.cat([torch.full((1, 1, 1), -5.0), time], dim=1)
     found = interpolate_positions(positions, (16, 14, 14), (4, 4, 4))[0, 1:, 0].view(4, 16)
     torch.testing.assert_close(found, torch.tensor([1.5, 5.5, 9.5, 13.5])[:, None].expand(4, 16))
+
+
+def test_tasks_that_a_model_was_trained_for(tmp_path: Path) -> None:
+    save(tiny("graininess", "banding"), tmp_path / "m", onnx=False)
+    assert trained_tasks(str(tmp_path / "m")) == ("graininess", "banding")
+    assert trained_tasks("small") == read_spec(find_model("small")).tasks
+    assert trained_tasks("vivit-b") == trained_tasks("nobody/nothing") == ()
 
 
 def test_other_views_and_tasks_keep_what_is_known(tmp_path: Path) -> None:
@@ -240,7 +248,7 @@ def test_one_task_is_not_a_regression(tmp_path: Path) -> None:
 def test_transformers_reads_our_backbone(tmp_path: Path) -> None:
     model = tiny()
     save(model, tmp_path / "m", onnx=False)
-    with model_module.quiet_transformers():
+    with quiet_transformers():
         stock = VivitModel.from_pretrained(tmp_path / "m", add_pooling_layer=False)
     torch.testing.assert_close(stock.state_dict(), model.backbone.state_dict())
 
@@ -268,12 +276,12 @@ def test_an_offline_machine_is_not_asked_to_retry(monkeypatch: pytest.MonkeyPatc
         asked.append(local)
         raise OSError("not there\nlong story")
 
-    monkeypatch.setattr(model_module, "_hub_reachable", lambda: False)
+    monkeypatch.setattr(build_module, "_hub_reachable", lambda: False)
     with pytest.raises(ModelError, match=r"not there$"):
-        model_module._first_that_works("a/b", read)
-    monkeypatch.setattr(model_module, "_hub_reachable", lambda: True)
+        build_module._first_that_works("a/b", read)
+    monkeypatch.setattr(build_module, "_hub_reachable", lambda: True)
     with pytest.raises(ModelError):
-        model_module._first_that_works("a/b", read)
+        build_module._first_that_works("a/b", read)
     assert asked == [True, True, False]
 
 
@@ -300,11 +308,11 @@ def test_saved_loaded_and_exported_models_agree(tmp_path: Path, capfd: pytest.Ca
 
 
 def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "_parity", lambda *_: 2e-4)
+    monkeypatch.setattr(export_module, "_parity", lambda *_: 2e-4)
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: type("P", (), {"save": lambda *_, **__: None})())
     with pytest.raises(ModelError, match=r"differs from torch by 2\.0e-04"):
         export_onnx(tiny(), tmp_path / "model.onnx")
-    monkeypatch.setattr(model_module, "_parity", lambda *_: float("nan"))
+    monkeypatch.setattr(export_module, "_parity", lambda *_: float("nan"))
     with pytest.raises(ModelError):
         save(tiny(), tmp_path / "m")
     assert list(tmp_path.iterdir()) == []  # nothing half-written is left
@@ -421,18 +429,19 @@ def test_lora_adapts_attention_and_mlp_and_leaves_no_trace() -> None:
     names = list(model.state_dict())
     pixels = views()
     before = model(pixels)
-    tune(model, "full", lora=2)
+    updates = tune(model, "full", rank=2)
+    assert updates is not None
     torch.testing.assert_close(model(pixels), before)  # the updates start at zero
-    updates = {name for name in trainable(model) if "lora_" in name}
-    assert len(updates) == 2 * 6 * 2  # layers x matrices x factors
-    assert all(name.startswith("adapters.") for name in trainable(model) - updates)
+    factors = {name for name in trainable(model) if "lora_" in name}
+    assert len(factors) == 2 * 6 * 2  # layers x matrices x factors
+    assert all(name.startswith("adapters.") for name in trainable(model) - factors)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.normal_(std=0.1)
     changed = model(pixels)
     assert (changed.logits - before.logits).abs().max() > 1e-3
-    merge_lora(model)
+    updates.merge_and_unload(progressbar=False)
     assert list(model.state_dict()) == names
     torch.testing.assert_close(model(pixels), changed, atol=1e-5, rtol=1e-5)
 

@@ -15,7 +15,7 @@ from conftest import MakeClip
 from scan_kit import write_toy_model
 
 from grainscan.data.prep import prepare
-from grainscan.errors import OutputError
+from grainscan.errors import OutputError, UsageError
 from grainscan.files import check_folder, check_output, replacing, write_text
 from grainscan.options import PrepConfig
 from grainscan.report import save
@@ -110,14 +110,14 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path, monkeypatc
         tmp_path / "nul\0": "null",
     }
     for path, message in cases.items():
-        with pytest.raises(OutputError, match=message) as caught:
+        with pytest.raises(UsageError, match=message) as caught:
             check_output(path)
         assert caught.value.hint
     for path in (tmp_path / "a.csv", tmp_path / "file", Path("/dev/null"), Path("a.csv")):
         check_output(path)
     assert names(tmp_path) == ["file", "loop"]
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(tmp_path))
-    with pytest.raises(OutputError, match="Permission denied"):
+    with pytest.raises(UsageError, match="Permission denied"):
         check_output(tmp_path / "a.csv")
 
 
@@ -125,14 +125,14 @@ def test_a_folder_that_cannot_be_made_is_refused_beforehand(tmp_path: Path, monk
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for path in (tmp_path / "file", tmp_path / "file" / "a" / "b", tmp_path / "dangling", tmp_path / "dangling" / "a"):
-        with pytest.raises(OutputError, match="Not a directory"):
+        with pytest.raises(UsageError, match="Not a directory"):
             check_folder(path)
     for path in (tmp_path, tmp_path / "a" / "b", Path("a")):
         check_folder(path)
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(OutputError, match="Permission denied"):
+    with pytest.raises(UsageError, match="Permission denied"):
         check_folder(tmp_path / "a" / "b")
-    with pytest.raises(OutputError, match="Permission denied"):
+    with pytest.raises(UsageError, match="Permission denied"):
         prepare(PrepConfig(sources=(tmp_path / "nothing.avi",), destination=tmp_path / "clips"))
 
 

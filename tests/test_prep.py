@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeBlock, MakeClip
+from conftest import MakeBlock, MakeClip, Seen
 
 from grainscan.data.labels import Prevalence, read_labels
 from grainscan.data.manifest import read_manifest
@@ -764,10 +764,10 @@ def test_a_disk_that_is_full_is_an_error(tmp_path: Path, make_clip: MakeClip, mo
 
 def test_progress_is_told(tmp_path: Path, make_clip: MakeClip) -> None:
     footage(make_clip, "a.avi", "b.avi")
-    told: list[tuple[int, int, str]] = []
-    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", **SMALL)
-    prepare(config, progress=lambda *step: told.append(step))
-    assert told == [(1, 2, "verifying"), (2, 2, "verifying"), (2, 4, "cutting"), (4, 4, "cutting")]
+    seen = Seen()
+    prepare(PrepConfig((tmp_path / "footage",), tmp_path / "data", **SMALL), progress=seen)
+    assert seen.stages == [("verifying", 2), ("cutting", 4)]
+    assert seen.steps == [("verifying", 1, ""), ("verifying", 2, ""), ("cutting", 2, ""), ("cutting", 4, "")]
 
 
 # ------------------------------------------------------------------------------------------------------------ processes
@@ -819,6 +819,7 @@ def test_a_killed_run_is_completed_and_leaves_no_process(tmp_path: Path, make_cl
         process.send_signal(end)
         process.communicate(timeout=30)  # until no worker holds the pipe any more
         assert not (tmp_path / "data" / "labels.json").exists()
+        assert end == signal.SIGKILL or not list((tmp_path / "data").glob(".tmp-*"))
     report = prep(tmp_path, clips=24, synthesize="graininess")
     assert report.state == "written" and len(read_labels(tmp_path / "data").clips) == len(report.clips) == 96
     assert not list((tmp_path / "data").glob(".tmp-*"))

@@ -242,7 +242,7 @@ def test_an_abandoned_scan_leaves_no_process(model: Path, make_clip: MakeClip) -
         results = scanner.scan(paths)
         next(results)
         assert scanner._pool is not None
-        server = scanner._pool._server
+        server = scanner._pool._server.process
         assert server is not None
         results.close()  # type: ignore[attr-defined]
         assert server.poll() is not None
@@ -301,7 +301,7 @@ def test_a_lost_worker_costs_one_row(careless: Scanner, make_clip: MakeClip, nam
 def test_a_hanging_decoder_is_ended(
     model: Path, make_clip: MakeClip, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grainscan.workers.pool._GRACE", 1.0)
+    monkeypatch.setattr("grainscan.workers.pool.GRACE", 1.0)
     paths = [make_clip(name), make_clip("good.avi"), make_clip("good2.avi")]
     with Scanner(model, workers=2, timeout=6, reader="scan_kit:misbehave") as scanner:
         began = time.monotonic()
@@ -354,7 +354,7 @@ def test_no_process_outlives_a_killed_parent(model: Path, make_clip: MakeClip, t
         "time.sleep(0.5)\n"
         "while scanner._pool is None or not scanner._pool.busy: time.sleep(0.05)\n"
         "time.sleep(2)\n"
-        f"open({str(marker)!r}, 'w').write(str(scanner._pool._server.pid))\n"
+        f"open({str(marker)!r}, 'w').write(str(scanner._pool._server.process.pid))\n"
         "time.sleep(300)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grainscan.data.labels import Prevalence, find_split, parse_labels, read_labels, write_labels
+from grainscan.data.labels import SPLITS, Prevalence, find_split, parse_labels, read_labels, write_labels
 from grainscan.data.manifest import read_manifest, write_manifest
-from grainscan.data.sources import group_clips, leaks
+from grainscan.data.sources import Leak, Side, group_clips, leaks
 from grainscan.data.split import SplitReport, parse_ratios, split
 from grainscan.data.stratify import stratify
 from grainscan.errors import ConfigError, DataError, LabelsError
@@ -49,6 +49,16 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
     }
+
+
+def sides(data: Path, group: str = "auto") -> dict[str, Side]:
+    """The splits on disk."""
+    found = {}
+    for part in SPLITS:
+        if (data / part).is_dir():
+            labels = read_labels(data / part)
+            found[part] = Side(group_clips(labels.clips, read_manifest(data / part), group), labels.path)
+    return found
 
 
 # ----------------------------------------------------------------------------------------------------------- ratios
@@ -201,7 +211,7 @@ def test_split_and_undo(tmp_path: Path, media: str, subfolder: str) -> None:
     assert seen == whole.clips
     assert [part.sources for part in report.parts] == [6, 2, 2]
     assert all(part.prevalence["graininess"].rate == 0.5 for part in report.parts)
-    assert leaks(data) == {}
+    assert leaks(sides(data)) == ()
     assert sorted(path.name for path in data.iterdir()) == [".split", "README", "test", "train", "val"]
 
     assert split(SplitConfig(data)).assignment == report.assignment  # done already: nothing to do
@@ -251,7 +261,7 @@ def test_an_expression_is_remembered_in_the_manifest(tmp_path: Path) -> None:
     manifest = read_manifest(data / "train")
     assert manifest is not None and manifest["clips"]
     assert all(entry == {"source": name[:3]} for name, entry in manifest["clips"].items())
-    assert leaks(data) == {}
+    assert leaks(sides(data)) == ()
     split(SplitConfig(data, undo=True))
     assert not (data / "manifest.json").exists()
 
@@ -272,8 +282,36 @@ def test_leaks_are_found(tmp_path: Path) -> None:
     first = next(iter(test["clips"].values()))
     next(iter(train["clips"].values()))["source"] = first["source"]
     (data / "train" / "manifest.json").write_text(json.dumps(train))
-    assert leaks(data) == {first["source"]: ("train", "test")}
-    assert leaks(data, r"_(c\d)") == {f"c{i}": ("train", "val", "test") for i in range(4)}
+    assert leaks(sides(data)) == (Leak("source", ("train", "test"), (first["source"],)),)
+    places = tuple(f"c{i}" for i in range(4))
+    assert leaks(sides(data, r"_(c\d)")) == tuple(
+        Leak("source", pair, places) for pair in (("train", "val"), ("train", "test"), ("val", "test"))
+    )
+
+
+def test_identical_files_are_leaks_and_equal_names_are_none(tmp_path: Path) -> None:
+    def side(name: str, clips: dict[str, tuple[str, bytes]]) -> Side:
+        (tmp_path / name).mkdir()
+        for clip, (_, content) in clips.items():
+            (tmp_path / name / clip).write_bytes(content)
+        return Side(
+            {clip: source for clip, (source, _) in clips.items()}, {clip: tmp_path / name / clip for clip in clips}
+        )
+
+    found = leaks(
+        {
+            "train": side("train", {"1.avi": ("1.avi", b"xyz"), "b.avi": ("reel", b"qrs"), "c.avi": ("reel", b"q")}),
+            "val": side("val", {"1.avi": ("1.avi", b"other"), "b.avi": ("reel", b"xyz"), "d.avi": ("x", b"abc")}),
+            "test": side("test", {"e.avi": ("y", b"yyy")}),
+        }
+    )
+    assert found == (Leak("source", ("train", "val"), ("reel",)), Leak("file", ("train", "val"), ("b.avi",)))
+    assert [str(leak) for leak in found] == [
+        "1 source is in both train and val: reel",
+        "1 identical file is in both train and val: b.avi",
+    ]
+    many = Leak("source", ("a", "b"), tuple("cdefghi"))
+    assert str(many) == "7 sources are in both a and b: c, d, e, f, g and 2 more"
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals

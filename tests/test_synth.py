@@ -37,7 +37,7 @@ from grainscan.data.synth.stack import Stack, from_block, pool, resample, to_blo
 from grainscan.data.synth.twins import SCENES
 from grainscan.errors import ConfigError, DataError
 from grainscan.options import PrepConfig
-from grainscan.tasks import synthesised
+from grainscan.tasks import SYNTHESISED
 from grainscan.video import CODECS, Block, PixelFormat, recode
 
 FORMATS = ("yuv420p", "yuv422p10le", "yuv444p", "yuv420p12le", "gray", "gray10le", "gbrp", "gbrp10le")
@@ -298,7 +298,7 @@ def test_small_pictures_are_not_enlarged_beyond_their_middle() -> None:
 
 
 def test_every_record_that_names_a_synthesiser_has_one() -> None:
-    for task in synthesised():
+    for task in SYNTHESISED:
         recipe = synthesiser(task)
         assert recipe.task == task and 0 < recipe.negligible < recipe.visible
         drawn = recipe.draw(np.random.default_rng(0), width=96, height=80)
@@ -308,7 +308,7 @@ def test_every_record_that_names_a_synthesiser_has_one() -> None:
 def test_other_tasks_are_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="banding") as caught:
         synthesiser("banding")
-    assert caught.value.hint.endswith(", ".join(synthesised()) + ".")
+    assert caught.value.hint.endswith(", ".join(SYNTHESISED) + ".")
 
 
 # -------------------------------------------------------------------------------------- scenes, defects, processing

@@ -31,14 +31,14 @@ from benchmark import footage
 from rich.table import Table
 
 from grainscan import console
+from grainscan.console import Progress
 from grainscan.data.cache import CACHE_VARIABLE
 from grainscan.data.dataset import Batch
 from grainscan.data.labels import write_labels
 from grainscan.files import write_json
 from grainscan.options import TrainConfig
-from grainscan.train.run import Progress
-from grainscan.train.setup import prepare, quiet_libraries
-from grainscan.train.trainer import GrainTrainer, Setup
+from grainscan.train.setup import Setup, prepare, quiet_libraries
+from grainscan.train.trainer import ViewTrainer
 from grainscan.video import write_clip
 
 CLIPS = 24
@@ -61,8 +61,9 @@ class Clock(Progress):
     def __init__(self) -> None:
         self.times: list[tuple[float, float]] = []
 
-    def step(self, step: int, total: int) -> None:
-        self.times.append((time.perf_counter(), time.process_time()))
+    def advance(self, done: int, note: str = "") -> None:
+        if done > len(self.times):  # a step may be told twice, with new figures
+            self.times.append((time.perf_counter(), time.process_time()))
 
     def rate(self, views_per_step: int) -> Rate:
         """The rate of the steps after the warm-up."""
@@ -134,47 +135,49 @@ def configuration(options: argparse.Namespace, data: Path, runs: Path, name: str
 def measure(config: TrainConfig, *, bare_first: bool) -> Round:
     """One round. What goes first changes from round to round."""
     clock = Clock()
-    setup = prepare(config, clock)
+    setup = prepare(config)
     for index in range(len(setup.training)):
         setup.cache.fill(setup.training.path(index))
-    trainer = GrainTrainer(setup, clock)
+    trainer = ViewTrainer(setup, clock)
     loader, batches = feed(trainer)
     bare = bare_loop(setup, batches) if bare_first else None
     trainer.train()
-    return Round(loader, clock.rate(setup.views_per_step), bare or bare_loop(setup, batches))
+    return Round(loader, clock.rate(setup.schedule.views_per_step), bare or bare_loop(setup, batches))
 
 
-def feed(trainer: GrainTrainer) -> tuple[Rate, list[Batch]]:
+def feed(trainer: ViewTrainer) -> tuple[Rate, list[Batch]]:
     """(the rate of the loader alone, its first batches)."""
     clock, batches = Clock(), []
     for number, batch in enumerate(trainer.get_train_dataloader(), 1):
-        clock.step(number, trainer.setup.steps)
+        clock.advance(number)
         if len(batches) < BATCHES:
             batches.append(batch)
-    return clock.rate(trainer.setup.views_per_step), batches
+    return clock.rate(trainer.setup.schedule.views_per_step), batches
 
 
 def bare_loop(setup: Setup, batches: list[Batch]) -> Rate:
     """The rate of the same steps over batches in memory."""
-    model, config = setup.model, setup.config
-    device = torch.device("cuda" if setup.cuda else "cpu")
+    model, arguments, steps = setup.model, setup.arguments, setup.schedule.steps
+    device = torch.device(setup.machine.device)
     model.to(device).train()
     inside = [{name: values.to(device) for name, values in batch.items()} for batch in batches]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        trained, lr=arguments["learning_rate"], weight_decay=arguments["weight_decay"], fused=True
+    )
     clock = Clock()
-    for step, batch in zip(range(setup.steps), itertools.cycle(inside), strict=False):
-        with torch.autocast(device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+    for step, batch in zip(range(steps), itertools.cycle(inside), strict=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=setup.machine.precision == "bf16"):
             outputs = model(batch["views"])
             loss = setup.objective(outputs.logits, outputs.strength, batch["labels"], batch["strength"])
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(trained, arguments["max_grad_norm"])
         optimiser.step()
         optimiser.zero_grad()
-        if setup.cuda and step in (WARM_UP - 1, setup.steps - 1):
-            torch.cuda.synchronize()  # the GPU has finished when the clock is read
-        clock.step(step + 1, setup.steps)
-    return clock.rate(setup.views_per_step)
+        if device.type == "cuda" and step in (WARM_UP - 1, steps - 1):
+            torch.cuda.synchronize()  # what was asked of the GPU is done when the clock is read
+        clock.advance(step + 1)
+    return clock.rate(setup.schedule.views_per_step)
 
 
 def report(rounds: list[dict[str, float]], options: argparse.Namespace) -> None:

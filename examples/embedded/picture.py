@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import chdir
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,8 @@ WIDTH = 108  # columns
 
 def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    outcome = predict(PredictConfig(inputs=(str(EXAMPLES / "clips"),)), stdout=io.StringIO())
+    with chdir(EXAMPLES.parent):  # for paths as a reader sees them
+        outcome = predict(PredictConfig(inputs=("examples/clips",), model="small"), stdout=io.StringIO())
     console.print("[bold green]$[/] grainscan predict examples/clips")
     console.print(results_table(outcome.rows, outcome.tasks))
     console.print(summary(outcome.rows))

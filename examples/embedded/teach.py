@@ -213,9 +213,9 @@ def compared(folder: Path, taught_model: Path) -> dict[str, Any]:
     return {
         "clips": len(entries),
         "scenes": len(set(sources)),
-        "before": {"auroc": change["auroc"][1], "ci95": bootstrap.auroc_interval(truth, before, groups=sources)},
-        "after": {"auroc": change["auroc"][0], "ci95": bootstrap.auroc_interval(truth, after, groups=sources)},
-        "change": {"auroc": change["difference"], "ci95": change["ci95"]},
+        "before": {"auroc": change.auroc[1], "ci95": bootstrap.auroc_interval(truth, before, groups=sources)},
+        "after": {"auroc": change.auroc[0], "ci95": bootstrap.auroc_interval(truth, after, groups=sources)},
+        "change": {"auroc": change.difference, "ci95": change.ci95},
     }
 
 

@@ -2,264 +2,299 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grainscan import console
-from grainscan.report import printable, results_table, summary, verdict
-from grainscan.results import Result
+from grainscan.console import Progress, count, span
+from grainscan.errors import Interrupted
+from grainscan.report import printable, summary, write
+from grainscan.report.terminal import plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from grainscan.data.labels import Prevalence
     from grainscan.data.prep import PrepReport
     from grainscan.data.split import SplitReport
-    from grainscan.options import PredictConfig
-    from grainscan.predict import Outcome
-    from grainscan.train.fit import Progress, Run
+    from grainscan.options import PrepConfig, SplitConfig, TrainConfig
+    from grainscan.predict import PredictReport
+    from grainscan.train.plan import Plan
+    from grainscan.train.run import Run
 
-_EVERY = 10.0  # seconds between the lines of a scan without a terminal
-_WORST = 5  # finds shown while scanning
+_EVERY = 10.0  # seconds between the lines of a progress without a terminal
+_HIGHLIGHTS = 5  # shown at a time
 _SHOWN = 10  # skipped files listed
 
 
+# --------------------------------------------------------------------------------------------------------- progress
+
+
 @contextmanager
-def bar(what: str) -> Iterator[Callable[..., None]]:
-    """A progress bar, moved by calling (done, total, note)."""
-    with console.progress() as progress:
-        task = progress.add_task(what, total=None, note="")
+def progress(*, bar: bool = True) -> Iterator[Progress]:
+    """How far a command has come: a bar where stderr is a terminal, else (or without `bar`) a line now and then.
 
-        def advance(done: int, total: int | None, note: str = "") -> None:
-            progress.update(task, completed=done, total=total, note=printable(note))
+    With `-q` nothing is shown.
+    """
+    if console.verbosity < 0:
+        yield Progress()
+    elif not (bar and console.err().is_terminal):
+        yield Lines()
+    else:
+        with _bar() as shown:
+            yield shown
 
-        yield advance
+
+class Lines(Progress):
+    """A line every ten seconds: for logs, and for terminals that the results are written to."""
+
+    def __init__(self) -> None:
+        self.stage("")
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self._name, self._total = name, total
+        self._begun = self._last = time.monotonic()
+
+    def advance(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last < _EVERY:
+            return
+        self._last = now
+        rate = done / (now - self._begun)
+        parts = [f"{done:,} of {self._total:,}" if self._total else f"{done:,}", f"{rate:.1f}/s"]
+        if self._total and rate:
+            parts.append(f"{span((self._total - done) / rate)} left")
+        self.say(f"{self._name}: {', '.join([*parts, *([note] if note else [])])}")
+
+    def say(self, text: str) -> None:
+        console.err().print(printable(text), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A bar with count, rate and time left, below the highlights of its stage."""
+    from rich import progress as rich
+    from rich.table import Table
+    from rich.text import Text
+
+    class Rate(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
+            return Text(f"{task.speed:,.1f}/s" if task.speed else "", "dim")
+
+    class Drawn(rich.Progress):
+        highlights: list[tuple[float, str]]
+
+        def get_renderables(self) -> Iterable[Any]:
+            table = Table.grid()
+            for _, text in self.highlights:
+                table.add_row(Text(text, overflow="ellipsis", no_wrap=True))
+            yield table
+            yield self.make_tasks_table(self.tasks)
+
+    class Bar(Progress):
+        def __init__(self, drawn: Drawn) -> None:
+            self._drawn = drawn
+            self._task: rich.TaskID | None = None
+
+        def stage(self, name: str, total: int | None = None) -> None:
+            if self._task is not None:
+                self._drawn.remove_task(self._task)
+            self._drawn.highlights = []
+            self._task = self._drawn.add_task(printable(name), total=total, note="")
+
+        def advance(self, done: int, note: str = "") -> None:
+            if self._task is not None:
+                self._drawn.update(self._task, completed=done, note=printable(note))
+
+        def highlight(self, rank: float, text: str) -> None:
+            found = [*self._drawn.highlights, (rank, printable(text))]
+            self._drawn.highlights = sorted(found, reverse=True)[:_HIGHLIGHTS]
+
+        def say(self, text: str) -> None:
+            console.err().print(printable(text), markup=False, soft_wrap=True)
+
+    width = max(8, min(40, console.err().width - 64))
+    columns = (
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(bar_width=width),
+        rich.MofNCompleteColumn(),
+        Rate(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.fields[note]}", style="yellow", markup=False),
+    )
+    Drawn.highlights = []
+    with Drawn(*columns, console=console.err(), transient=True, redirect_stdout=False) as drawn:
+        yield Bar(drawn)
+
+
+# ------------------------------------------------------------------------------------------------------ interruptions
+
+
+@contextmanager
+def keeping(what: Callable[[], str]) -> Iterator[None]:
+    """An interruption of the block says what is kept of its work, unless it says so already."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(what()) from None
+
+
+def kept_by_prep(options: PrepConfig) -> str:
+    """What is true of an interrupted prep."""
+    from grainscan.data.prep.run import PLAN_FILE, WORK_FOLDER
+
+    if not (options.destination / WORK_FOLDER / PLAN_FILE).is_file():
+        return "nothing was written"
+    return f"the clips cut so far are kept in {options.destination}; the same command continues from there"
+
+
+def kept_by_split(options: SplitConfig) -> str:
+    """What is true of an interrupted split."""
+    from grainscan.data.labels import SPLIT_RECORD
+    from grainscan.data.split import JOURNAL
+
+    if options.dry_run or not (options.data / SPLIT_RECORD / JOURNAL).is_file():
+        return "nothing was moved"
+    return "the same command completes the split, --undo takes it back"
+
+
+def kept_by_train(options: TrainConfig, begun: float) -> str:
+    """What is true of a training that began at this time and was interrupted."""
+    states = [path for path in options.runs.glob("*/checkpoints/*/trainer_state.json") if path.stat().st_mtime >= begun]
+    if not states:
+        return "no checkpoint was written yet"
+    newest = max(states, key=lambda path: path.stat().st_mtime).parent
+    return f"to continue, add --resume {shlex.quote(str(newest))} to the same command"
 
 
 # ---------------------------------------------------------------------------------------------------------- predict
 
 
-def watch(files: int, skipped: int, results: Iterator[Result]) -> Iterator[Result]:
-    """Pass results on, showing how the scan stands: a live display on a terminal, else a line now and then."""
-    if skipped:
-        console.err().print(f"{skipped:,} files are in the log already, {files:,} to go", highlight=False)
-    show = _watch_live if console.err().is_terminal else _watch_lines
-    return show(files, results)
-
-
-def _watch_lines(files: int, results: Iterator[Result]) -> Iterator[Result]:
-    begun = last = time.monotonic()
-    errors = 0
-    for done, result in enumerate(results, 1):
-        errors += result["status"] != "ok"
-        now = time.monotonic()
-        if now - last >= _EVERY:
-            last = now
-            rate = done / (now - begun)
-            left = _span((files - done) / rate)
-            console.err().print(f"{done:,} of {files:,} files, {rate:.1f}/s, {left} left, {errors:,} errors")
-        yield result
-
-
-def _watch_live(files: int, results: Iterator[Result]) -> Iterator[Result]:
-    from rich.console import Group
-    from rich.live import Live
-
-    progress = console.progress()
-    task = progress.add_task("scanning", total=files, note="")
-    worst: list[tuple[float, str, str]] = []
-    errors = done = 0
-    with Live(progress, console=console.err(), transient=True, refresh_per_second=5) as live:
-        for result in results:
-            done += 1
-            if result["status"] == "ok":
-                for name, block in result["tasks"].items():
-                    worst.append((block["probability"], name, result["path"]))
-                worst = sorted(worst, reverse=True)[:_WORST]
-            else:
-                errors += 1
-            note = f"[red]{errors:,} errors[/]" if errors else ""
-            progress.update(task, completed=done, note=note)
-            live.update(Group(_finds(worst), progress))
-            yield result
-
-
-def _finds(worst: list[tuple[float, str, str]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2))
-    for probability, task, path in worst:
-        table.add_row(f"{probability:.2f}", verdict(task, 1), Text(printable(path), overflow="ellipsis", no_wrap=True))
-    return table
-
-
-def print_outcome(outcome: Outcome, config: PredictConfig, *, quiet: bool = False) -> None:
+def print_predict(report: PredictReport) -> None:
     """The table, where one was asked for, and what the scan came to."""
-    if config.output is None and (config.format or "table") == "table":
-        if outcome.rows:
-            console.out().print(results_table(outcome.rows, outcome.tasks))
-        console.out().print(summary(outcome.rows))
-        for row in outcome.rows:
+    if report.format == "table" and report.output is None:
+        write(report.rows, sys.stdout, "table", tasks=report.tasks)
+        for row in report.rows:
             if row["status"] != "ok" and row["error"].get("hint"):
-                console.err().print(f"hint: {printable(row['path'])}: {printable(row['error']['hint'])}", markup=False)
+                _tell(f"hint: {row['path']}: {row['error']['hint']}")
         return
-    if quiet:
-        return
-    found = "".join(f", {count:,} {verdict(task, 1)}" for task, count in outcome.found.items())
-    failed = f", {outcome.errors:,} errors" if outcome.errors else ""
-    where = f" in {printable(str(config.output))}" if config.output else ""
-    console.err().print(f"{outcome.files:,} files{found}{failed}{where}", markup=False)
+    if console.verbosity >= 0:
+        console.err().print(summary(report.tally))
+    if report.output is not None:
+        _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
 
 
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def _tell(text: str, *, data: bool = False) -> None:
+    """A line on stderr (nothing with -q), or on stdout where it is what was asked for. Commands in it can be copied."""
+    if data or console.verbosity >= 0:
+        where = console.out() if data else console.err()
+        where.print(printable(text), markup=False, soft_wrap=True)
+
+
+def _command(*words: str | Path) -> str:
+    return shlex.join(map(str, words))
 
 
 # ------------------------------------------------------------------------------------------------------ prep, split
 
 
-def _table(*headers: str, title: str | None = None) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for number, header in enumerate(headers):
-        table.add_column(header, justify="right" if number else "left")
+def _data_table(splits: Mapping[str, tuple[int, int, Mapping[str, tuple[int, ...]]]]) -> Table:
+    """A row per split and task: {split: (clips, sources, {task: (with, without, unknown, with a strength)})}."""
+    counted = max((len(counts) for *_, tasks in splits.values() for counts in tasks.values()), default=0)
+    heads = ("With", "Without", "Unknown", "Strengths")[:counted]
+    table = plain_table("Clips", "Sources", *heads, names=("Split", "Task"))
+    table.pad_edge = table.show_edge = False  # a name as long as transmission_error fits into 80 columns
+    for name, (clips, sources, tasks) in splits.items():
+        first = (name, f"{clips:,}", f"{sources:,}")
+        for task, counts in tasks.items():
+            split, *sizes = first
+            table.add_row(split, task, *sizes, *(f"{value:,}" for value in counts))
+            first = ("", "", "")
     return table
 
 
 def print_prep(report: PrepReport) -> None:
     """What prep made, or would make, of which footage; what it left out and why."""
-    out, err = console.out(), console.err()
     verb = {"planned": "would be written to", "written": "written to", "unchanged": "are in"}[report.state]
-    out.print(f"{len(report.clips):,} clips of {report.videos:,} videos {verb} {printable(str(report.destination))}")
-    table = _table("Task", "With", "Without", "Unknown")
+    clips, videos = count(len(report.clips), "clip"), count(report.videos, "video")
+    _tell(f"{clips} of {videos} {verb} {report.destination}", data=True)
+    table = plain_table("With", "Without", "Unknown", names=("Task",))
     for task, share in report.prevalence.items():
-        table.add_row(task, *_counts(share))
+        table.add_row(task, *(f"{number:,}" for number in (share.positive, share.negative, share.unknown)))
     if report.prevalence:
-        out.print(table)
+        console.out().print(table)
     for note in report.notes:
-        out.print(f"- {printable(note)}", markup=False)
+        _tell(f"- {note}", data=True)
     for skipped in report.skipped[:_SHOWN]:
-        err.print(f"skipped: {printable(str(skipped))}", markup=False, soft_wrap=True)
+        _tell(f"skipped: {skipped}")
     if len(report.skipped) > _SHOWN:
-        err.print(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
+        _tell(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
     for number, step in enumerate(report.next_steps):
-        out.print(f"{'or' if number else 'next'}: {printable(step)}", markup=False)
+        _tell(f"{'or' if number else 'next'}: {step}", data=True)
 
 
 def print_split(report: SplitReport) -> None:
     """The parts of a split with the prevalence of each task."""
-    out = console.out()
-    where = printable(str(report.data))
     if report.state == "undone":
-        out.print(f"{len(report.assignment):,} clips are back in {where}", markup=False)
+        _tell(f"{count(len(report.assignment), 'clip')} moved back to {report.data}", data=True)
         return
-    table = _table("Split", "Clips", "Sources", *(f"{task} with/without" for task in report.tasks))
+    parts = {}
     for part in report.parts:
-        shares = (f"{part.prevalence[task].positive:,} / {part.prevalence[task].negative:,}" for task in report.tasks)
-        table.add_row(part.name, f"{part.clips:,}", f"{part.sources:,}", *shares)
-    out.print(table)
+        shares = {task: part.prevalence[task] for task in report.tasks}
+        counts = {task: (share.positive, share.negative, share.unknown) for task, share in shares.items()}
+        parts[part.name] = (part.clips, part.sources, counts)
+    console.out().print(_data_table(parts))
     for note in report.notes:
-        out.print(f"- {printable(note)}", markup=False)
+        _tell(f"- {note}", data=True)
     if report.state == "planned":
-        out.print("nothing was moved (dry run)")
+        _tell("nothing was moved (dry run)", data=True)
     else:
-        out.print(f"next: grainscan train {where}   (take back: grainscan split {where} --undo)", markup=False)
-
-
-def _counts(share: Prevalence) -> tuple[str, str, str]:
-    return f"{share.positive:,}", f"{share.negative:,}", f"{share.unknown:,}"
+        _tell(f"next: {_command('grainscan', 'train', report.data)}", data=True)
+        _tell(f"undo: {_command('grainscan', 'split', report.data, '--undo')}", data=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ train
 
 
-def print_plan(plan: Mapping[str, Any]) -> None:
+def print_plan(plan: Plan) -> None:
     """What `train --dry-run` found out: the resolved options, the data, leaks, and the estimate."""
-    out = console.out()
-    out.print(plan["config"].strip(), markup=False)
-    table = _table("Split", "Clips", "Sources", "Task", "With", "Without", "Unknown", "Strengths")
-    for name, split in plan["data"]["splits"].items():
-        for task, share in split["tasks"].items():
-            counts = (f"{share[key]:,}" for key in ("positive", "negative", "unknown", "strengths"))
-            table.add_row(name, f"{split['clips']:,}", f"{split['sources']:,}", task, *counts)
-    out.print(table)
-    for name in plan["data"]["leaks"]:
-        out.print(f"leak: {printable(str(name))} stands in more than one split", style="bold red", markup=False)
-    estimate = plan["estimate"]
-    for line in introduction(plan):
-        out.print(line, markup=False)
-    out.print(
-        f"about {_span(estimate['seconds'])} and {estimate['memory_gb']:.1f} GB on {plan['device']} "
-        f"({estimate['gflops_per_view']:g} GFLOP a view)",
-        markup=False,
-    )
+    for line in plan.config.strip().splitlines():
+        _tell(line, data=True)
+    strengths = any(known for split in plan.splits.values() for known in split.strengths.values())
+    splits = {}
+    for name, split in plan.splits.items():
+        counts = {
+            task: (share.positive, share.negative, share.unknown, *([split.strengths[task]] if strengths else []))
+            for task, share in split.prevalence.items()
+        }
+        splits[name] = (split.clips, split.sources, counts)
+    console.out().print(_data_table(splits))
+    for line in plan.lines():
+        _tell(line, data=True)
+    if plan.seconds is not None:
+        stages = ", ".join(f"{name} {span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
+        cost = f"about {span(plan.seconds.total)} ({stages}) and {plan.memory / 1e9:.1f} GB"
+        _tell(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view", data=True)
 
 
 def print_run(run: Run) -> None:
-    """Where a finished run lies, and its best validation figures."""
-    out = console.out()
-    table = _table("Validation", "")
-    for name, value in run.metrics.items():
-        if isinstance(value, int | float):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    out.print(table)
-    out.print(f"run {run.name}: {_span(run.seconds)}, in {run.directory}", markup=False)
-    out.print(f"model: {run.model}", markup=False)
-    out.print("next: grainscan eval --split test", markup=False)
-
-
-@contextmanager
-def training() -> Iterator[Progress]:
-    """Show a training: a bar with the last losses on a terminal, lines at each validation everywhere."""
-    from grainscan.train.fit import Progress
-
-    class Shown(Progress):
-        def __init__(self, progress: Any) -> None:
-            self._bar = progress
-            self._task = progress.add_task("decoding", total=None, note="")
-
-        def decoding(self, done: int, total: int) -> None:
-            self._bar.update(self._task, description="decoding", completed=done, total=total)
-
-        def begin(self, summary: Mapping[str, Any]) -> None:
-            self._bar.update(self._task, description="training", completed=0, total=summary["steps"])
-            for line in introduction(summary):
-                console.err().print(line, markup=False)
-
-        def step(self, step: int, total: int) -> None:
-            self._bar.update(self._task, completed=step, total=total)
-
-        def row(self, row: Mapping[str, float]) -> None:
-            figures = "  ".join(
-                f"{name.removeprefix('val_')} {value:.4g}"
-                for name, value in row.items()
-                if name not in ("step", "epoch")
-            )
-            if any(name.startswith("val_") for name in row):
-                console.err().print(f"step {row['step']:,.0f}  validation  {figures}", markup=False)
-            else:
-                self._bar.update(self._task, note=figures)
-
-        def note(self, text: str) -> None:
-            console.err().print(printable(text), markup=False)
-
-    with console.progress() as progress:
-        yield Shown(progress)
-
-
-def introduction(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is about to be trained, on what, how: the lines before the bar."""
-    model = summary["model"]
-    yield f"run {summary['name']}: {', '.join(model['tasks'])} on views of {model['views']}, {summary['precision']}"
-    yield f"{model['trainable']:,} of {model['parameters']:,} parameters are trained"
-    for name, split in summary["data"]["splits"].items():
-        yield f"{name}: {split['clips']:,} clips of {split['sources']:,} sources"
-    steps, per_epoch = summary["steps"], summary["steps_per_epoch"]
-    yield f"{steps:,} steps of {summary['views_per_step']} views, {steps / per_epoch:.1f} epochs"
+    """Where a finished run is, its validation figures, and whether it gained anything."""
+    before, after = run.metrics.get("before") or {}, run.metrics.get("after") or {}
+    if after:
+        table = plain_table("Before", "After", names=("Validation",))
+        for name, value in after.items():
+            if name != "score":
+                table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
+        console.out().print(table)
+    if run.verdict:
+        _tell(run.verdict, data=True)
+    _tell(f"run {run.name}: {span(run.seconds)}, in {run.directory}", data=True)
+    _tell(f"model: {run.model}", data=True)
+    _tell("next: grainscan eval --split test", data=True)

@@ -1,4 +1,4 @@
-"""How the command line explains itself: help in sections, as plain text.
+"""How the command line explains itself: help in sections, as text with a little colour.
 
 Typer's own help, drawn by Rich, takes longer to import than everything else that `--help` needs. Options keep the
 sections that their `rich_help_panel` names.
@@ -12,6 +12,11 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from grainscan.options import expand
+
+_WIDEST = 26  # columns of names beside which there is room for their texts
+_DEFAULT, _JOINED = "[default: ", "\xa0"  # a default is not divided at the end of a line
 
 Row = tuple[str, str]
 
@@ -30,7 +35,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group whose commands are listed with a whole sentence each; `-q` and `-v` may stand behind the command too."""
+    """A group whose commands are listed with a whole sentence each; `-q` and `-v` may also follow the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -39,7 +44,7 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
-        _write(formatter, "Commands", commands)
+        _write(formatter, "Commands", commands, max(len(name) for name, _ in commands))
         _write_options(self.get_params(ctx), ctx, formatter)
 
 
@@ -47,19 +52,31 @@ def _write_options(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
     sections: dict[str, list[Row]] = {}
     for param in params:
         is_argument = param.param_type_name == "argument"
+        if param.metavar and ":" in param.metavar:  # names a table of choices, which only this help has to import
+            param.metavar = "|".join(expand(tuple(param.metavar.split("|"))))
         row = (_argument(param), param.help or "") if is_argument else param.get_help_record(ctx)
         if row is not None:
             title = getattr(param, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
             sections.setdefault(title, []).append(row)
+    width = max(len(name) for rows in sections.values() for name, _ in rows if len(name) <= _WIDEST)
     for title, rows in sections.items():
-        _write(formatter, title, rows)
+        _write(formatter, title, rows, width)
 
 
-def _write(formatter: Any, title: str, rows: list[Row]) -> None:
-    with formatter.section(title if os.environ.get("NO_COLOR") else typer.style(title, bold=True)):
-        formatter.write_dl(rows)
+def _write(formatter: Any, title: str, rows: list[Row], width: int) -> None:
+    """A section whose texts begin at the same column as those of the others; longer names get a line of their own."""
+    shown = [
+        (_styled(name.ljust(width), fg="cyan"), text.replace(_DEFAULT, _DEFAULT[:-1] + _JOINED)) for name, text in rows
+    ]
+    with formatter.section(_styled(title, bold=True)):
+        formatter.write_dl(shown, col_max=width)
+    formatter.buffer[:] = [text.replace(_JOINED, " ") for text in formatter.buffer]
+
+
+def _styled(text: str, **style: Any) -> str:
+    """Coloured text; Typer strips the codes where the output is no terminal."""
+    return text if os.environ.get("NO_COLOR") else typer.style(text, **style)
 
 
 def _argument(param: Any) -> str:
-    name = param.metavar or str(param.name).upper()
-    return name if param.required else f"[{name}]"
+    return param.metavar or str(param.name).upper()

@@ -75,7 +75,7 @@ class StoredExcerpt(Excerpt):
 
     def __init__(self, path: str) -> None:
         """Reads the first line. Raises OSError, ValueError, KeyError or TypeError where it is not an excerpt."""
-        with open(path, "rb") as file:  # noqa: PTH123 (once a view: Path.open takes longer than the reading)
+        with open(path, "rb") as file:  # noqa: PTH123 (once per view: Path.open takes longer than the reading)
             line = file.readline(_LONGEST_HEADER)
             size = os.fstat(file.fileno()).st_size
         header = json.loads(line)
@@ -163,6 +163,10 @@ class ClipCache:
         self._known[path] = stored
         return stored
 
+    def holds(self, path: Path) -> bool:
+        """Whether there is an excerpt of a clip, sound or not."""
+        return self.directory is not None and os.path.exists(self._file(path))  # noqa: PTH110 (as in `_file`)
+
     def forget(self, path: Path) -> None:
         """Look for the excerpt of a clip anew: another training may have removed it to make room."""
         self._known.pop(path, None)
@@ -238,7 +242,7 @@ class ClipCache:
     def _file(self, path: Path) -> str:
         """The name holds everything that the excerpt depends on: an edited clip is another one."""
         status = path.stat()
-        place = os.path.abspath(path)  # noqa: PTH100 (as it is, without resolving links: once a view)
+        place = os.path.abspath(path)  # noqa: PTH100 (as it is, without resolving links: once per view)
         identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"

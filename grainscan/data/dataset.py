@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from grainscan.data.cache import ClipCache, Excerpt
-from grainscan.data.labels import read_labels
+from grainscan.data.labels import ClipPaths, read_labels
 from grainscan.data.manifest import read_manifest
-from grainscan.data.sources import source_of
+from grainscan.data.sources import Side, group_clips
 from grainscan.errors import DataError, UsageError
 from grainscan.tasks import AUGMENTATIONS, Augmentation, task_of
 from grainscan.video import Block, PixelFormat, fill_indices
@@ -57,6 +57,11 @@ class ClipSet:
 
     def path(self, index: int) -> Path:
         return self.media / self.names[index]
+
+    def side(self) -> Side:
+        """What `leaks` compares."""
+        sources = dict(zip(self.names, self.sources, strict=True))
+        return Side(sources, ClipPaths(self.media, sources))
 
     def counts(self) -> NDArray[np.int64]:
         """(tasks, 2): clips with label 0 and with label 1."""
@@ -98,8 +103,8 @@ def read_clips(folder: Path, tasks: Sequence[str] | None = None, *, partly: bool
         raise DataError(f"{folder}: no clip has a known label", hint="Write 0 or 1 for some of them in labels.json.")
     labels = np.array([[found.clips[name].get(task, np.nan) for task in tasks] for name in names], dtype=np.float32)
     strength = _strengths(names, tasks, labels, entries)
-    sources = tuple(source_of(name, manifest) for name in names)
-    return ClipSet(folder, tasks, names, found.media, sources, labels, strength)
+    source = group_clips(found.clips, manifest)
+    return ClipSet(folder, tasks, names, found.media, tuple(source[name] for name in names), labels, strength)
 
 
 def _says_something(labels: Mapping[str, int], entry: Mapping[str, Any] | None, tasks: Sequence[str]) -> bool:

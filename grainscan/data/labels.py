@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grainscan.data.words import counted
+from grainscan.console import count
 from grainscan.errors import LabelsError
 from grainscan.files import walk, write_text
 from grainscan.tasks import DEFAULT_TASK, STANDARD
@@ -104,6 +104,8 @@ def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
     """
     folder = Path(folder)
     path = folder / LABELS_FILE
+    if not path.exists():
+        raise _unlabelled(folder)
     clips, faults = _parse(path)
     index = _scan(folder)
     media, files = folder, index.files
@@ -151,7 +153,7 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
     """
     data = Path(data)
     if not data.is_dir():
-        raise LabelsError(f"{data}: no such folder", hint=f"Pass one with a {LABELS_FILE} or with splits.")
+        raise _unlabelled(data)
     present = [name for name in SPLITS if (data / name / LABELS_FILE).is_file()]
     own = (data / LABELS_FILE).is_file()
     if split is None:
@@ -159,7 +161,7 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
             return data
         if present:
             raise LabelsError(f"{data}: is split into {', '.join(present)}", hint="Choose one with --split.")
-        raise LabelsError(f"{data}: has no {LABELS_FILE}", hint="`grainscan prep` writes one.")
+        raise _unlabelled(data)
     if name_fault(split) or "/" in split:
         raise LabelsError(f"{split!r} is not the name of a split", hint=f"Use one of: {', '.join(SPLITS)}.")
     if (data / split / LABELS_FILE).is_file():
@@ -168,8 +170,19 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
         return data
     if present:
         raise LabelsError(f"{data}: has no split {split!r}", hint=f"It has: {', '.join(present)}.")
-    hint = f"Run `grainscan split {data}` first." if own else ""
-    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=hint)
+    if not own:
+        raise _unlabelled(data)
+    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=f"Run `grainscan split {data}` first.")
+
+
+def _unlabelled(folder: Path) -> LabelsError:
+    """The error for a folder without labels.json, or for none."""
+    if not folder.is_dir():
+        return LabelsError(f"{folder}: no such folder", hint=f"Name the folder with {LABELS_FILE}, or with splits.")
+    return LabelsError(
+        f"{folder}: has no {LABELS_FILE}",
+        hint='Write one beside the clips, such as {"a.avi": 1, "b.avi": 0}, or make clips with `grainscan prep`.',
+    )
 
 
 def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
@@ -339,7 +352,7 @@ def _label_fault(value: object) -> str | None:
 def raise_faults(path: Path, faults: list[str], *, hint: str = "Correct these entries and try again.") -> None:
     """Raise LabelsError if there are any faults."""
     if faults:
-        raise LabelsError(f"{path}: {counted(len(faults), 'fault')}", faults=faults, hint=hint)
+        raise LabelsError(f"{path}: {count(len(faults), 'fault')}", faults=faults, hint=hint)
 
 
 def json_path(*keys: str) -> str:
@@ -383,7 +396,7 @@ def prevalence(labels: Iterable[Mapping[str, int | None]], tasks: Iterable[str])
     """How often each task's label is 0, 1 or unknown among the clips."""
     counts = {task: [0, 0, 0] for task in tasks}
     for entry in labels:
-        for task, count in counts.items():
+        for task, known in counts.items():
             label = entry.get(task)
-            count[2 if label is None else label] += 1
+            known[2 if label is None else label] += 1
     return {task: Prevalence(*count) for task, count in counts.items()}

@@ -1,17 +1,19 @@
-"""What a clip was cut from, and whether one source appears in two splits. One meaning for split, train and eval."""
+"""What a clip was cut from, and whether two splits share a source or a file. One meaning for split, train and eval."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from grainscan.data.labels import LABELS_FILE, SPLITS, parse_labels
-from grainscan.data.manifest import read_manifest
 from grainscan.errors import ConfigError
 
+_NAMED = 5  # in a message
 _SCENE = re.compile(r"(.+?)_\d+x\d+_")
 
 
@@ -19,28 +21,6 @@ def scene_of(name: str) -> str | None:
     """The scene in a file name of BVI-Artefact: the part before `_WIDTHxHEIGHT_`. None for other names."""
     match = _SCENE.match(name.rsplit("/", 1)[-1])
     return match[1] if match else None
-
-
-def source_of(name: str, manifest: Mapping[str, Any] | None) -> str:
-    """What a clip was cut from: the manifest's source, else the scene in its name, else the name itself."""
-    entry = (manifest or {}).get("clips", {}).get(name) or {}
-    return str(entry.get("source") or scene_of(name) or name)
-
-
-def leaks(data: str | os.PathLike[str], group: str = "auto") -> dict[str, tuple[str, ...]]:
-    """Sources that stand in more than one of the existing splits of `data`, with those splits."""
-    found: dict[str, list[str]] = {}
-    for part in SPLITS:
-        folder = Path(data) / part
-        if (folder / LABELS_FILE).is_file():
-            names = parse_labels(folder / LABELS_FILE)
-            sources = group_clips(names, read_manifest(folder, brief=True), group)
-            for source in {source for name, source in sources.items() if source != name}:
-                found.setdefault(source, []).append(part)
-    return {source: tuple(parts) for source, parts in sorted(found.items()) if len(parts) > 1}
-
-
-# ------------------------------------------------------------------------------------------------- the decision
 
 
 def group_clips(names: Iterable[str], manifest: Mapping[str, Any] | None, group: str = "auto") -> dict[str, str]:
@@ -90,3 +70,70 @@ def _with_twins(sources: dict[str, str], entries: Mapping[str, Any]) -> dict[str
             first, second = sorted((root(sources[name]), root(sources[twin])))
             parent[second] = first
     return {name: root(source) for name, source in sources.items()} if parent else sources
+
+
+# --------------------------------------------------------------------------------------------------------- leaks
+
+
+@dataclass(frozen=True)
+class Side:
+    """The clips of a split: the source of each (by `group_clips`) and its file, by name."""
+
+    sources: Mapping[str, str]
+    paths: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What two splits share: sources, or files of the same content (by their names in the second)."""
+
+    kind: Literal["source", "file"]
+    splits: tuple[str, str]
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        count, rest = len(self.names), len(self.names) - _NAMED
+        what = {"source": "source", "file": "identical file"}[self.kind] + ("s" if count > 1 else "")
+        verb = "are" if count > 1 else "is"
+        more = f" and {rest} more" if rest > 0 else ""
+        return f"{count} {what} {verb} in both {' and '.join(self.splits)}: {', '.join(self.names[:_NAMED])}{more}"
+
+
+def leaks(splits: Mapping[str, Side]) -> tuple[Leak, ...]:
+    """Whatever is in two of the splits: figures on the second are then too good. Raises OSError for a missing file.
+
+    A clip that is its own source, since nothing is known about it, shares its source with no clip of the same name.
+    """
+    found = []
+    for (first, one), (second, other) in combinations(splits.items(), 2):
+        shared = _named_sources(one) & _named_sources(other)
+        if shared:
+            found.append(Leak("source", (first, second), tuple(sorted(shared))))
+        same = tuple(_same_files(one.paths, other.paths))
+        if same:
+            found.append(Leak("file", (first, second), same))
+    return tuple(found)
+
+
+def _named_sources(side: Side) -> set[str]:
+    return {source for name, source in side.sources.items() if source != name}
+
+
+def _same_files(first: Mapping[str, Path], second: Mapping[str, Path]) -> Iterator[str]:
+    """Names in `second` of files that are byte for byte in `first`. Only files of equal size are read."""
+    sizes: dict[int, list[Path]] = defaultdict(list)
+    for path in first.values():
+        sizes[path.stat().st_size].append(path)
+    digests: dict[int, set[bytes]] = {}
+    for name, path in second.items():
+        size = path.stat().st_size
+        if size in sizes:
+            if size not in digests:
+                digests[size] = {_digest(each) for each in sizes[size]}
+            if _digest(path) in digests[size]:
+                yield name
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from grainscan import __version__
+from grainscan.console import count, some
 from grainscan.data.labels import (
     LABELS_FILE,
     MEDIA_FOLDER,
@@ -38,7 +39,6 @@ from grainscan.data.labels import (
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.sources import group_clips
 from grainscan.data.stratify import stratify
-from grainscan.data.words import counted, some
 from grainscan.errors import ConfigError, DataError
 from grainscan.files import TEMPORARY, write_text
 from grainscan.options import SplitConfig
@@ -148,13 +148,13 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
             raise ConfigError(f"group {config.group!r} matches no clip", hint=f"The names look like {some(missed)}.")
         if missed:
             notes.append(
-                f"{counted(len(missed), 'clip')} that --group does not match, each its own source: {some(missed)}"
+                f"{count(len(missed), 'clip')} that --group does not match, each its own source: {some(missed)}"
             )
     names = sorted(set(sources.values()))
     needed = sum(ratio > 0 for ratio in ratios)
     if len(names) < needed:
         raise DataError(
-            f"{data}: {counted(len(names), 'source')} cannot fill {needed} splits",
+            f"{data}: {count(len(names), 'source')} cannot fill {needed} splits",
             hint="Add footage, ask for fewer splits (80/20/0), or name the sources with --group.",
         )
     part_of = dict(zip(names, _divide(names, sources, labels.clips, labels.tasks, ratios, config.seed), strict=True))
@@ -249,7 +249,7 @@ def _take_back(data: Path, journal: _Journal, folders: _Folders) -> list[str]:
     _remove_empty(data, {data / SPLIT_RECORD / JOURNAL})
     kept = [part for part in SPLITS if (data / part).exists()]
     notes = [f"{part}/ holds files that the split did not put there" for part in kept]
-    return notes + ([f"{counted(len(lost), 'clip')} missing: {some(lost)}"] if lost else [])
+    return notes + ([f"{count(len(lost), 'clip')} missing: {some(lost)}"] if lost else [])
 
 
 def _corrections(data: Path, journal: _Journal) -> Labels | None:

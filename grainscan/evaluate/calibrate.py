@@ -1,7 +1,7 @@
 """Fit what turns the views of a file into a probability: how many views count, calibration, threshold.
 
-Works on whole files through the scanner, the path of `predict`, because that is where the probability has to be right:
-a file is judged by the mean of its lowest views, not by one view.
+Works on whole files through the scanner, as `predict` does, because that is where the probability has to be right: a
+file is judged by the mean of some of its views, not by one view.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.console import Progress
 from grainscan.data.labels import read_labels
 from grainscan.evaluate.thresholds import OperatingPoint, fit_platt
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
+from grainscan.options import DeviceName
 from grainscan.scan.engine import Outputs
 from grainscan.scan.pooling import deciding
 from grainscan.scan.scanner import Scanner
@@ -30,28 +32,32 @@ _PLAIN = {"calibration": {}, "threshold": {}, "aggregation": 1.0}
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A specification with its fitted parts, and the clips of each task that it was fitted on."""
+    """A specification with its fitted parts, and for each task the number of clips that it was fitted on."""
 
     spec: ModelSpec
     clips: dict[str, int]
 
 
-def calibrate(directory: Path, folder: Path, *, device: str = "auto") -> Calibrated:
+def calibrate(
+    directory: Path, folder: Path, *, device: DeviceName = "auto", progress: Progress | None = None
+) -> Calibrated:
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     The fraction of views is the largest whose cross-entropy after Platt scaling, the mean over the tasks, lies within
     one standard error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 where
     PREVALENCE of the clips have the artifact: labelled clips are balanced, a library is mostly clean, and there every
     false alarm costs somebody's time. Tasks without both classes keep the identity and 0.5. Clips that cannot be
-    decoded take no part. Raises ModelError, LabelsError.
+    decoded are left out. Raises ModelError, LabelsError.
     """
+    progress = progress or Progress()
     spec = read_spec(directory).with_(**_PLAIN)
     labels = read_labels(folder)
     seen: dict[str, Outputs] = {}
     names = {str(path): name for name, path in labels.path.items()}
+    progress.stage("calibrating", len(names))
     with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
-        for _ in scanner.scan(names):
-            pass
+        for done, _ in enumerate(scanner.scan(names), 1):
+            progress.advance(done)
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
     best = _choose([_fit(spec, judged, fraction) for fraction in FRACTIONS])
     spec = spec.with_(aggregation=best.fraction, calibration=best.calibration, threshold=best.threshold)
@@ -70,7 +76,7 @@ def write_spec(directory: Path, spec: ModelSpec) -> None:
 @dataclass(frozen=True)
 class _Fit:
     fraction: float
-    losses: NDArray[np.float64]  # what each labelled clip adds to the mean cross-entropy
+    losses: NDArray[np.float64]  # the share of each labelled clip in the mean cross-entropy
     calibration: dict[str, tuple[float, float]]
     threshold: dict[str, float]
     clips: dict[str, int]

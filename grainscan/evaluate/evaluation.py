@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+from grainscan.console import Progress
 from grainscan.data.labels import find_split, read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.errors import DataError, UsageError
 from grainscan.evaluate import plots
 from grainscan.evaluate.comparison import Comparison, compare_models
 from grainscan.evaluate.figures import TaskReport, measure
-from grainscan.evaluate.judging import ClipError, Judged, Progress, Sample, judge, known_sources
+from grainscan.evaluate.judging import ClipError, Judged, Sample, judge, known_sources
 from grainscan.evaluate.thresholds import POINT_SPLIT, Fitted, OperatingPoint, operate
 from grainscan.model.last_run import last_run
 from grainscan.options import EvalConfig
@@ -65,10 +66,11 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
             "no data to evaluate on, and nothing was trained in this directory",
             hint="Name a labelled folder: grainscan eval DATA --split test.",
         )
+    progress = progress or Progress()
     if config.model is None and run is not None:
         config = replace(config, model=str(run.model))
+        progress.say(f"model: {run.model}, the last run here")
     point = OperatingPoint.parse(config.operating_point) if config.operating_point else None
-    progress = progress or (lambda done, total, note: None)
     if config.plots is not None:
         plots.make_folder(config.plots)
 

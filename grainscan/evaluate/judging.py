@@ -5,20 +5,19 @@ Clips go through the same Scanner as in `predict`, so what is measured here is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from grainscan.console import Progress, count
 from grainscan.data.labels import LabelSet
 from grainscan.data.sources import group_clips
 from grainscan.errors import DataError
 from grainscan.options import EvalConfig
 from grainscan.results import Failure, Result
 from grainscan.scan.scanner import Scanner
-
-Progress = Callable[[int, int, str], None]  # clips done, clips in all, what is being done
 
 
 class ClipError(Failure):
@@ -86,12 +85,11 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
                 hint=f"The labels are for: {', '.join(labels.tasks) or 'nothing'}.",
             )
         judged = Judged(spec.name, spec.tasks, {task: spec.threshold_of(task) for task in spec.tasks})
-        note = f"{spec.name} on {labels.folder.name}"
-        progress(0, len(names), note)
+        progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])
         for done, (name, result) in enumerate(zip(names, results, strict=True), 1):
             judged.record(name, result)
-            progress(done, len(names), note)
+            progress.advance(done, count(len(judged.errors), "error") if judged.errors else "")
     return judged
 
 

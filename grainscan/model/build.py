@@ -1,4 +1,4 @@
-"""A model to train from: embedded, published, or a directory, fitted to the tasks and the views that are wanted."""
+"""A model to train from: embedded, published, or a directory, adapted to the requested tasks and views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from grainscan.errors import ConfigError, ModelError
 from grainscan.model.noise_features import Energies
-from grainscan.model.spec import BLOCK, CONFIG_FILE, EMBEDDED, WEIGHTS_FILE, ModelSpec, find_model
+from grainscan.model.spec import BLOCK, CONFIG_FILE, EMBEDDED, WEIGHTS_FILE, ModelSpec, find_model, read_spec
 from grainscan.model.store import load
 from grainscan.model.vivit import GrainscanViViT, grid_of
 from grainscan.tasks import DEFAULT_TASK, task_of
@@ -50,9 +50,9 @@ def build(
 ) -> GrainscanViViT:
     """A model to train from: `small`, `vivit-b`, a model or run directory, a Hugging Face directory or a hub name.
 
-    `tasks`, `frames`, `size` and `pooling` change what the source says; adapters of tasks that it knows are kept,
+    `tasks`, `frames`, `size` and `pooling` override those of the source; adapters of tasks that it knows are kept,
     others start fresh, and position embeddings are interpolated. `scratch` takes the architecture without the weights.
-    Raises ModelError when the source cannot be had, ConfigError when frames or size do not fit the tubelets.
+    Raises ModelError where the source cannot be loaded, ConfigError where frames or size do not fit the tubelets.
     """
     torch.manual_seed(seed)
     if name == "small" and scratch:
@@ -74,6 +74,11 @@ def build(
     if not scratch:
         rebuilt.load_state_dict(_adapted(model, rebuilt))
     return rebuilt
+
+
+def trained_tasks(name: str) -> tuple[str, ...]:
+    """The tasks that a model to train from has been trained for. Raises ModelError where it cannot be read."""
+    return read_spec(find_model(name)).tasks if _is_ours(name) else ()
 
 
 def _small_config(view: ViewSpec) -> VivitConfig:
@@ -111,8 +116,8 @@ def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
         )
     if spec.energies and not Energies.fits(config.tubelet_size, view.size):
         raise ConfigError(
-            f"views of {view.size}x{view.size} are too small to look for motion in them",
-            hint=f"Choose a larger multiple of {math.lcm(height, width)} as --size.",
+            f"views of {view.size}x{view.size} pixels are too small to measure motion in",
+            hint=f"Choose a larger --size, a multiple of {math.lcm(height, width)}.",
         )
     values = config.to_dict()
     values.update(image_size=view.size, num_frames=view.frames)
@@ -137,7 +142,7 @@ def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor
 def interpolate_positions(positions: Tensor, old: tuple[int, int, int], new: tuple[int, int, int]) -> Tensor:
     """Position embeddings (1, 1 + t*h*w, hidden) for another grid, trilinear along time, height and width.
 
-    The class token's embedding stands first and is left alone. Cell centres are aligned, as for pictures.
+    The class token's embedding comes first and is left alone. Cell centres are aligned, as for pictures.
     (The stock `interpolate_pos_encoding` takes the positions for one square picture and mixes time with space.)
     """
     if old == new:
@@ -150,7 +155,7 @@ def interpolate_positions(positions: Tensor, old: tuple[int, int, int], new: tup
 
 
 def _from_pretrained(name: str, tasks: tuple[str, ...], attention: str) -> GrainscanViViT:
-    """A ViViT backbone of a Hugging Face directory, the local hub cache, or the hub; its classifier is dropped."""
+    """A ViViT backbone from a Hugging Face directory, the local hub cache, or the hub, without its classifier."""
     source = HUB_NAMES.get(name, name)
     config = _first_that_works(name, lambda local: VivitConfig.from_pretrained(source, local_files_only=local))
     if config.model_type != "vivit":
@@ -209,7 +214,7 @@ def _first_that_works(name: str, read: Any) -> Any:
 
 
 def _hub_reachable() -> bool:
-    """Whether asking the hub makes sense; its client would retry for half a minute on a machine without a network."""
+    """Whether to ask the hub at all: without a network, its client would retry for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -226,7 +231,7 @@ def _hub_reachable() -> bool:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no reports of unused weights on stderr: what is dropped is dropped on purpose."""
+    """No progress bars and no reports of unused weights on stderr: weights are dropped on purpose here."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

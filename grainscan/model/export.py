@@ -1,4 +1,4 @@
-"""The model as one ONNX file, checked against torch before anybody uses it."""
+"""The model as one ONNX file, checked against torch before it is used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
     example = torch.rand(2, view.frames, 3, view.size, view.size, generator=random)
     try:
         with warnings.catch_warnings(), _quiet_export():
-            warnings.simplefilter("ignore")  # deprecations inside the exporter, none of them the reader's
+            warnings.simplefilter("ignore")  # deprecations inside the exporter, for its developers
             program = torch.onnx.export(
                 _for_inference(model),
                 (example,),

@@ -1,6 +1,6 @@
 """Which training run was the last one in a working directory.
 
-Imports neither torch nor transformers, so that `eval` and `predict` find the run without them.
+Imports neither torch nor transformers, so that `eval` and `--model last` find the run without them.
 """
 
 from __future__ import annotations

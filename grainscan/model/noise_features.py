@@ -1,16 +1,16 @@
-"""What a tubelet's finest details weigh: energies of its wavelets and of its motion, beside the token of its pixels.
+"""Noise features of a tubelet: the energies of its finest details, added to the token of its pixels.
 
-Grain is a property of the second order: its mean is nothing, its variance everything. A transformer has to learn to
-square from examples; this module hands it the squares. Every pair of frames goes through an orthonormal Haar wavelet
-transform, in time once and in space three times, so that white noise of deviation s has the energy s^2 in each band at
-each scale, grain of two to four pixels shows at the second and third, and what stands still has nothing in the bands of
-the difference. Of each band the mean over the tubelet is taken and the least of its four quarters: grain is everywhere
-in a tubelet, edges only in places.
+Grain is a second-order signal: its mean is zero, and all it has is variance. A transformer has to learn to square from
+examples; this module gives it the squares. Every pair of frames goes through an orthonormal Haar wavelet transform,
+once in time and three times in space, so that white noise of deviation s has the energy s^2 in each band at each scale,
+grain of two to four pixels shows at the second and third scale, and static content has no energy in the bands of the
+difference. Two features are taken of each band: the mean over the tubelet, and the least of its four quarters, because
+grain is everywhere in a tubelet and edges are only in places.
 
-Gravel that drifts has such energies too. What tells it from grain is that it is found again in the next frame, a few
-pixels on, as block matching in every encoder finds it (Jain and Jain 1981). So the fine details of each pair of frames
-are compared at every shift of up to REACH pixels, and at half the resolution, where the same shifts reach twice as far:
-of what moves little is left at the right shift, of grain as much as at any other.
+Drifting gravel has such energies, too. It differs from grain in that it is found again in the next frame, a few pixels
+further, as block matching in every encoder does (Jain and Jain 1981). So the fine details of each pair of frames are
+compared at every shift of up to REACH pixels, and again at half the resolution, where the same shifts reach twice as
+far: of moving texture little is left at the right shift, of grain as much as at any other.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 SCALES = 3  # coefficients of 2, 4 and 8 pixels
 QUARTERS = 2  # along each side of a tubelet
-REACH = 3  # pixels a frame, of each pyramid level
+REACH = 3  # pixels per frame, at each pyramid level
 LEVELS = 2  # of the pyramid in which frames are compared: full and half resolution
-BLUR = 5  # side of the square whose mean is taken off before frames are compared: leaves grain, takes shading away
+BLUR = 5  # side of the square whose mean is subtracted before frames are compared: removes shading, keeps grain
 FLOOR = 0.05  # squared 8-bit codes, added to every energy: somewhat below the rounding of 8-bit video, 1 / 12
 _CENTRE, _SPREAD = 1.0, 3.0  # of log2 energies: brings those of ordinary footage to about -1 to 3
 
@@ -36,7 +36,7 @@ _SHIFTS = (2 * REACH + 1) ** 2
 
 
 class Energies(nn.Module):
-    """Log-energies of the wavelet bands of each tubelet, brought to the width of a token."""
+    """Log-energies of each tubelet's wavelet bands and motion, projected to the width of a token."""
 
     first: Tensor  # (4 * _CHANNELS, 2 * 3, 2, 2): the pair of frames, colour, the finest scale
     coarser: Tensor  # (4 * _CHANNELS, _CHANNELS, 2, 2)
@@ -54,15 +54,14 @@ class Energies(nn.Module):
 
     @torch.no_grad()
     def silence(self) -> None:
-        """Start at zero: a trained backbone that gets this module computes at first what it did without."""
+        """Start at zero, so that a trained backbone with this module at first computes what it did without."""
         nn.init.zeros_(self.token.weight)
         nn.init.zeros_(self.token.bias)
 
     @staticmethod
     def fits(tubelet: Sequence[int], size: int) -> bool:
-        """Whether tubelets of this depth, height and width can be cut into pairs of frames and whole coefficients.
-
-        And whether views of `size` pixels leave something of each to compare after every shift.
+        """Whether tubelets of this depth, height and width can be cut into pairs of frames and whole coefficients, and
+        views of `size` pixels leave something to compare at every shift.
         """
         side = QUARTERS << SCALES
         room = (size >> (LEVELS - 1)) - (BLUR - 1) - 2 * REACH
@@ -70,13 +69,14 @@ class Energies(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """views (n, frames, 3, size, size), RGB in [0, 1] -> (n, tubelets, hidden)."""
-        with torch.autocast(views.device.type, enabled=False):  # half precision would round the grain away
+        # Half precision would round the grain away. (Tensors on "meta", where FLOPs are counted, know no autocast.)
+        with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
             views = views.float()
             features = torch.cat([self.measure(views), self.match(views)], dim=-1)
         return self.token(F.gelu(self.hidden(features), approximate="tanh"))
 
     def measure(self, views: Tensor) -> Tensor:
-        """(n, tubelets, features): of every band log2 of the mean and of the least energy, centred and scaled."""
+        """(n, tubelets, features): log2 of the mean and of the least energy of every band, centred and scaled."""
         n, frames, _, height, width = views.shape
         depth, rows, columns = self.tubelet
         cells = (height // rows * QUARTERS, width // columns * QUARTERS)

@@ -14,10 +14,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from grainscan.errors import ModelError
+from grainscan.errors import ModelError, ModelNotFoundError
+from grainscan.model.last_run import MODEL_FOLDER, last_run
 from grainscan.views.crops import ViewSpec
 
 EMBEDDED = {"small": "grainscan-s"}  # names of the models inside the package
+DEFAULT_MODEL = "small"
+LAST = "last"  # names the model of the last run here
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
@@ -25,6 +28,7 @@ DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
 _LARGEST_CONFIG = 1 << 24  # bytes
 _MOST_PIXELS = 1 << 25  # of a window's views: 400 MB of float32 RGB
+_MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,25 @@ def read_spec(directory: Path) -> ModelSpec:
 
 
 def find_model(name: str | None) -> Path:
-    """The directory of a trained model: an embedded name (None: `small`) or a path. Raises ModelError."""
-    name = name or "small"
-    directory = Path(__file__).parents[1] / "models" / EMBEDDED[name] if name in EMBEDDED else Path(name)
-    if (directory / "model" / CONFIG_FILE).is_file():  # a run directory: its final model is inside
-        directory = directory / "model"
+    """The directory of a trained model. Raises ModelNotFoundError.
+
+    None and `small` are the embedded model, `last` is that of the last training in the working directory, anything
+    else is the path of a model directory or of a run.
+    """
+    name = name or DEFAULT_MODEL
+    if name == LAST:
+        run = last_run()
+        if run is None:
+            raise ModelNotFoundError("--model last: nothing was trained in this folder", hint=_MODELS)
+        directory = run.model
+    elif name in EMBEDDED:
+        directory = Path(__file__).parents[1] / "models" / EMBEDDED[name]
+    else:
+        directory = Path(name)
+    if (directory / MODEL_FOLDER / CONFIG_FILE).is_file():  # a run directory
+        directory = directory / MODEL_FOLDER
     if not (directory / CONFIG_FILE).is_file():
-        raise ModelError(
-            f"{name}: no model there ({CONFIG_FILE} is missing)",
-            hint="Pass a model directory, a run directory such as runs/NAME, or `small` for the embedded model.",
-        )
+        raise ModelNotFoundError(f"{directory}: no model there ({CONFIG_FILE} is missing)", hint=_MODELS)
     return directory
 
 

@@ -1,4 +1,4 @@
-"""Model directories: config.json, model.safetensors, model.onnx and a card, written whole and read strictly."""
+"""Model directories: config.json, model.safetensors, model.onnx and a model card, written whole and read strictly."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def write_config(model: GrainscanViViT, directory: Path) -> None:
 
 
 def _replace_directory(new: Path, old: Path) -> None:
-    """Rename `new` to `old`; what was there moves aside first, since a full directory cannot be replaced at once."""
+    """Rename `new` to `old`, which moves aside first: a directory that is not empty cannot be replaced in one step."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
     try:
         if old.exists():
@@ -83,7 +83,7 @@ def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
     """Read a model directory. Raises ModelError where it is incomplete or its weights do not fit its configuration."""
     directory = Path(directory)
     spec = read_spec(directory)
-    hint = "The directory is damaged; copy it again or train anew."
+    hint = "The directory is damaged: copy it again, or train again."
     try:
         values = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
         values.pop(BLOCK)
@@ -100,7 +100,7 @@ def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
 
 
 def model_card(model: GrainscanViViT, body: str = "") -> str:
-    """README.md of a model directory, with the front matter that the Hugging Face hub reads."""
+    """README.md of a model directory, with the front matter that the Hugging Face hub reads, and `body` at its end."""
     spec, config = model.spec, model.config
     tubelet = "x".join(map(str, config.tubelet_size))
     tasks = "\n".join(f"- `{task}`" + _strength_note(spec, task) for task in spec.tasks)
@@ -113,8 +113,10 @@ tags: [grainscan, vivit, video-quality]
 # {spec.name}
 
 A ViViT ({count_parameters(model) / 1e6:.1f} M parameters, {config.num_hidden_layers} layers of {config.hidden_size}, \
-tubelets of {tubelet}) with one adapter for each task, pooled by `{spec.pooling}`.
-It judges views of {spec.view.frames} consecutive frames, {spec.view.size}x{spec.view.size} pixels at native resolution.
+tubelets of {tubelet}, tokens pooled by `{spec.pooling}`) with one adapter per task: a small trained layer with a \
+probability and a strength of its own.
+It judges views, crops of {spec.view.size}x{spec.view.size} pixels at native resolution from \
+{spec.view.frames} consecutive frames.
 
 Tasks:
 
@@ -125,8 +127,9 @@ grainscan predict VIDEO... --model DIRECTORY
 ```
 
 `model.onnx` takes `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1], and gives \
-`logits` and `strength` (n, {len(spec.tasks)}).
-Probability is sigmoid(a * logit + b), (a, b) and the thresholds in `config.json`.
+`logits` and `strength` (n, {len(spec.tasks)}), the strength as log2(1 + strength).
+A video's probability is sigmoid(a * logit + b), logit the mean of the views that decide; a, b, the part of the views \
+and the thresholds are in `config.json`.
 {body}"""
 
 

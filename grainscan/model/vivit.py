@@ -1,4 +1,4 @@
-"""The network: a ViViT backbone with one small adapter for each artifact.
+"""The network: a ViViT backbone with one small adapter per artifact.
 
 The backbone is the stock `VivitModel`, so its weights are interchangeable with published checkpoints. Adapters, pooling
 and input normalisation are ours and live inside the model, where no caller can get them wrong.
@@ -21,7 +21,7 @@ _FUSED_GELU = {"gelu_fast": "gelu_pytorch_tanh"}  # the same function, but one k
 
 
 class ViewOutputs(NamedTuple):
-    """What the model says of n views: logits (n, tasks), and strength (n, tasks) as log2(1 + strength)."""
+    """The outputs for n views: logits (n, tasks), and strength (n, tasks) as log2(1 + strength)."""
 
     logits: Tensor
     strength: Tensor
@@ -54,7 +54,7 @@ class TaskAdapter(nn.Module):
 
 
 class Normalisation(nn.Module):
-    """RGB in [0, 1] to what the backbone was trained on, (x - mean) / std for each channel."""
+    """RGB in [0, 1] to what the backbone was trained on: (x - mean) / std per channel."""
 
     mean: Tensor
     std: Tensor
@@ -70,11 +70,10 @@ class Normalisation(nn.Module):
 
 
 class GrainscanViViT(nn.Module):
-    """ViViT over views of RGB in [0, 1], one adapter a task (in the order of `spec.tasks`).
+    """ViViT over views of RGB in [0, 1], one adapter per task (in the order of `spec.tasks`).
 
-    With `spec.energies` the tokens of the tubelets hold the energies of their wavelets and of their motion, too
-    (`energies`). The backbone is stored under the prefix `vivit.`, so that `VivitModel.from_pretrained` reads our
-    directories.
+    With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. The backbone is
+    stored under the prefix `vivit.`, so that `VivitModel.from_pretrained` reads our directories.
     """
 
     def __init__(self, config: VivitConfig, spec: ModelSpec, *, attention: str = "sdpa") -> None:
@@ -109,7 +108,7 @@ class GrainscanViViT(nn.Module):
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:
-    """Positions of the tubelets along time, height and width."""
+    """How many tubelets there are along time, height and width."""
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     tubelet = config.tubelet_size

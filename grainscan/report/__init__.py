@@ -5,14 +5,16 @@ and `evaluation` are for a terminal. NumPy, Rich and Jinja are imported on use.
 """
 
 from grainscan.report.eval_tables import evaluation, evaluation_format, write_evaluation
-from grainscan.report.formats import FORMATS, Format, format_for, replaced, save, to_line, write
+from grainscan.report.findings import Tally
+from grainscan.report.formats import FORMATS, STDOUT, Format, format_for, replaced, save, to_line, write
 from grainscan.report.tables import results_table, summary
-from grainscan.report.words import count, printable, verdict
+from grainscan.report.words import printable, verdict
 
 __all__ = [
     "FORMATS",
+    "STDOUT",
     "Format",
-    "count",
+    "Tally",
     "evaluation",
     "evaluation_format",
     "format_for",

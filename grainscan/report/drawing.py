@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.report.words import clock, count, verdict
+from grainscan.console import count
+from grainscan.report.words import clock, verdict
 from grainscan.results import Result
 from grainscan.tasks import task_of
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from grainscan.console import count
 from grainscan.report.formats import STDOUT, format_for, replaced
 from grainscan.report.terminal import CAUTION, DIM, ERROR, FirstThatFits, bar, number, plain_table, print_to, span
-from grainscan.report.words import count, explain, printable, verdict
+from grainscan.report.words import explain, printable, verdict
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

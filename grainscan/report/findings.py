@@ -84,7 +84,7 @@ class Tally:
     found: int = 0  # files in which anything was found
     unreliable: int = 0
     tasks: dict[str, int] = field(default_factory=dict)  # files with each task
-    models: dict[str, None] = field(default_factory=dict)  # their names, in order
+    models: list[str] = field(default_factory=list)  # their names, in the order of the results
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Tally:
@@ -100,7 +100,8 @@ class Tally:
             return
         self.found += state(result) == "found"
         self.unreliable += bool(result.get("unreliable"))
-        self.models.setdefault(str(result["model"]))
+        if (model := str(result["model"])) not in self.models:
+            self.models.append(model)
         for task, block in result["tasks"].items():
             self.tasks[task] = self.tasks.get(task, 0) + block["label"]
 

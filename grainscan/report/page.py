@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any
 
+from grainscan.console import count
 from grainscan.report.drawing import colour, heat_map, histogram, timeline
 from grainscan.report.findings import Finding, Tally, findings, overall_words, state, worth_showing
-from grainscan.report.words import clock, count, describe_video, explain, printable
+from grainscan.report.words import clock, describe_video, explain, printable
 from grainscan.results import Result
 from grainscan.tasks import task_of
 

@@ -7,9 +7,10 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from grainscan.console import count
 from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, FOUND, bar, plain_table
-from grainscan.report.words import clock, count, describe_video, explain, printable, verdict
+from grainscan.report.words import clock, describe_video, explain, printable, verdict
 from grainscan.results import Result
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ def _name(result: Result) -> Text:
     return name
 
 
-def summary(results: Iterable[Result]) -> Text:
-    """`91 files · 6 grainy · 85 clean · 1 error · model grainscan-s`, counted as the results come."""
+def summary(results: Iterable[Result] | Tally) -> Text:
+    """`91 files · 6 grainy · 85 clean · 1 error · model grainscan-s`, of results or of what was counted of them."""
     from rich.text import Text
 
-    tally = Tally.of(results)
+    tally = results if isinstance(results, Tally) else Tally.of(results)
     _, clean = overall_words(tuple(tally.tasks))
     parts = [Text(count(tally.files, "file"), "bold")]
     parts += [Text(f"{files:,} {verdict(task, 1)}", FOUND) for task, files in tally.tasks.items() if files]

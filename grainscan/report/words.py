@@ -40,11 +40,6 @@ def verdict(task: str, label: int) -> str:
     return task_of(task).word(label)
 
 
-def count(number: int, noun: str) -> str:
-    """`1 file`, `1,024 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def clock(seconds: float) -> str:
     """83.25 as 1:23.2, an hour and more as 1:00:00."""
     tenths = round(seconds * 10)

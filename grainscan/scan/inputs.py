@@ -49,12 +49,34 @@ def collect(inputs: Iterable[str | os.PathLike[str]], *, stdin: BinaryIO | None 
             paths = _expand(name)
         for path in paths:
             found.setdefault(path if is_url(path) else os.path.normpath(path), path)
-    if not found:
-        raise UsageError(
-            f"no videos in {', '.join(names) or 'nothing'}",
-            hint="Files of other suffixes are tried when named one by one.",
-        )
+    if not set(found.values()) - {name for name in names if _is_pattern(name)}:
+        raise _nothing(names)
     return sorted(found.values())
+
+
+def in_order(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Files as they are named, in their order; folders and globs among them give way to their videos, sorted."""
+    names: list[str] = []
+    for path in [os.fspath(item) for item in paths]:
+        folder = not is_url(path) and os.path.isdir(path)
+        names += sorted(_expand(path)) if folder or _is_pattern(path) else [path]
+    return names
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and not is_url(name) and not os.path.lexists(name)
+
+
+def _nothing(names: Sequence[str]) -> UsageError:
+    """The error for inputs without a video, with a hint that fits."""
+    if list(names) == [STDIN]:
+        return UsageError(
+            "stdin names no files", hint="Pipe a path per line: find . -name '*.mxf' | grainscan predict -"
+        )
+    where = ", ".join(names) or "nothing"
+    if all(map(_is_pattern, names)):
+        return UsageError(f"no file matches {where}", hint="Check the pattern; ** stands for any number of folders.")
+    return UsageError(f"no videos in {where}", hint="Files of other suffixes are tried when named one by one.")
 
 
 def is_url(name: str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from grainscan.errors import OutputError, UsageError
-from grainscan.files import TEMPORARY, check_output, is_stream, take_over, unwritable
+from grainscan.files import TEMPORARY, is_stream, take_over, unwritable
 from grainscan.results import Result, fault_of
 from grainscan.scan.inputs import identify
 
@@ -195,7 +195,6 @@ class ResultLog:
     def _open(self) -> int:
         if is_stream(self.path):
             raise OutputError(f"{self.path}: is not a regular file, so that it cannot be a log", hint=_OTHER_PLACE)
-        check_output(self.path)
         with self._faults():
             while True:
                 handle = os.open(self._target, os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o666)

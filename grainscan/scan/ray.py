@@ -32,15 +32,17 @@ FILES_AT_ONCE = 16  # a unit of work: enough to keep an actor's workers busy, li
 def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> Iterator[Result]:
     """A result for each file, in the order of the files, from the Ray cluster at `config.ray` (`local` starts one).
 
-    `config.workers` are the decoding processes, and so the processors, of each actor (automatic: one); `options` are
-    passed to `Scanner`. Raises DependencyError without Ray, GrainscanError when the cluster cannot be reached or fails.
+    `config.workers` are the decoding processes of each actor, which takes as many processors (automatic: one);
+    `options` are passed to `Scanner`. Raises DependencyError without Ray, GrainscanError when the cluster cannot be
+    reached or fails.
     """
     if not paths:
         return
     ray = _connect(config.ray or LOCAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    workers = max(1, config.workers)
+    workers = 1 if config.workers < 0 else config.workers
+    processors = max(1, workers)
     places = [path if is_url(path) else str(Path(path).absolute()) for path in paths]
     items = [{"number": number, "place": os.fsencode(place)} for number, place in enumerate(places)]
     judged = ray.data.from_items(items, override_num_blocks=-(-len(items) // FILES_AT_ONCE)).map_batches(
@@ -52,8 +54,8 @@ def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> 
             "model": ray.put(_model_files(find_model(config.model))),
             "options": options,
         },
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(ray, workers, len(items))),
-        num_cpus=workers,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(ray, processors, len(items))),
+        num_cpus=processors,
         num_gpus=1 if config.device == "cuda" else 0,
     )
     yield from _in_order(_received(judged, ray), list(paths), places)
@@ -80,10 +82,10 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _actors(ray: Any, workers: int, files: int) -> int:
-    """As many as the cluster has room for and the files can occupy."""
-    processors = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(processors // workers, -(-files // FILES_AT_ONCE)))
+def _actors(ray: Any, processors: int, files: int) -> int:
+    """As many actors of so many processors as the cluster has room for and the files can occupy."""
+    there = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, min(there // processors, -(-files // FILES_AT_ONCE)))
 
 
 def _model_files(directory: Path) -> dict[str, bytes]:

@@ -32,7 +32,7 @@ from grainscan.results import SCHEMA, Result
 from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
-from grainscan.scan.inputs import Supply, identify, is_url, local_copy
+from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
 from grainscan.scan.pooling import aggregate, probability
 from grainscan.workers import Ended, Message, Pool, describe, limited, unexpected, worker_count
 
@@ -169,9 +169,14 @@ class Scanner:
             raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
         return result
 
-    def scan(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
-        """A result for each file, in the order of the files. Files that cannot be judged give error rows."""
-        names = [os.fspath(path) for path in paths]
+    def scan(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
+        """A result for each file. Files that cannot be judged give error rows.
+
+        One path may be a file, folder, glob or URL as on the command line: its videos come sorted, each once, and
+        UsageError says that there are none. The results of several paths are in the order of the paths; folders and
+        globs among them give way to their videos.
+        """
+        names = collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths)
         workers = worker_count(self._workers, len(names))
         if workers:
             yield from self._scan_with(workers, names)
@@ -281,10 +286,13 @@ class Scanner:
 def predict_video(
     path: str | os.PathLike[str], *, model: str | Path | None = None, task: str | None = None, **options: Any
 ) -> tuple[int, float]:
-    """(predicted class, confidence) of one file: 1 and the probability of the artifact, or 0 and that of its absence.
+    """(predicted class, confidence) of one file: class 1 if it has the artifact, else 0, and how sure that is.
 
-    `task` is the model's first by default; `options` are those of `Scanner`. Raises VideoError when the file cannot be
-    judged, UsageError for a task that the model does not know.
+    The confidence is at least 0.5, and 0.5 where the probability lies on the threshold, between the classes. Above and
+    below it grows with the distance, up to 1 for a probability of 1 (class 1) or 0 (class 0): see `confidence_of`.
+    With a threshold of 0.5 it is the probability of the class. `model` is the embedded one and `task` the model's first
+    by default; `options` are those of `Scanner`. Raises VideoError when the file cannot be judged, UsageError for a
+    task that the model does not know, ModelError.
     """
     with Scanner(model, **options) as scanner:
         name = task or scanner.spec.tasks[0]
@@ -293,8 +301,13 @@ def predict_video(
                 f"{scanner.spec.name} has no task {name!r}", hint=f"It has: {', '.join(scanner.spec.tasks)}."
             )
         verdict = scanner.predict(path)["tasks"][name]
-    label, value = verdict["label"], verdict["probability"]
-    return label, value if label else 1.0 - value
+    return verdict["label"], confidence_of(verdict["probability"], verdict["threshold"])
+
+
+def confidence_of(probability: float, threshold: float) -> float:
+    """How sure a verdict is, 0.5 to 1: linear in the probability on either side of the threshold, where it is 0.5."""
+    side = 1.0 - threshold if probability >= threshold else threshold
+    return 0.5 + 0.5 * abs(probability - threshold) / side if side else 0.5
 
 
 _NOTHING = np.empty(0, np.float32)

@@ -1,196 +1,107 @@
-"""What a training would do, before it does it: `grainscan train --dry-run`, and the figures of a run's card.
+"""What a training costs before it starts: arithmetic, memory and time.
 
-The data (clips, sources, prevalence, leaks between splits), the parameters, and an estimate of memory and time. The
-arithmetic is that of a pre-norm transformer; the speed of the machine is measured with one matrix product.
+FLOPs are counted by torch on tensors without values. Time is what a few views and clips take here and now, times how
+many of them there will be; export and calibration, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from grainscan.data.dataset import ClipSet, read_clips
-from grainscan.errors import GrainscanError
+from grainscan.data.cache import DecodedExcerpt, decode
+from grainscan.data.dataset import ValidationViews, cut_block, random_cut, render
+from grainscan.errors import DataError, VideoError
 from grainscan.model.vivit import GrainscanViViT, count_parameters, grid_of
-from grainscan.options import to_toml
-from grainscan.train.trainer import Setup
+from grainscan.tasks import AUGMENTATIONS
+from grainscan.train.setup import Setup
+from grainscan.workers import processors
 
-EFFICIENCY = 0.6  # of the speed of a large matrix product, which a whole training step reaches
 _LIBRARIES = 900_000_000  # bytes: Python, torch and transformers themselves
-_LEAKS_NAMED = 5
+_TIMED_FLOPS = 2e10  # arithmetic that is timed at once; a single view may take more
+_TIMED_CLIPS = 3
+_STEP_SECONDS = 0.01  # of Trainer's own, per step
+_SAVE_SECONDS = 0.3  # a checkpoint
+_EXPORT_SECONDS = 4.0  # of any model
+_EXPORT_LAYER_SECONDS = 1.0
+_EXPORT_ENERGIES_SECONDS = 14.0  # of the noise features, whose graph is the largest
+_SCANNER_SECONDS = 1.5  # until the calibration judges its first clip
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Memory in bytes, arithmetic in floating-point operations, time in seconds."""
+class Seconds:
+    """Time by stage."""
 
-    weights: int  # parameters, gradients and AdamW's two moments, fp32
-    activations: int  # kept for the backward pass of one micro-batch
-    flops_per_view: float  # forward and backward
-    seconds: float  # of the whole training, without validation
+    preparing: float = 0.0
+    decoding: float = 0.0
+    training: float = 0.0
+    validating: float = 0.0
+    exporting: float = 0.0
+    calibrating: float = 0.0
 
     @property
-    def memory(self) -> int:
-        return _LIBRARIES + self.weights + self.activations
+    def total(self) -> float:
+        return sum(vars(self).values())
 
 
-def summary(setup: Setup) -> dict[str, Any]:
-    """Everything that a dry run prints, as plain values."""
-    estimate = estimate_cost(setup)
-    return {
-        "name": setup.name,
-        "config": to_toml(setup.config, command="train"),
-        "model": {
-            "parameters": count_parameters(setup.model),
-            "trainable": count_parameters(setup.model, trainable=True),
-            "views": f"{setup.model.spec.view.frames} x {setup.model.spec.view.size} x {setup.model.spec.view.size}",
-            "tasks": list(setup.model.spec.tasks),
-        },
-        "data": describe_data(splits_of(setup)),
-        "left_out": list(setup.left_out),
-        "device": "cuda" if setup.cuda else "cpu",
-        "precision": setup.precision,
-        "steps": setup.steps,
-        "steps_per_epoch": round(setup.steps_per_epoch, 2),
-        "views_per_step": setup.views_per_step,
-        "validate_every": setup.eval_every if setup.validation is not None else None,
-        "estimate": {
-            "memory_gb": round(estimate.memory / 1e9, 4),
-            "weights_gb": round(estimate.weights / 1e9, 4),
-            "activations_gb": round(estimate.activations / 1e9, 4),
-            "gflops_per_view": round(estimate.flops_per_view / 1e9, 2),
-            "seconds": round(estimate.seconds),
-        },
+# ---------------------------------------------------------------------------------------------------- arithmetic
+
+
+class _Pass(nn.Module):
+    """A forward pass and, where anything is trained, a backward pass of a model."""
+
+    def __init__(self, model: GrainscanViViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, views: torch.Tensor) -> None:
+        outputs = self.model(views)
+        total = outputs.logits.sum() + outputs.strength.sum()
+        if total.requires_grad:
+            total.backward()
+
+
+def count_flops(model: GrainscanViViT, *, training: bool = True) -> int:
+    """Floating-point operations of one view: forward, and in `training` backward, checkpoints computed twice."""
+    view, steps = model.spec.view, _Pass(model)
+    tensors = {
+        name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad and training)
+        for name, tensor in (*steps.named_parameters(), *steps.named_buffers())
     }
+    views = torch.empty(1, view.frames, 3, view.size, view.size, device="meta")
+    with _mode(model, training=training), FlopCounterMode(display=False) as counter:
+        torch.func.functional_call(steps, tensors, (views,))
+    return counter.get_total_flops()
 
 
-def splits_of(setup: Setup) -> dict[str, ClipSet]:
-    """The clips of the training, and those of `test/` beside them: looked at for leaks, never trained on."""
-    found = {"train": setup.training}
-    if setup.validation is not None:
-        found["val"] = setup.validation
-        with contextlib.suppress(GrainscanError):  # a fault in the test labels is no reason not to train
-            found["test"] = read_clips(setup.config.data / "test", setup.training.tasks, partly=True)
-    return found
+@contextlib.contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode, for a while."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
 
 
-# ---------------------------------------------------------------------------------------------------------- data
+# -------------------------------------------------------------------------------------------------------- memory
 
 
-def describe_data(splits: Mapping[str, ClipSet]) -> dict[str, Any]:
-    """Clips, sources and labels of each split, and what leaks from one into another."""
-    return {
-        "splits": {name: describe_clips(clips) for name, clips in splits.items()},
-        "leaks": leaks(splits),
-    }
-
-
-def describe_clips(clips: ClipSet) -> dict[str, Any]:
-    tasks = {}
-    for column, task in enumerate(clips.tasks):
-        negative, positive = (int(count) for count in clips.counts()[column])
-        known = negative + positive
-        tasks[task] = {
-            "negative": negative,
-            "positive": positive,
-            "unknown": len(clips) - known,
-            "prevalence": round(positive / known, 4) if known else None,
-            "strengths": int(np.isfinite(clips.strength[:, column]).sum()),
-        }
-    return {"clips": len(clips), "sources": len(set(clips.sources)), "tasks": tasks}
-
-
-def leaks(splits: Mapping[str, ClipSet]) -> list[str]:
-    """Sources and files that stand in two splits, in words: figures on the second split are then too good."""
-    found = []
-    names = list(splits)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            both = sorted(set(splits[first].sources) & set(splits[second].sources))
-            if both:
-                found.append(f"{len(both)} sources in {first} and {second}: {_some(both)}")
-            same = _same_files(splits[first], splits[second])
-            if same:
-                found.append(f"{len(same)} files of the same content in {first} and {second}: {_some(same)}")
-    return found
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _LEAKS_NAMED
-    return ", ".join(names[:_LEAKS_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _same_files(first: ClipSet, second: ClipSet) -> list[str]:
-    """Names in `second` of files that are byte for byte in `first`. Only files of equal size are read."""
-    sizes: dict[int, list[Path]] = defaultdict(list)
-    for index in range(len(first)):
-        sizes[first.path(index).stat().st_size].append(first.path(index))
-    found = []
-    for index in range(len(second)):
-        path = second.path(index)
-        candidates = sizes.get(path.stat().st_size, [])
-        if candidates and _digest(path) in {_digest(candidate) for candidate in candidates}:
-            found.append(second.names[index])
-    return found
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-
-
-# ---------------------------------------------------------------------------------------------------------- cost
-
-
-def estimate_cost(setup: Setup) -> Estimate:
-    flops = training_flops(setup.model, checkpointing=setup.config.gradient_checkpointing)
-    views = setup.steps * setup.config.batch_size * setup.config.accumulate  # of one process
-    return Estimate(
-        weights=weight_bytes(setup.model),
-        activations=setup.config.batch_size
-        * activation_bytes(
-            setup.model,
-            half=setup.precision != "fp32",
-            checkpointing=setup.config.gradient_checkpointing,
-            eager=setup.config.attention == "eager",
-        ),
-        flops_per_view=flops,
-        seconds=views * flops / (EFFICIENCY * matmul_speed(setup)),
-    )
-
-
-def weight_bytes(model: GrainscanViViT) -> int:
-    """Parameters, and for the trainable ones gradients and two moments, 4 bytes each."""
-    return 4 * count_parameters(model) + 12 * count_parameters(model, trainable=True)
-
-
-def tokens_of(model: GrainscanViViT) -> int:
-    return math.prod(grid_of(model.config)) + 1
-
-
-def forward_flops(model: GrainscanViViT) -> float:
-    """Multiplications and additions of the forward pass of a view: the matrices, and attention's two products."""
-    config, tokens = model.config, tokens_of(model)
-    hidden, inner = config.hidden_size, config.intermediate_size
-    layer = 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden
-    embedding = 2 * tokens * model.backbone.embeddings.patch_embeddings.projection.weight.numel()
-    return float(config.num_hidden_layers * layer + embedding)
-
-
-def training_flops(model: GrainscanViViT, *, checkpointing: bool = False) -> float:
-    """Forward and backward of a view. The backward pass goes down to the lowest trainable part, at twice the cost."""
-    forward, part = forward_flops(model), trained_depth(model)
-    return forward * (1 + (2 + checkpointing) * part)
+def estimate_memory(setup: Setup) -> int:
+    """Bytes of one process: libraries; parameters, gradients and AdamW's two moments; activations of a micro-batch."""
+    model = setup.model
+    weights = 4 * count_parameters(model) + 12 * count_parameters(model, trainable=True)
+    one = activation_bytes(model, half=setup.machine.precision != "fp32", checkpointing=setup.checkpointing)
+    return _LIBRARIES + weights + setup.schedule.batch_size * one
 
 
 def trained_depth(model: GrainscanViViT) -> float:
@@ -204,19 +115,18 @@ def trained_depth(model: GrainscanViViT) -> float:
     return 0.0
 
 
-def activation_bytes(
-    model: GrainscanViViT, *, half: bool = False, checkpointing: bool = False, eager: bool = False
-) -> int:
+def activation_bytes(model: GrainscanViViT, *, half: bool = False, checkpointing: bool = False) -> int:
     """Memory that one view takes between its forward and backward pass.
 
     A layer keeps, for each token: its two normalised inputs and what they were normalised from, query, key, value, the
     attended values (8 times the hidden size) and both sides of the activation function (2 times the inner size); eager
     attention also the weights, tokens squared for each head. With checkpointing, one layer at a time and the inputs of
-    the others. The view itself stands beside that, twice (as read, and normalised).
+    the others. The view itself comes on top, twice (as read, and normalised).
     """
-    config, tokens, size = model.config, tokens_of(model), 2 if half else 4
+    config, size = model.config, 2 if half else 4
+    tokens = math.prod(grid_of(config)) + 1
     layer = tokens * (8 * config.hidden_size + 2 * config.intermediate_size) * size
-    if eager:
+    if config._attn_implementation == "eager":
         layer += 2 * config.num_attention_heads * tokens**2 * size
     kept = config.num_hidden_layers * trained_depth(model)
     total = layer * kept
@@ -226,18 +136,106 @@ def activation_bytes(
     return int(max(total, layer) + 2 * 4 * view.frames * 3 * view.size**2)
 
 
-def matmul_speed(setup: Setup) -> float:
-    """Floating-point operations a second of a matrix product like those of the model, on the device of the training."""
-    device = torch.device("cuda" if setup.cuda else "cpu")
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[setup.precision]
-    rows, hidden = 4096 if setup.cuda else 1024, setup.model.config.hidden_size
-    a = torch.ones(rows, hidden, dtype=dtype, device=device)
-    b = torch.ones(hidden, 4 * hidden, dtype=dtype, device=device)
-    best = math.inf
-    for _ in range(5):
+# ---------------------------------------------------------------------------------------------------------- time
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that one of each takes here."""
+
+    learn: float  # a view, forward and backward
+    judge: float  # a view, forward
+    cut: float  # a view from a decoded clip
+    decode: float  # a clip
+    views: int = 1  # that a file is judged by
+
+
+def measure(setup: Setup, flops: int) -> Pace:
+    """Time a few views and clips. Nothing is written; `flops` of a view decide how many views are timed at once."""
+    decoding, cutting, windows = _time_clips(setup)
+    count = max(1, min(setup.schedule.batch_size, int(_TIMED_FLOPS / max(1, flops))))
+    view, device = setup.model.spec.view, torch.device(setup.machine.device)
+    views = torch.rand(count, view.frames, 3, view.size, view.size, device=device)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setup.machine.precision)
+    model = setup.model.to(device)
+
+    def work(*, training: bool) -> Callable[[], None]:
+        def once() -> None:
+            with (
+                _mode(model, training=training),
+                torch.set_grad_enabled(training),
+                torch.autocast(device.type, dtype, enabled=dtype is not None),
+            ):
+                _Pass(model)(views)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return once
+
+    learn, judge = (_seconds(work(training=training)) / count for training in (True, False))
+    model.zero_grad(set_to_none=True)
+    return Pace(learn, judge, cutting, decoding, round(windows * view.crops))
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """The median of three times that `work` takes, after a first one that warms up."""
+    times = []
+    for _ in range(4):
         begun = time.perf_counter()
-        a @ b
-        if setup.cuda:
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begun)
-    return 2 * rows * hidden * 4 * hidden / best
+        work()
+        times.append(time.perf_counter() - begun)
+    return sorted(times[1:])[1]
+
+
+def _time_clips(setup: Setup) -> tuple[float, float, float]:
+    """Means of a few clips: seconds to decode one, seconds to cut a view, windows. Zero where none can be decoded."""
+    clips, view = setup.training, setup.cache.view
+    decoding: list[float] = []
+    cutting: list[float] = []
+    windows: list[float] = []
+    for index in np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).round().astype(int):
+        begun = time.perf_counter()
+        try:
+            excerpt = DecodedExcerpt(decode(clips.path(int(index)), view))
+        except (VideoError, DataError):
+            continue
+        decoding.append(time.perf_counter() - begun)
+        cuts = [random_cut(excerpt, view, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(4)]
+        begun = time.perf_counter()
+        render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
+        cutting.append((time.perf_counter() - begun) / len(cuts))
+        frames = sum(shape[0] for shape in excerpt.shapes)  # all of a short clip
+        windows.append(min(view.windows, max(1, frames // view.frames)))
+    decoded, cut, found = (sum(each) / max(1, len(each)) for each in (decoding, cutting, windows))
+    return decoded, cut, found
+
+
+def estimate_time(setup: Setup, pace: Pace, *, preparing: float = 0.0) -> Seconds:
+    """How long the training will take in all, export and calibration included, on a machine that goes on as it does."""
+    schedule, validation, loaders = setup.schedule, setup.validation, setup.machine.loaders
+    processes, cores = schedule.processes, processors()
+    views = schedule.steps * schedule.batch_size * schedule.accumulate  # of this process
+    clips = [setup.training] if validation is None else [setup.training, validation]
+    undecoded = sum(not setup.cache.holds(each.path(i)) for each in clips for i in range(len(each)))
+    per_view = max(pace.learn, pace.cut / loaders) if loaders else pace.learn + pace.cut
+    decoding = undecoded * pace.decode / cores
+    if setup.cache.directory is None:
+        per_view += pace.decode
+        decoding = 0.0
+    validations = math.ceil(schedule.steps / schedule.validation_interval)
+    training = views * per_view + schedule.steps * _STEP_SECONDS + validations * _SAVE_SECONDS
+    exporting = _EXPORT_SECONDS + _EXPORT_LAYER_SECONDS * setup.model.config.num_hidden_layers
+    exporting += _EXPORT_ENERGIES_SECONDS * setup.model.spec.energies
+    if validation is None:
+        return Seconds(preparing, decoding, training, exporting=exporting)
+    count = ValidationViews(validation, setup.cache).count
+    once = len(validation) * count * (pace.judge + pace.cut) / processes
+    judging = len(validation) * (pace.decode / cores + pace.views * pace.judge)
+    return Seconds(
+        preparing,
+        decoding,
+        training,
+        validating=(validations + setup.scores_start) * once,
+        exporting=exporting,
+        calibrating=_SCANNER_SECONDS + judging,
+    )

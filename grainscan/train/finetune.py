@@ -1,12 +1,12 @@
-"""What training starts from and what it may change: whitening filters, frozen parts, low-rank updates.
+"""What training starts from and what it may change: whitening filters, frozen parts, low-rank updates (LoRA).
 
-Between `model` (the network) and `train` (the loop). Everything here acts on a model in place.
+Everything here changes a model in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,23 @@ from torch import Tensor, nn
 from grainscan.errors import ConfigError, DataError, DependencyError
 from grainscan.model.vivit import GrainscanViViT
 
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraModel
+
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
 
 
-def tune(model: GrainscanViViT, scope: str, lora: int = 0) -> None:
-    """Choose the trainable parameters: full, adapters, head (logits and strengths), last-N (layers) and adapters.
+def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
+    """Choose the trainable parameters; returns the low-rank updates, where there are any.
 
-    With `lora` the backbone's attention and MLP get low-rank updates of that rank, and `scope` full means those
-    alone beside the adapters and the energies. Raises ConfigError for more layers than there are, DependencyError
-    without PEFT.
+    scope: `full`; `adapters`; `head`, the logits and strengths alone; or `last-N`, that many layers and the adapters.
+    rank: of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means those,
+        the adapters and the noise energies.
+
+    Raises ConfigError for more layers than there are, DependencyError without PEFT.
     """
     layers = model.backbone.layers
-    model.requires_grad_(scope == "full" and not lora)
+    model.requires_grad_(scope == "full" and not rank)
     if model.energies is not None:
         model.energies.requires_grad_(scope == "full")
     for adapter in model.adapters:
@@ -40,35 +45,30 @@ def tune(model: GrainscanViViT, scope: str, lora: int = 0) -> None:
             )
         for module in (*layers[len(layers) - count :], model.backbone.layernorm):
             module.requires_grad_(True)
-    if lora:
-        add_lora(model, lora)
+    return add_lora(model, rank) if rank else None
 
 
-def add_lora(model: GrainscanViViT, rank: int) -> None:
-    """Low-rank updates (Hu et al. 2021) of every attention and MLP matrix. DependencyError without PEFT."""
+def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
+    """Low-rank updates (Hu et al. 2021) of every attention and MLP matrix. Raises DependencyError without PEFT.
+
+    `merge_and_unload` of the result adds them to the matrices and puts the plain layers back into `model`.
+    """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        from peft import LoraConfig
+        from peft.tuners.lora import LoraModel
     except ImportError:
         raise DependencyError("--lora needs PEFT", hint="Install it with: pip install 'grainscan[lora]'") from None
-    frozen = {name: p.requires_grad for name, p in model.named_parameters()}
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)), model.backbone)
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    updates = LoraModel(
+        model.backbone, LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)), "default"
+    )
     for name, parameter in model.named_parameters():  # PEFT froze the backbone, whatever was chosen before
-        parameter.requires_grad_("lora_" in name or frozen.get(name.replace(".base_layer", ""), False))
-
-
-def merge_lora(model: GrainscanViViT) -> None:
-    """Add the updates to the matrices and put the plain layers back."""
-    for module in list(model.backbone.modules()):
-        for name, child in list(module.named_children()):
-            if hasattr(child, "get_base_layer"):
-                layer: Any = child
-                layer.merge()
-                setattr(module, name, layer.get_base_layer())
-    model.requires_grad_(True)
+        parameter.requires_grad_("lora_" in name or trained.get(name.replace(".base_layer", ""), False))
+    return updates
 
 
 def decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Weight decay is for matrices: not for biases, norms, the class token or position embeddings."""
+    """Whether weight decay applies: to matrices, not to biases, norms, the class token or position embeddings."""
     return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings"))
 
 
@@ -81,7 +81,7 @@ def whiten(
     floor: float = 1.0,
     seed: int = 0,
 ) -> int:
-    """Initialise the tubelet projection with whitening filters of clean footage. Returns the tubelets seen.
+    """Initialise the tubelet projection with whitening filters of clean footage. Returns the number of tubelets seen.
 
     Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse
     square root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where
@@ -89,9 +89,11 @@ def whiten(
 
     clips: batches of clean views (n, frames, 3, size, size) in [0, 1].
     floor: noise floor in 8-bit codes, below which nothing is amplified.
-    reference: LayerNorm divides each token by its magnitude, and with it the grain's energy, unless the token holds a
-        part of constant size; the projection's bias gets a random vector of this deviation (1.0: as large as a clean
-        token), and the position embeddings a tenth of it.
+    reference: LayerNorm divides each token by its magnitude, and with it the grain's energy, unless the token has a
+        part of constant size; the projection's bias is a random vector of this deviation (1.0: as large as a clean
+        token), and the position embeddings are a tenth of it.
+
+    Raises DataError where there are no clean views.
     """
     projection = model.vivit.embeddings.patch_embeddings.projection
     hidden, dimension = projection.weight.shape[0], projection.weight[0].numel()
@@ -124,7 +126,7 @@ def _tubelet_statistics(model: GrainscanViViT, clips: Iterable[Tensor], dimensio
         outer += (tubelets.T @ tubelets).double()
         count += len(tubelets)
     if count < 2:
-        raise DataError("no clean views to whiten with", hint="Training from scratch needs clips with the label 0.")
+        raise DataError("no clean views to whiten with", hint="--scratch needs clips whose labels are all 0.")
     mean = total / count
     return outer / count - torch.outer(mean, mean), mean, count
 

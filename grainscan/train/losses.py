@@ -1,12 +1,14 @@
-"""What training minimises, as functions of a batch: masked focal or cross-entropy loss, and strength regression.
+"""What training minimises, as functions of a batch: focal loss or cross-entropy of the known labels, and regression of
+the known strengths.
 
 Every sum is divided by the number of views times tasks, known or not. Dividing by the number of known labels would make
-a view's weight depend on which others share its batch; this way a batch of 8, two accumulated batches of 4 and two
-processes of 4 give the same gradients.
+a view's weight depend on the other views in its batch; this way a batch of 8, two accumulated batches of 4 and two
+processes with 4 each give the same gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,11 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+_SURE = 30.0  # logit beyond which a right answer costs nothing, 1e-13
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of a run. `alpha` and `task_weight` hold a number for each task; alpha None: both classes weigh 1."""
+    """The loss of a run. `alpha` and `task_weight` hold a number per task; alpha None: both classes weigh 1."""
 
     kind: Literal["focal", "bce"] = "focal"
     gamma: float = 2.0
@@ -31,7 +36,7 @@ class Objective:
     def __call__(self, logits: Tensor, strength: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
         """Scalar loss. All (n, tasks); labels are 0, 1 or NaN, strengths log2(1 + strength) or NaN."""
         logits, strength = logits.float(), strength.float()
-        weight = self._row(self.task_weight, logits)
+        weight = 1.0 if self.task_weight is None else logits.new_tensor(self.task_weight)
         measured = ~strengths.isnan()
         known = ~labels.isnan()
         truth = labels.nan_to_num()
@@ -39,17 +44,13 @@ class Objective:
             known = known | measured
             truth = torch.where(measured, soften(strengths.nan_to_num(), self.soft), truth)
         if self.kind == "focal":
-            each = focal(logits, truth, gamma=self.gamma, alpha=self._row(self.alpha, logits))
+            each = focal(logits, truth, gamma=self.gamma, alpha=self.alpha)
         else:
             each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         loss = (each * known * weight).sum()
         error = F.smooth_l1_loss(strength, strengths.nan_to_num(), reduction="none")
         loss = loss + self.strength_weight * (error * measured * weight).sum()
         return loss / logits.numel()
-
-    @staticmethod
-    def _row(values: tuple[float, ...] | None, like: Tensor) -> Tensor | float:
-        return 1.0 if values is None else torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
 def soften(strengths: Tensor, half: float) -> Tensor:
@@ -61,24 +62,25 @@ def soften(strengths: Tensor, half: float) -> Tensor:
     return energy / (energy + half**2)
 
 
-def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Tensor | float) -> Tensor:
+def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Sequence[float] | None = None) -> Tensor:
     """Focal loss of each element (Lin et al. 2017): -a_t (1 - p_t)^gamma log p_t, p_t the probability of the truth.
 
-    a_t is alpha for label 1 and 1 - alpha for label 0; alpha 1.0 stands for no weights (1 for both).
+    logits, labels (n, tasks); a_t is the task's alpha for label 1 and 1 - alpha for label 0, and 1 without alpha.
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    # 1 - p_t through the logit of the wrong class: exp(-cross_entropy) would lose the small differences from 1.
-    wrong = torch.sigmoid(logits * (1 - 2 * labels))
-    loss = wrong**gamma * cross_entropy if gamma else cross_entropy
-    if isinstance(alpha, float) and alpha == 1.0:
+    # torchvision takes 1 - p_t as a difference from 1. In double precision that is exact up to a logit of about 36;
+    # beyond, a gamma below 1 has no gradient there, hence the limit for answers that are right.
+    sure = torch.where(labels > 0.5, logits.clamp(max=_SURE), logits.clamp(min=-_SURE))
+    loss = sigmoid_focal_loss(sure.double(), labels.double(), alpha=-1, gamma=gamma).to(logits)
+    if alpha is None:
         return loss
-    return loss * (alpha * labels + (1 - alpha) * (1 - labels))
+    weight = logits.new_tensor(alpha)  # torchvision's alpha is one number for all tasks
+    return loss * (weight * labels + (1 - weight) * (1 - labels))
 
 
 def alpha_from_counts(counts: NDArray[np.int64]) -> tuple[float, ...]:
     """Focal alpha of each task from (tasks, 2) counts of labels 0 and 1: the share of the other class.
 
-    Both classes then have the same total weight. A task with one class only gets 0.5.
+    Both classes then have the same total weight. A task with a single class gets 0.5.
     """
     alphas = []
     for negative, positive in counts:

@@ -1,59 +1,129 @@
-"""A training run as files: its history, its learning curves, its card."""
+"""A training run as a folder, and what a finished training returns. Imports no torch."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from grainscan.errors import ConfigError
 from grainscan.files import replacing
+from grainscan.model.last_run import last_run
+from grainscan.results import Report
 
-HISTORY_FILE = "history.csv"
-METRICS_FILE = "metrics.json"
-CONFIG_NAME = "config.toml"
-CURVES_FILE = "curves.png"
-CARD_FILE = "README.md"
-CHECKPOINTS = "checkpoints"
+CONFIG = "config.toml"  # the options, as `--config` reads them
+METRICS = "metrics.json"  # steps, time, and validation figures before and after
+HISTORY = "history.csv"  # figures by step
+CURVES = "curves.png"  # the history as a picture
+CARD = "README.md"  # the card of the model in `model/`
+CHECKPOINTS = "checkpoints"  # what `--resume` goes on from
+START = "start.safetensors"  # among them: the weights before the first step, where those may be the best
+TENSORBOARD = "tensorboard"  # events, with `--tensorboard`
 
 
-class Progress:
-    """What happens during a training, for whoever wants to show it. Each method may be overridden, none has to be."""
+def world_size() -> int:
+    """Processes of this training, as torchrun sets them in the environment."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
-    def decoding(self, done: int, total: int) -> None:
-        """`done` of `total` clips of a split are in the cache."""
 
-    def begin(self, summary: Mapping[str, Any]) -> None:
-        """Training starts; `summary` is what a dry run prints."""
-
-    def step(self, step: int, total: int) -> None:
-        """An optimiser step was made."""
-
-    def row(self, row: Mapping[str, float]) -> None:
-        """Figures for history.csv: loss, learning_rate and grad_norm, or validation (keys starting with `val_`)."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
+def is_main() -> bool:
+    """Whether this process is the one that writes the run."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished training."""
+class RunFolder:
+    """Where a run is. `checkpoint` is the one to resume from, None for a fresh start."""
+
+    path: Path
+    checkpoint: Path | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The options that the run was started with; empty where they cannot be read."""
+        try:
+            return dict(tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))["train"])
+        except (OSError, KeyError, ValueError):
+            return {}
+
+
+def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) -> RunFolder:
+    """The folder of a new run, or of the one to resume. Raises ConfigError for one that exists or cannot be resumed.
+
+    Without a name, a new run is called after its model, the date and the time.
+    """
+    if resume == "auto":
+        last = None if name else last_run()
+        if name is None and last is None:
+            raise ConfigError("--resume auto: no run was started here", hint="Name the run with --name NAME.")
+        directory = last.directory if last else runs / str(name)
+        return RunFolder(directory, _last_checkpoint(directory / CHECKPOINTS))
+    if resume:
+        checkpoint = Path(resume)
+        if not (checkpoint / "trainer_state.json").is_file():
+            raise ConfigError(
+                f"--resume {checkpoint}: not a checkpoint", hint="Pass runs/NAME/checkpoints/checkpoint-N, or auto."
+            )
+        return RunFolder(checkpoint.absolute().parent.parent, checkpoint)
+    if not name and world_size() > 1:
+        raise ConfigError("a training of several processes needs a name", hint="Pass --name NAME.")
+    name = name or f"{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory = runs / name
+    if name in (".", "..") or Path(name).name != name:
+        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes a folder below --runs.")
+    if is_main() and directory.is_dir() and any(directory.iterdir()):
+        raise ConfigError(f"{directory}: already exists", hint="Choose another --name, or add --resume auto.")
+    return RunFolder(directory)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run (Trainer writes trainer_state.json last)."""
+    found = folder.glob("checkpoint-*/trainer_state.json")
+    return max((path.parent for path in found), key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+@dataclass(frozen=True)
+class Run(Report):
+    """A finished training. `metrics` is what metrics.json holds, `history` the rows of history.csv."""
 
     name: str
     directory: Path
-    model: Path  # model directory
+    model: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]]
-    seconds: float
+    seconds: float  # the whole of it, with export and calibration
+
+    @property
+    def verdict(self) -> str:
+        """What the training gained on the validation clips; empty where nothing can be compared."""
+        return verdict(self.metrics)
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """`no gain: 0.971 before, 0.942 after (validation AUROC); the starting model was kept`, from metrics.json."""
+    before, after = metrics.get("before"), metrics.get("after")
+    if not before or not after:
+        return ""
+    names = [name for name in before if name.startswith("auroc_") and name in after] or ["loss"]
+    if not before.keys() >= set(names):
+        return ""
+    first, last = (sum(figures[name] for name in names) / len(names) for figures in (before, after))
+    quantity = "validation loss" if names == ["loss"] else "validation AUROC"
+    kept = metrics["best_step"] == 0
+    gained = last < first if names == ["loss"] else last > first
+    text = f"{'gain' if gained and not kept else 'no gain'}: {first:.3f} before, {last:.3f} after ({quantity})"
+    return f"{text}; the starting model was kept" if kept else text
 
 
 # ------------------------------------------------------------------------------------------------------- history
 
 
 def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
-    """One row a step, its losses and validation figures merged; columns in the order in which they appear."""
+    """One row per step, its losses and validation figures merged; columns in the order in which they appear."""
     merged: dict[int, dict[str, float]] = {}
     columns: dict[str, None] = {"step": None}
     for row in rows:
@@ -63,79 +133,3 @@ def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(merged[step] for step in sorted(merged))
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Rows of a history.csv; figures that a row has not are absent."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-
-def draw_curves(path: Path, history: Sequence[Mapping[str, float]], tasks: Sequence[str]) -> None:
-    """Learning curves as a picture: losses, validation AUROC of each task, learning rate and gradient norm."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = (
-        ("loss", {"loss": "training", "val_loss": "validation"}, "linear"),
-        ("validation AUROC", {f"val_auroc_{task}": task for task in tasks}, "linear"),
-        ("learning rate, gradient norm", {"learning_rate": "learning rate", "grad_norm": "gradient norm"}, "log"),
-    )
-    for axis, (title, series, scale) in zip(figure.subplots(1, 3), panels, strict=True):
-        for key, name in series.items():
-            points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
-        axis.set(title=title, xlabel="step", yscale=scale)
-        axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
-# ---------------------------------------------------------------------------------------------------------- card
-
-
-def card_body(summary: Mapping[str, Any], figures: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
-    """The part of a model card that tells of its training: figures, data, configuration, versions."""
-    parts = ["", "## Figures", "", *_figures_table(figures), "", "## Data", "", *_data_table(summary["data"])]
-    parts += [f"- {leak}" for leak in summary["data"]["leaks"]]
-    if summary["left_out"]:
-        parts.append(f"- left out, cannot be decoded: {', '.join(summary['left_out'])}")
-    model = summary["model"]
-    parts += [
-        "",
-        "## Training",
-        "",
-        f"{origin['steps']} steps of {summary['views_per_step']} views in {summary['precision']}, "
-        f"{model['trainable']:,} of {model['parameters']:,} parameters trained.",
-        "",
-        "```toml",
-        summary["config"].rstrip(),
-        "```",
-        "",
-        "Versions: " + ", ".join(f"{name} {origin[name]}" for name in ("grainscan", "torch", "transformers")) + ".",
-        "",
-    ]
-    return "\n".join(parts)
-
-
-def _figures_table(figures: Mapping[str, Any]) -> list[str]:
-    validation = figures.get("validation")
-    if validation is None:
-        return ["Trained without validation clips."]
-    rows = [f"| {key} | {value:.4f} |" for key, value in validation.items() if isinstance(value, float)]
-    head = f"| validation, {validation['clips']} clips, step {figures['best_step']} | |"
-    return [head, "|---|---|", *rows]
-
-
-def _data_table(data: Mapping[str, Any]) -> list[str]:
-    lines = ["| split | clips | sources | task | 0 | 1 | unknown |", "|---|---|---|---|---|---|---|"]
-    for split, clips in data["splits"].items():
-        for task, counts in clips["tasks"].items():
-            numbers = " | ".join(str(counts[key]) for key in ("negative", "positive", "unknown"))
-            lines.append(f"| {split} | {clips['clips']} | {clips['sources']} | {task} | {numbers} |")
-    return lines

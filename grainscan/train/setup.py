@@ -1,61 +1,127 @@
-"""What a training is going to do: a configuration resolved into a `Setup`, and `plan`, which only tells.
+"""From the options of `train` to the parts that a training is made of. Nothing is decoded or written here.
 
-Nothing is decoded or written here. `train` goes on from the same `Setup`.
+This is the one place where the options are read: the trainer, the estimate and the run folder see a `Setup`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import math
-import time
 import tomllib
 import warnings
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from grainscan.data.cache import ClipCache, default_directory
-from grainscan.data.dataset import ClipSet, read_clips
-from grainscan.data.labels import LABELS_FILE, find_split
-from grainscan.errors import ConfigError, UsageError
-from grainscan.model.build import build, quiet_transformers
-from grainscan.model.last_run import last_run
+from grainscan.data.dataset import ClipSet, TrainingViews, read_clips
+from grainscan.errors import ConfigError, DependencyError, GrainscanError
+from grainscan.model.build import build, quiet_transformers, trained_tasks
+from grainscan.model.vivit import GrainscanViViT
 from grainscan.options import TrainConfig, to_toml
 from grainscan.tasks import task_of
-from grainscan.train import run as runs
-from grainscan.train.estimate import summary
+from grainscan.train.check import split_folders
 from grainscan.train.finetune import tune
 from grainscan.train.losses import Objective, alpha_from_counts
-from grainscan.train.run import Progress
-from grainscan.train.trainer import Setup, is_main, world_size
-from grainscan.workers import processors
+from grainscan.train.machine import Machine, find_machine
+from grainscan.train.run import RunFolder, find_run, world_size
+from grainscan.train.schedule import Schedule
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraModel
 
 log = logging.getLogger(__name__)
 
-_LOGGED_ROWS = 400  # of a run's history, about
 # Options that may differ between a run and its resumption without changing what is learnt.
 _FREE_TO_CHANGE = frozenset(
     {"name", "runs", "resume", "workers", "cache", "cache_gb", "keep", "tensorboard", "dry_run", "device", "data"}
 )
 
 
-def plan(config: TrainConfig) -> dict[str, Any]:
-    """What `train(config)` would do: configuration, data, leaks, parameters, memory and time. Writes nothing."""
-    with quiet_libraries():
-        return summary(prepare(config, Progress()))
+@dataclass(frozen=True)
+class Record:
+    """What a run says about its options."""
+
+    config: str  # TOML, as config.toml holds it
+    card: str  # the same with names in place of paths, for a card that travels with the model
+    data: Path
+    origin: Mapping[str, Any]  # base, scratch, data and seed, for the model's provenance
 
 
-def prepare(config: TrainConfig, progress: Progress) -> Setup:
-    """Resolve a configuration: read the labels, build the model, count the steps. Nothing is decoded or written."""
-    training, validation = read_splits(config)
-    name, directory, resume = run_directory(config)
-    if resume is not None:
-        _compare_options(config, directory)
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A training about to start."""
+
+    run: RunFolder
+    record: Record
+    model: GrainscanViViT
+    lora: LoraModel | None
+    training: ClipSet
+    validation: ClipSet | None
+    test: ClipSet | None  # looked at for leaks, never trained on
+    cache: ClipCache
+    objective: Objective
+    schedule: Schedule
+    machine: Machine
+    arguments: Mapping[str, Any]  # those of TrainingArguments that the options alone decide
+    seed: int
+    balanced: bool  # draw classes equally often
+    augment: bool
+    known: tuple[str, ...]  # tasks that the model was trained for before
+    whitening: float | None  # constant part of each token, in deviations, for a start from scratch
+    checkpointing: bool  # of the layers' activations
+    compile: bool
+    patience: int  # validations without gain before stopping; 0: never
+    left_out: tuple[str, ...] = ()  # clips that cannot be decoded
+
+    @property
+    def scores_start(self) -> bool:
+        """Whether the model is worth a validation before the first step: it knows some of the tasks."""
+        return self.validation is not None and bool(self.known)
+
+    def with_clips(self, training: ClipSet, validation: ClipSet | None, left_out: tuple[str, ...]) -> Setup:
+        """The same training on fewer clips, and with fewer steps where those are counted in epochs."""
+        schedule = replace(self.schedule, clips=len(training))
+        return replace(self, training=training, validation=validation, left_out=left_out, schedule=schedule)
+
+    def draws(self, count: int, *, clips: ClipSet | None = None, augment: bool | None = None) -> TrainingViews:
+        """`count` views of the training clips, or of some of them."""
+        return TrainingViews(
+            clips or self.training,
+            self.cache,
+            draws=count,
+            seed=self.seed,
+            balanced=self.balanced and clips is None,
+            augment=self.augment if augment is None else augment,
+        )
+
+
+def prepare(config: TrainConfig) -> Setup:
+    """Resolve the options: read the labels, build the model, count the steps.
+
+    Raises ConfigError, LabelsError, DataError, ModelError, DependencyError.
+    """
+    training, validation, test = _read_splits(config)
+    run = find_run(config.runs, config.name, resume=config.resume, model=config.model)
+    started = {} if run.checkpoint is None else run.options()
+    machine = find_machine(
+        config.device,
+        started.get("precision", "auto") if config.precision == "auto" else config.precision,
+        config.workers,
+    )
+    record = _record(replace(config, precision=machine.precision))  # what `auto` came to is kept
+    if started:
+        _compare_options(started, record, run)
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise DependencyError(
+            "--tensorboard needs TensorBoard", hint="Install it with: pip install 'grainscan[tensorboard]'"
+        )
+    known = () if config.scratch else tuple(task for task in trained_tasks(config.model) if task in training.tasks)
     model = build(
         config.model,
         tasks=training.tasks,
@@ -66,151 +132,96 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         attention=config.attention,
         seed=config.seed,
     )
-    model.spec = model.spec.with_(strength=strength_units(model.spec.strength, training))
-    tune(model, config.tune, config.lora)
+    model.spec = model.spec.with_(strength=_strength_units(model.spec.strength, training))
+    lora = tune(model, config.tune, config.lora)
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    cuda = uses_cuda(config)
-    precision = choose_precision(config, cuda)
-    if config.precision == "auto":
-        progress.note(f"precision {precision}: the fastest of this {'GPU' if cuda else 'processor'}")
-    if validation is None:
-        progress.note("no val split: the last weights are kept, and nothing is calibrated")
-    steps, per_epoch = count_steps(config, len(training))
-    eval_every = min(config.eval_every or math.ceil(per_epoch), steps)
     return Setup(
-        config=config,
-        name=name,
-        directory=directory,
-        precision=precision,
-        cuda=cuda,
+        run=run,
+        record=record,
         model=model,
+        lora=lora,
         training=training,
         validation=validation,
+        test=test,
         cache=ClipCache(default_directory() if config.cache else None, model.spec.view, limit=config.cache_gb * 1e9),
-        objective=objective(config, training),
-        steps=steps,
-        steps_per_epoch=per_epoch,
-        eval_every=eval_every,
-        log_every=log_interval(eval_every, steps),
-        workers=loader_workers(config, cuda),
-        resume=resume,
+        objective=_objective(config, training),
+        schedule=Schedule(
+            clips=len(training),
+            epochs=config.epochs,
+            max_steps=config.max_steps,
+            batch_size=config.batch_size,
+            accumulate=config.accumulate,
+            views_per_clip=config.views_per_clip,
+            validate_every=config.eval_every,
+            processes=world_size(),
+        ),
+        machine=machine,
+        arguments=_arguments(config),
+        seed=config.seed,
+        balanced=config.balanced,
+        augment=config.augment,
+        known=known,
+        whitening=config.reference if config.scratch else None,
+        checkpointing=config.gradient_checkpointing,
+        compile=config.compile,
+        patience=config.patience,
     )
 
 
-def read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None]:
-    """The clips of `train/` and of `val/` (None without one); a folder that is not split is trained on as a whole."""
+def _read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None, ClipSet | None]:
+    """The clips of `train/` (or of the whole folder), of `val/` and of `test/`, where there are such folders."""
     tasks = tuple(task.strip() for task in config.tasks.split(",")) if config.tasks else None
-    if not (config.data / "train" / LABELS_FILE).is_file():
-        return read_clips(find_split(config.data), tasks), None
-    training = read_clips(config.data / "train", tasks)
-    val = config.data / "val"
-    if not (val / LABELS_FILE).is_file():
-        return training, None
-    return training, read_clips(val, training.tasks, partly=True)
+    train, val = split_folders(config.data)
+    training = read_clips(train, tasks)
+    if val is None:
+        return training, None, None
+    test = None
+    with contextlib.suppress(GrainscanError):  # a fault in the test labels is no reason not to train
+        test = read_clips(config.data / "test", training.tasks, partly=True)
+    return training, read_clips(val, training.tasks, partly=True), test
 
 
-def count_steps(config: TrainConfig, clips: int) -> tuple[int, float]:
-    """(optimiser steps, steps an epoch). An epoch shows every clip `views_per_clip` times."""
-    per_epoch = clips * config.views_per_clip / (config.batch_size * config.accumulate * world_size())
-    return config.max_steps or max(1, math.ceil(config.epochs * per_epoch)), per_epoch
+def _arguments(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulate,
+        "learning_rate": config.lr,
+        "weight_decay": config.weight_decay,
+        "warmup_steps": config.warmup,  # below 1: a part of all steps
+        "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
+        "max_grad_norm": config.clip_norm,
+        "seed": config.seed,
+        "save_total_limit": config.keep,
+        "report_to": ["tensorboard"] if config.tensorboard else [],
+    }
 
 
-def log_interval(eval_every: int, steps: int) -> int:
-    """Steps between rows of the history: divides the validation interval, so that no average spans a checkpoint."""
-    wanted = max(1, min(eval_every, steps // _LOGGED_ROWS))
-    return max(divisor for divisor in range(1, wanted + 1) if eval_every % divisor == 0)
+def _record(config: TrainConfig) -> Record:
+    resume = None if config.resume is None else Path(config.resume).name
+    named = replace(
+        config,
+        data=Path(config.data.resolve().name),
+        runs=Path(config.runs.name),
+        resume=resume,
+        model=Path(config.model).name,
+    )
+    origin = {"base": named.model, "scratch": config.scratch, "data": str(named.data), "seed": config.seed}
+    return Record(to_toml(config, command="train"), to_toml(named, command="train"), config.data, origin)
 
 
-def run_directory(config: TrainConfig) -> tuple[str, Path, Path | None]:
-    """(name, directory, checkpoint to resume from). Raises ConfigError for a run that is there already."""
-    if config.resume == "auto":
-        last = None if config.name else last_run()
-        if not config.name and last is None:
-            raise ConfigError("--resume auto: nothing was trained here", hint="Name the run with --name NAME.")
-        directory = config.runs / config.name if config.name else last.directory  # type: ignore[union-attr]
-        return directory.name, directory, last_checkpoint(directory)
-    if config.resume:
-        checkpoint = Path(config.resume)
-        if not (checkpoint / "trainer_state.json").is_file():
-            raise ConfigError(
-                f"--resume {checkpoint}: not a checkpoint", hint="Pass runs/NAME/checkpoints/checkpoint-N, or auto."
-            )
-        directory = checkpoint.absolute().parent.parent
-        return directory.name, directory, checkpoint
-    if not config.name and world_size() > 1:
-        raise ConfigError("a training of several processes needs a name", hint="Pass --name NAME.")
-    name = config.name or f"{Path(config.model).name}-{datetime.now():%Y%m%d-%H%M%S}"
-    directory = config.runs / name
-    if name in (".", "..") or Path(name).name != name:
-        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes a folder below --runs.")
-    if is_main() and directory.is_dir() and any(directory.iterdir()):
-        raise ConfigError(f"{directory}: this run exists", hint="Choose another --name, or go on with --resume auto.")
-    return name, directory, None
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest complete checkpoint of a run (Trainer writes trainer_state.json last)."""
-    found = (directory / runs.CHECKPOINTS).glob("checkpoint-*/trainer_state.json")
-    return max((path.parent for path in found), key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def _compare_options(config: TrainConfig, directory: Path) -> None:
+def _compare_options(started: Mapping[str, Any], record: Record, run: RunFolder) -> None:
     """Warn of options that differ from those that the run was started with."""
-    try:
-        started = tomllib.loads((directory / runs.CONFIG_NAME).read_text(encoding="utf-8"))["train"]
-    except (OSError, KeyError, ValueError):
-        return
-    now = tomllib.loads(to_toml(config, command="train"))["train"]
+    now = tomllib.loads(record.config)["train"]
     for key in sorted((started.keys() | now.keys()) - _FREE_TO_CHANGE):
         if started.get(key) != now.get(key):
-            log.warning("%s: resumed with %s = %s, started with %s", directory, key, now.get(key), started.get(key))
+            log.warning("%s: resumed with %s = %s, started with %s", run.path, key, now.get(key), started.get(key))
 
 
-def uses_cuda(config: TrainConfig) -> bool:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda: torch finds no GPU here", hint="Use --device cpu, or auto.")
-    return config.device != "cpu" and torch.cuda.is_available()
+# ---------------------------------------------------------------------------------------------------------- loss
 
 
-def choose_precision(config: TrainConfig, cuda: bool) -> str:
-    """fp32, fp16 or bf16. `auto`: on a GPU bf16 where it has it, else fp16; on a CPU bf16 where it is faster.
-
-    Raises ConfigError for fp16 on a CPU: loss scaling needs a GPU.
-    """
-    if config.precision == "auto":
-        if cuda:
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return "bf16" if bf16_is_fast() else "fp32"
-    if config.precision == "fp16" and not cuda:
-        raise ConfigError("--precision fp16 needs a GPU", hint="Use auto, fp32 or bf16 on a CPU.")
-    return config.precision
-
-
-def bf16_is_fast() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than fp32 ones. Those without the instructions take ten
-    times longer, so a few milliseconds of trying say more than a list of processors."""
-    a, b = torch.ones(1024, 256), torch.ones(256, 256)
-
-    def seconds(x: torch.Tensor, y: torch.Tensor) -> float:
-        best = math.inf
-        for _ in range(4):
-            begun = time.perf_counter()
-            x @ y
-            best = min(best, time.perf_counter() - begun)
-        return best
-
-    return seconds(a.bfloat16(), b.bfloat16()) < 0.8 * seconds(a, b)
-
-
-def loader_workers(config: TrainConfig, cuda: bool) -> int:
-    """Processes that cut views: on a GPU enough to keep it fed, on a CPU none, since they would take its time."""
-    if config.workers >= 0:
-        return config.workers
-    return min(8, max(1, processors() - 1)) if cuda else 0
-
-
-def objective(config: TrainConfig, clips: ClipSet) -> Objective:
+def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
     """The loss of a run. Alpha `auto` comes from the counts, and is even where sampling balances the classes."""
     alpha: tuple[float, ...] | None = None
     if config.focal_alpha == "auto":
@@ -228,7 +239,7 @@ def objective(config: TrainConfig, clips: ClipSet) -> Objective:
 
 
 def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] | None:
-    """`graininess=1,banding=0.5` as a weight for each task (default 1). Raises ConfigError."""
+    """`TASK=0.5,OTHER=2` as a weight per task (default 1). Raises ConfigError."""
     if text is None:
         return None
     weights = dict.fromkeys(tasks, 1.0)
@@ -246,8 +257,8 @@ def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] 
     return tuple(weights.values())
 
 
-def strength_units(known: dict[str, str], clips: ClipSet) -> dict[str, str]:
-    """Units of the tasks that have a strength: those that the model had, and those that the manifest measures."""
+def _strength_units(known: Mapping[str, str], clips: ClipSet) -> dict[str, str]:
+    """Units of the tasks with a strength: those that the model had, and those that the manifest measures."""
     units = {}
     for column, task in enumerate(clips.tasks):
         if task in known:
@@ -259,7 +270,7 @@ def strength_units(known: dict[str, str], clips: ClipSet) -> dict[str, str]:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without notices of libraries that concern their developers, not whoever trains."""
+    """Without the notices of libraries that are meant for their developers."""
     names = ("accelerate", "torch.distributed", "peft")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

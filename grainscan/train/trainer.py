@@ -1,21 +1,19 @@
 """The training loop: Hugging Face Trainer with our own draws, loss, validation by clips, and history.
 
-`train` prepares a `Setup` and hands it over; what Trainer is good at (mixed precision, accumulation, processes,
-checkpoints, resumption) stays its own.
+What Trainer is good at stays its own: mixed precision, accumulation, processes, checkpoints, resumption.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 from transformers import (
@@ -26,127 +24,122 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.integrations import TensorBoardCallback
 
-from grainscan.data.cache import ClipCache
-from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_is
-from grainscan.errors import DependencyError, ModelError
+from grainscan.console import Progress
+from grainscan.data.dataset import ClipSet, ValidationViews, as_is
+from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
-from grainscan.model.vivit import GrainscanViViT
-from grainscan.options import TrainConfig
-from grainscan.train import run as runs
+from grainscan.files import replacing
 from grainscan.train.finetune import decayed
-from grainscan.train.losses import Objective
+from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
+from grainscan.train.setup import Setup
 
 _TIE_BREAK = 1e-6  # of the validation loss, taken off the score: among equal AUROCs the surer model wins
 
 
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """A training about to start: everything that the configuration and the data resolve to."""
-
-    config: TrainConfig
-    name: str
-    directory: Path
-    precision: str  # fp32, fp16, bf16
-    cuda: bool
-    model: GrainscanViViT
-    training: ClipSet
-    validation: ClipSet | None
-    cache: ClipCache
-    objective: Objective
-    steps: int  # of the optimiser
-    steps_per_epoch: float
-    eval_every: int
-    log_every: int
-    workers: int  # processes of the loader
-    resume: Path | None = None  # checkpoint
-    left_out: tuple[str, ...] = ()  # clips that cannot be decoded
-
-    @property
-    def views_per_step(self) -> int:
-        return self.config.batch_size * self.config.accumulate * world_size()
-
-
-def world_size() -> int:
-    """Processes of this training, as torchrun tells them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_main() -> bool:
-    """Whether this process is the one that writes the run."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def training_arguments(setup: Setup) -> TrainingArguments:
-    """The options of Trainer. The data set is one long epoch of draws; see `dataset`."""
-    config, validated = setup.config, setup.validation is not None
+    """The options of Trainer. The data set is one long epoch of draws; see `grainscan.data.dataset`."""
+    schedule, machine, validated = setup.schedule, setup.machine, setup.validation is not None
     return TrainingArguments(
-        output_dir=str(setup.directory / runs.CHECKPOINTS),
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate,
-        max_steps=setup.steps,
-        learning_rate=config.lr,
-        weight_decay=config.weight_decay,
-        warmup_steps=round(config.warmup * setup.steps),
-        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        max_grad_norm=config.clip_norm,
-        fp16=setup.precision == "fp16",
-        bf16=setup.precision == "bf16",
-        use_cpu=not setup.cuda,
-        ddp_backend="gloo" if world_size() > 1 and not setup.cuda else None,
+        **setup.arguments,
+        output_dir=str(setup.run.path / CHECKPOINTS),
+        max_steps=schedule.steps,
+        fp16=machine.precision == "fp16",
+        bf16=machine.precision == "bf16",
+        use_cpu=machine.device == "cpu",
+        ddp_backend="gloo" if world_size() > 1 and machine.device == "cpu" else None,
         ddp_find_unused_parameters=False,
-        seed=config.seed,
         optim="adamw_torch_fused",
         logging_strategy="steps",
-        logging_steps=setup.log_every,
+        logging_steps=schedule.logging_interval,
         logging_nan_inf_filter=False,
         eval_strategy="steps" if validated else "no",
-        eval_steps=setup.eval_every,
+        eval_steps=schedule.validation_interval,
+        eval_on_start=setup.scores_start and setup.run.checkpoint is None,
         save_strategy="steps",
-        save_steps=setup.eval_every,
-        save_total_limit=config.keep,
+        save_steps=schedule.validation_interval,
         load_best_model_at_end=validated,
         metric_for_best_model="eval_score" if validated else None,
         greater_is_better=True if validated else None,
-        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels", "strength"],
-        dataloader_num_workers=setup.workers,
-        dataloader_pin_memory=setup.cuda,
+        dataloader_num_workers=machine.loaders,
+        dataloader_pin_memory=machine.device == "cuda",
     )
 
 
-class GrainTrainer(Trainer):
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to: the step whose weights the model now has, and the validation figures before and after.
+
+    `before` is of the starting model, for the tasks that it knew, if any; `after` is of the best checkpoint.
+    """
+
+    step: int  # 0: the starting model was kept
+    before: dict[str, float] | None
+    after: dict[str, float] | None
+
+    @property
+    def kept(self) -> dict[str, float] | None:
+        """The figures of the weights that were kept; None without validation clips."""
+        return self.after if self.step else self.before
+
+
+class ViewTrainer(Trainer):
     """Trainer with our draws, our loss and validation by clips."""
 
     # Our loss is a mean over the views of a micro-batch. Trainer must divide it by the number of micro-batches, which
     # it leaves out for models that accept **kwargs unless told so.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, setup: Setup, progress: runs.Progress) -> None:
+    def __init__(self, setup: Setup, progress: Progress) -> None:
         self.setup = setup
-        config, validation = setup.config, setup.validation
-        callbacks: list[TrainerCallback] = [_Reporter(self, progress)]
-        if config.patience and validation is not None:
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
+        self.progress = progress
+        validation = setup.validation
+        callbacks: list[TrainerCallback] = [_Reporter(self)]
+        if setup.patience and validation is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=setup.patience))
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
-            train_dataset=TrainingViews(
-                setup.training,
-                setup.cache,
-                draws=setup.steps * setup.views_per_step,
-                seed=config.seed,
-                balanced=config.balanced,
-                augment=config.augment,
-            ),
+            train_dataset=setup.draws(setup.schedule.views),
             eval_dataset=None if validation is None else ValidationViews(validation, setup.cache),
             data_collator=as_is,
             callbacks=callbacks,
         )
         for callback in (PrinterCallback, ProgressCallback):  # they print to stdout
             self.remove_callback(callback)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):
+                callback.logging_dir = str(setup.run.path / TENSORBOARD)
+
+    def run(self) -> Outcome:
+        """Train, or go on from a checkpoint, and leave the best weights in the model."""
+        setup, start = self.setup, self.setup.run.path / CHECKPOINTS / START
+        if self.args.eval_on_start and is_main():
+            start.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(start) as temporary:
+                save_file({key: value.contiguous() for key, value in setup.model.state_dict().items()}, temporary)
+        self.train(resume_from_checkpoint=None if setup.run.checkpoint is None else str(setup.run.checkpoint))
+        step = self.state.best_global_step or self.state.global_step
+        before, after = self._logged(0), self._logged(step)
+        fresh = set(setup.training.tasks).difference(setup.known)
+        if before and fresh:  # no candidate, and what it says of those tasks, score and loss included, means nothing
+            meaningless = {"score", "loss"} | {f"{key}_{task}" for key in ("auroc", "strength_error") for task in fresh}
+            before = {key: value for key, value in before.items() if key not in meaningless}
+        elif before and after and not after["score"] > before["score"] and start.is_file():
+            setup.model.load_state_dict(load_file(start))
+            step = 0
+        return Outcome(step, before, after)
+
+    def _logged(self, step: int) -> dict[str, float] | None:
+        """The validation figures of a step, from before a resumption, too."""
+        for entry in reversed(self.state.log_history):
+            if entry["step"] == step and "eval_score" in entry:
+                return {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
+        return None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = self._loader(self.train_dataset, self.args.per_device_train_batch_size)
@@ -158,9 +151,9 @@ class GrainTrainer(Trainer):
             batch_size=batch_size,
             sampler=SequentialSampler(data),
             collate_fn=as_is,
-            num_workers=self.setup.workers,
-            pin_memory=self.setup.cuda,
-            prefetch_factor=4 if self.setup.workers else None,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=4 if self.args.dataloader_num_workers else None,
         )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
@@ -175,6 +168,8 @@ class GrainTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Figures of the validation clips with the prefix `eval_`; `eval_score` picks the best checkpoint."""
+        if not self.state.global_step:
+            self.progress.stage("validating")
         figures = {f"eval_{key}": value for key, value in self.validate().figures().items()}
         self.log(dict(figures))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
@@ -182,7 +177,7 @@ class GrainTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge every validation clip: the mean over its views. Each process takes its share of the clips."""
+        """Judge every validation clip by the mean over its views. Each process takes its share of the clips."""
         assert self.setup.validation is not None
         clips, data = self.setup.validation, cast(ValidationViews, self.eval_dataset)
         mine = Subset(data, range(self.args.process_index, len(clips), self.args.world_size))
@@ -204,7 +199,7 @@ class GrainTrainer(Trainer):
     @property
     def history(self) -> list[dict[str, float]]:
         """Rows of history.csv, those before a resumption included."""
-        rows = (history_row(entry, self.setup.steps_per_epoch) for entry in self.state.log_history)
+        rows = (history_row(entry, self.setup.schedule.steps_per_epoch) for entry in self.state.log_history)
         return [row for row in rows if row]
 
 
@@ -262,22 +257,31 @@ def history_row(entry: dict[str, float], steps_per_epoch: float) -> dict[str, fl
 
 
 class _Reporter(TrainerCallback):
-    """Tells progress what happens, keeps history.csv and TensorBoard up to date, stops at a loss that is not finite."""
+    """Reports progress, keeps history.csv up to date, and stops at a loss that is not finite."""
 
-    def __init__(self, trainer: GrainTrainer, progress: runs.Progress) -> None:
+    def __init__(self, trainer: ViewTrainer) -> None:
         self.trainer = trainer
-        self.progress = progress
-        self.board: Any = None
+        self.note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer.setup.config.tensorboard and state.is_world_process_zero:
-            self.board = _tensorboard(self.trainer.setup.directory)
+        if not args.eval_on_start:
+            self._begin(state)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.global_step:
+            self._begin(state)
+
+    def _begin(self, state: Any) -> None:
+        self.trainer.progress.stage("training", state.max_steps)
+        if state.global_step:
+            self.trainer.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress.step(state.global_step, state.max_steps)
+        self.trainer.progress.advance(state.global_step, self.note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        row = history_row({**(logs or {}), "step": state.global_step}, self.trainer.setup.steps_per_epoch)
+        steps_per_epoch = self.trainer.setup.schedule.steps_per_epoch
+        row = history_row({**(logs or {}), "step": state.global_step}, steps_per_epoch)
         if row is None:
             return
         if not math.isfinite(row.get("loss", 0.0)):
@@ -285,26 +289,29 @@ class _Reporter(TrainerCallback):
                 f"the loss is {row['loss']} at step {state.global_step}",
                 hint="Lower --lr, or train with --precision fp32.",
             )
-        self.progress.row(row)
-        if self.board is not None:
-            for key, value in row.items():
-                if key not in ("step", "epoch"):
-                    self.board.add_scalar(key.replace("val_", "validation/"), value, state.global_step)
+        figures = _spelt(row)
+        if "val_score" in row:
+            self.trainer.progress.say(f"step {state.global_step:,}: validation {figures}")
+        else:
+            self.note = figures
+            self.trainer.progress.advance(state.global_step, figures)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            runs.write_history(self.trainer.setup.directory / runs.HISTORY_FILE, self.trainer.history)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.board is not None:
-            self.board.close()
+            write_history(self.trainer.setup.run.path / HISTORY, self.trainer.history)
 
 
-def _tensorboard(directory: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise DependencyError(
-            "--tensorboard needs TensorBoard", hint="Install it with: pip install 'grainscan[tensorboard]'"
-        ) from None
-    return SummaryWriter(str(directory / "tensorboard"))
+_WORDS = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "auroc": "AUROC"}
+
+
+def _spelt(row: dict[str, float]) -> str:
+    """The figures of a row in words: `loss 0.21, AUROC banding 0.93`."""
+    shown = []
+    for key, value in row.items():
+        if key in ("step", "epoch", "val_score"):
+            continue
+        name = key.removeprefix("val_")
+        for word, spelt in _WORDS.items():
+            name = name.replace(word, spelt)
+        shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+    return ", ".join(shown)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import mmap
 import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +20,10 @@ from typing import Any
 from grainscan.errors import GrainscanError
 from grainscan.workers.faults import lost, rebuilt, timed_out, unexpected
 from grainscan.workers.limits import MEMORY
-
-log = logging.getLogger(__name__)
+from grainscan.workers.server import GRACE, Server
 
 SLOTS = 3  # arrays that a worker may send ahead of the parent
-_GRACE = 5.0  # seconds beyond the timeout after which the parent gives up a worker that did not end by itself
 _LONGEST_LINE = 1 << 26  # bytes
-_SERVER = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
-)
-# A library that starts threads at import would make forking unsafe.
-_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
 Parse = Callable[[Any, Any], Any]
 
 
@@ -105,7 +93,7 @@ class Pool:
         self._timeout = timeout
         self._memory = memory
         self._stride = max(1, -(-array_bytes // mmap.PAGESIZE)) * mmap.PAGESIZE
-        self._settings = {
+        settings = {
             "function": function,
             "preload": list(preload),
             "timeout": timeout,
@@ -121,10 +109,7 @@ class Pool:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._workers: dict[int, _Worker] = {}
         self._count = 0
-        self._server: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._control_received = b""
-        self._exits: dict[int, int] = {}  # exit codes by number
+        self._server = Server(settings, self._selector)
 
     def __enter__(self) -> Pool:
         return self
@@ -145,7 +130,7 @@ class Pool:
         """Hand a request to an idle worker; `key` is in what `wait` returns, `name` in messages for people."""
         worker = next((w for w in self._workers.values() if w.key is None), None) or self._start_worker()
         worker.key, worker.name, worker.since = key, name, time.monotonic()
-        self._tell(worker, {"request": request, "name": name, "cwd": _cwd()})
+        self._send(worker, {"request": request, "name": name, "cwd": _cwd()})
 
     def wait(self) -> list[Message | Ended]:
         """Block until something arrives or `wake` is called; what came, in order. May be empty.
@@ -156,8 +141,8 @@ class Pool:
         for selected, _ in self._selector.select(self._patience()):
             if selected.fileobj is self._bell:
                 _drain(self._bell)
-            elif selected.fileobj is self._control:
-                self._hear_server()
+            elif selected.fileobj is self._server.control:
+                self._server.hear()
             elif selected.data in self._workers:
                 arrived.extend(self._hear(self._workers[selected.data]))
         arrived.extend(self._overdue())
@@ -174,90 +159,27 @@ class Pool:
         if worker is not None and message.slot:
             worker.lent.remove(message.slot[1])
             worker.since = time.monotonic()
-            self._tell(worker, {"free": message.slot[1]})
+            self._send(worker, {"free": message.slot[1]})
 
     def close(self) -> None:
         """End all workers, whatever they are doing; they have a moment to remove temporary files."""
         for worker in list(self._workers.values()):
             self._forget(worker)
-        self._hang_up()  # the server ends its workers and itself
-        if self._server is not None:
-            try:
-                self._server.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-            self._server = None
+        self._server.close()
         self._selector.close()
         self._bell.close()
         self._button.close()
 
-    # -- the server
-
-    def _start_server(self) -> None:
-        self._hang_up()
-        self._control, theirs = socket.socketpair()
-        self._control.settimeout(_GRACE)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(self._settings)]
-        with theirs:
-            self._server = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, *words],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-            )
-
-    def _hang_up(self) -> None:
-        if self._control is not None:
-            self._selector.unregister(self._control)
-            self._control.close()
-            self._control, self._control_received = None, b""
-
-    def _hear_server(self, patience: float = 0.0) -> None:
-        """Note which workers have ended, and how; wait `patience` seconds for it. Raises GrainscanError when the
-        server has failed."""
-        assert self._control is not None and self._server is not None
-        self._control.settimeout(patience)
-        try:
-            data = self._control.recv(1 << 16)
-        except (TimeoutError, BlockingIOError):
-            return
-        except OSError:
-            data = b""
-        finally:
-            self._control.settimeout(_GRACE)
-        if data:
-            *lines, self._control_received = (self._control_received + data).split(b"\n")
-            for message in map(json.loads, lines):
-                if message["ended"] in self._workers:
-                    self._exits[message["ended"]] = message["code"]
-            return
-        # The server has gone. If it was killed, another takes its place; if it failed, so will the next.
-        self._hang_up()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._server.wait(_GRACE) > 0:
-                raise GrainscanError(
-                    "worker processes cannot start", hint="-vv shows why; --workers 0 works in the main process."
-                )
-
     # -- workers
 
     def _start_worker(self) -> _Worker:
-        if self._control is None or self._server is None or self._server.poll() is not None:
-            self._start_server()
         self._count += 1
         ours, theirs = socket.socketpair()
-        ours.settimeout(_GRACE)  # a worker that does not listen must not hold the parent up
+        ours.settimeout(GRACE)  # a worker that does not listen must not hold the parent up
         handle = _anonymous_file(SLOTS * self._stride)
         try:
             worker = _Worker(self._count, ours, mmap.mmap(handle, SLOTS * self._stride))
-            assert self._control is not None
-            message = json.dumps({"start": worker.number}).encode() + b"\n"
-            with contextlib.suppress(OSError):  # the server has just gone: `wait` will see the end of the socket
-                socket.send_fds(self._control, [message], [theirs.fileno(), handle])
+            self._server.fork(worker.number, theirs.fileno(), handle)
         finally:
             theirs.close()
             os.close(handle)
@@ -265,18 +187,13 @@ class Pool:
         self._selector.register(ours, selectors.EVENT_READ, worker.number)
         return worker
 
-    def _kill(self, worker: _Worker) -> None:
-        if self._control is not None:
-            with contextlib.suppress(OSError):
-                self._control.sendall(json.dumps({"kill": worker.number}).encode() + b"\n")
-
     def _forget(self, worker: _Worker) -> None:
         self._selector.unregister(worker.connection)
         worker.connection.close()
-        self._exits.pop(worker.number, None)
+        self._server.forget(worker.number)
         del self._workers[worker.number]  # its memory goes with the last array that lies in it
 
-    def _tell(self, worker: _Worker, message: dict[str, Any]) -> None:
+    def _send(self, worker: _Worker, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it may just have died; `wait` will see the end of its socket
             worker.connection.sendall(json.dumps(message).encode() + b"\n")
 
@@ -299,7 +216,7 @@ class Pool:
                 if worker.number not in self._workers:  # it leaves
                     return
         except Exception as error:  # who has taken a decoder over may say anything
-            self._kill(worker)
+            self._server.kill(worker.number)
             yield from self._end(worker, unexpected(worker.name, error, self._memory))
 
     def _understand(self, worker: _Worker, message: dict[str, Any]) -> Message | Ended | None:
@@ -311,15 +228,15 @@ class Pool:
         if "content" in message:
             if "slot" not in message:
                 return Message(worker.key, self._parse(message["content"], None))
-            array = self._array(worker, message)
-            return Message(worker.key, self._parse(message["content"], array), (worker.number, message["slot"]))
+            slot, array = self._array(worker, message)
+            return Message(worker.key, self._parse(message["content"], array), (worker.number, slot))
         key, error = worker.key, message["error"] and rebuilt(message["error"])
         worker.key = None
         if message["leaving"]:
             self._forget(worker)
         return Ended(key, error)
 
-    def _array(self, worker: _Worker, message: dict[str, Any]) -> Any:
+    def _array(self, worker: _Worker, message: dict[str, Any]) -> tuple[int, Any]:
         import numpy as np
 
         slot, shape, dtype = int(message["slot"]), tuple(map(int, message["shape"])), np.dtype(str(message["dtype"]))
@@ -329,7 +246,7 @@ class Pool:
         if size * dtype.itemsize > self._stride:
             raise ValueError("it names more memory than it has")
         worker.lent.add(slot)
-        return np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape)
+        return slot, np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape)
 
     def _end(self, worker: _Worker, error: GrainscanError | None = None) -> Iterator[Ended]:
         """A worker has ended without being told to. Its request pays, nothing else does."""
@@ -338,15 +255,8 @@ class Pool:
         self._forget(worker)
 
     def _post_mortem(self, worker: _Worker) -> GrainscanError:
-        code = self._exit_code(worker.number)
+        code = self._server.exit_code(worker.number)
         return timed_out(worker.name, self._timeout) if code == -signal.SIGALRM else lost(worker.name, code)
-
-    def _exit_code(self, number: int) -> int | None:
-        """How a worker ended, as the server reports it shortly after its socket closed; None: the server has gone."""
-        deadline = time.monotonic() + _GRACE
-        while number not in self._exits and self._control is not None and time.monotonic() < deadline:
-            self._hear_server(_GRACE)
-        return self._exits.get(number)
 
     # -- time
 
@@ -355,7 +265,7 @@ class Pool:
         if not self._timeout or not self.busy:
             return None
         first = min(worker.since for worker in self._workers.values() if worker.key is not None)
-        return max(0.0, first + self._timeout + _GRACE - time.monotonic())
+        return max(0.0, first + self._timeout + GRACE - time.monotonic())
 
     def _overdue(self) -> Iterator[Ended]:
         """Workers that the alarm clock of their own did not end: the disk hangs, or a decoder blocks signals."""
@@ -363,9 +273,9 @@ class Pool:
             return
         now = time.monotonic()
         for worker in list(self._workers.values()):
-            late = now - worker.since > self._timeout + _GRACE
+            late = now - worker.since > self._timeout + GRACE
             if late and worker.key is not None and not worker.lent:
-                self._kill(worker)
+                self._server.kill(worker.number)
                 yield from self._end(worker, timed_out(worker.name, self._timeout))
 
 

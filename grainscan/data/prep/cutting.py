@@ -63,7 +63,7 @@ class Job:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
-        """The job that `dataclasses.asdict` and JSON have made a dictionary of."""
+        """The job that became a dictionary by `dataclasses.asdict` and JSON."""
         clips = {int(clip): twins for clip, twins in values["clips"].items()}
         return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grainscan.console import count, some
 from grainscan.data.labels import LABELS_FILE, MEDIA_FOLDER, parse_labels, raise_faults, task_fault
 from grainscan.data.prep.footage import Source
-from grainscan.data.words import counted, some
 from grainscan.errors import LabelsError
 from grainscan.options import PrepConfig
 from grainscan.tasks import DEFAULT_TASK, STANDARD
@@ -49,7 +49,7 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
         _apply(config.labels, sources, found)
         if not found.labels:
             raise LabelsError(
-                f"{config.labels}: none of its names matches the footage ({counted(len(sources), 'video')})",
+                f"{config.labels}: none of its names matches the footage ({count(len(sources), 'video')})",
                 hint="Names are paths from the folder of the labels, or from that of the footage.",
             )
     else:
@@ -65,7 +65,7 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
     found.labels = {name: labels for name, labels in found.labels.items() if labels}
     unlabelled = [source.name for source in sources if source.name not in found.labels]
     if unlabelled and found.labels:
-        found.notes.append(f"{counted(len(unlabelled), 'video')} without a label, left out: {some(unlabelled, _SHOWN)}")
+        found.notes.append(f"{count(len(unlabelled), 'video')} without a label, left out: {some(unlabelled, _SHOWN)}")
     elif unlabelled:
         found.notes.append("no video has a label, so that the clips have none")
     return found
@@ -78,7 +78,7 @@ def _assume_clean(sources: Sequence[Source], config: PrepConfig, found: Labellin
         return
     for source in sources:
         found.labels.setdefault(source.name, {})[task] = 0
-    found.notes.append(f"no label for {task}: {counted(len(sources), 'video')} taken as clean (--synthesize)")
+    found.notes.append(f"no label for {task}: {count(len(sources), 'video')} taken as clean (--synthesize)")
 
 
 class _Nearest:
@@ -110,10 +110,10 @@ def _apply(file: Path, sources: Sequence[Source], found: Labelling) -> None:
         if key is not None:
             used.add(key)
             found.labels[source.name] = {task: label for task, label in table[key].items() if label is not None}
-    found.notes.append(f"labels of {counted(len(used), 'video')} from {file}")
+    found.notes.append(f"labels of {count(len(used), 'video')} from {file}")
     unused = [key for key in table if key not in used]
     if unused:
-        found.notes.append(f"{counted(len(unused), 'name')} in {file} without a video: {some(unused)}")
+        found.notes.append(f"{count(len(unused), 'name')} in {file} without a video: {some(unused)}")
 
 
 def _keys(source: Source, folder: Path, shared: Counter[str]) -> Iterable[str]:
@@ -170,7 +170,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
-            faults.append(f"line {number}: has {counted(len(row), 'column')}, the header {len(header)}")
+            faults.append(f"line {number}: has {count(len(row), 'column')}, the header {len(header)}")
             continue
         name = row[naming].strip().replace("\\", "/").removeprefix("./")
         if not name or name in table:
@@ -207,7 +207,7 @@ def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labellin
         if labels:
             found.labels[name] = labels
     found.notes += [
-        f"folder {part}/ means {task} {label} ({counted(videos, 'video')})"
+        f"folder {part}/ means {task} {label} ({count(videos, 'video')})"
         for (part, task, label), videos in sorted(counts.items())
     ]
 

@@ -9,33 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from grainscan import __version__
+from grainscan.console import Progress, count, some
 from grainscan.data.labels import LABELS_FILE, Prevalence, prevalence, task_fault, task_names, write_labels
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.prep.cutting import Cut, Entry, Job, recall
 from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
-from grainscan.data.words import counted, some
 from grainscan.errors import ConfigError, DataError, OutputError, VideoError
 from grainscan.files import TEMPORARY, check_folder, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
-from grainscan.tasks import synthesised, task_of
+from grainscan.tasks import SYNTHESISED, task_of
 from grainscan.workers import MEMORY, spread
 
 WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
 _EXAMINE, _CUT = "grainscan.data.prep.footage:examine_request", "grainscan.data.prep.cutting:cut_request"
 _SHOWN = 3  # faults in an error
-
-Progress = Callable[[int, int, str], object]  # done, total, what
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     when no clip can be made of the footage, OutputError when the destination holds something else or cannot be written.
     """
     _check(config)
-    tell = progress or (lambda done, total, what: None)
+    progress = progress or Progress()
     sources, skipped = find_footage(config.sources, apart_from=config.destination)
     labelling = label_footage(sources, config)
     options = _options(config, sources, labelling)
@@ -73,7 +72,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
         return finished
     if labelling.labels:
         sources = [source for source in sources if source.name in labelling.labels]
-    examined = _examined_before(config.destination, options) or _examine(sources, config, tell)
+    examined = _examined_before(config.destination, options) or _examine(sources, config, progress)
     skipped += [Skipped(name, about.reason) for name, about in examined.items() if about.reason]
     notes = [*labelling.notes]
     wanted = select(_available(examined, config, notes), labelling.labels, config)
@@ -88,7 +87,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     if config.dry_run:
         return _report(folder, "planned", len(jobs), _expected(jobs), skipped, notes)
     _begin(folder, options, examined)
-    entries = _cut(jobs, config, tell, skipped, notes)
+    entries = _cut(jobs, config, progress, skipped, notes)
     twins = {name for job in jobs for name in job.names(1)}
     entries = _kept(_in_order(wanted, jobs, entries), twins, config, notes)
     if not entries:
@@ -176,14 +175,15 @@ def _other(folder: Path) -> OutputError:
     )
 
 
-def _examine(sources: Sequence[Source], config: PrepConfig, tell: Progress) -> dict[str, Examined]:
+def _examine(sources: Sequence[Source], config: PrepConfig, progress: Progress) -> dict[str, Examined]:
     """Decode every source."""
     paths = {str(source.path): source.name for source in sources}
     examined = {}
+    progress.stage("verifying", len(paths))
     requests = ((path, path) for path in paths)
     for path, about in spread(_EXAMINE, requests, workers=config.workers, parse=lambda about: Examined(**about)):
         examined[paths[path]] = Examined(reason=_reason(path, about)) if isinstance(about, VideoError) else about
-        tell(len(examined), len(paths), "verifying")
+        progress.advance(len(examined))
     return dict(sorted(examined.items()))
 
 
@@ -208,7 +208,7 @@ def _available(examined: Mapping[str, Examined], config: PrepConfig, notes: list
         available[name] = min(config.clips, windows) if one_place else config.clips
     if small:
         done = "left out" if config.small == "skip" else "used whole"
-        notes.append(f"{counted(len(small), 'video')} smaller or shorter than a clip, {done}: {some(small)}")
+        notes.append(f"{count(len(small), 'video')} smaller or shorter than a clip, {done}: {some(small)}")
     return available
 
 
@@ -266,12 +266,13 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
 
 
 def _cut(
-    jobs: Sequence[Job], config: PrepConfig, tell: Progress, skipped: list[Skipped], notes: list[str]
+    jobs: Sequence[Job], config: PrepConfig, progress: Progress, skipped: list[Skipped], notes: list[str]
 ) -> dict[str, Entry]:
     """Run the jobs. The manifest's entries by clip; faults and what is missing are added to the lists."""
     entries: dict[str, Entry] = {}
     failed: dict[str, str] = {}
-    done, total, missing = 0, sum(len(job.clips) for job in jobs), 0
+    done, missing = 0, 0
+    progress.stage("cutting", sum(len(job.clips) for job in jobs))
     by_path = {job.path: job for job in jobs}
     results = spread(
         _CUT,
@@ -290,14 +291,14 @@ def _cut(
             failed |= result.failed
             missing += result.missing
             done += len(job.clips)
-            tell(done, total, "cutting")
+            progress.advance(done)
     finally:
         results.close()
         for left in config.destination.glob(TEMPORARY + "*"):  # by a worker that was killed
             left.unlink(missing_ok=True)
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
-        notes.append(f"{counted(missing, 'clip')} fewer than asked for: short or small videos have no place for more")
+        notes.append(f"{count(missing, 'clip')} fewer than asked for: short or small videos have no place for more")
     return entries
 
 
@@ -314,11 +315,11 @@ def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes:
         faint = sum(entries[name]["labels"][config.synthesize] != 1 for name in twins & entries.keys())
         if faint:
             what = task_of(config.synthesize).title
-            notes.append(f"{counted(faint, 'twin')} not labelled 1: encoding left too little {what}")
+            notes.append(f"{count(faint, 'twin')} not labelled 1: encoding left too little {what}")
     if config.balance is not None:
         extra = surplus({name: entry["labels"].get(config.balance) for name, entry in entries.items()})
         if extra:
-            notes.append(f"{counted(len(extra), 'clip')} left out again to keep {config.balance} balanced")
+            notes.append(f"{count(len(extra), 'clip')} left out again to keep {config.balance} balanced")
         entries = {name: entry for name, entry in entries.items() if name not in extra}
     return {
         name: {**entry, "twin": entry["twin"] if entry["twin"] in entries else None} for name, entry in entries.items()
@@ -354,10 +355,11 @@ def _report(
 
 
 def _next_steps(folder: Path, *, labelled: bool) -> tuple[str, ...]:
+    data = shlex.quote(str(folder))
     if labelled:
-        return (f"grainscan split {folder}",)
+        return (f"grainscan split {data}",)
     return (
-        f"write 0 or 1 for each clip in {folder / LABELS_FILE}, then grainscan split {folder}",
-        f"grainscan predict {folder}",
-        *(f"prepare the footage again into a new folder with --synthesize {task}" for task in synthesised()),
+        f"write 0 or 1 for each clip in {folder / LABELS_FILE}, then grainscan split {data}",
+        f"grainscan predict {data}",
+        *(f"prepare the footage again into a new folder with --synthesize {task}" for task in SYNTHESISED),
     )

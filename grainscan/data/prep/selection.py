@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grainscan.data.words import counted
+from grainscan.console import count
 from grainscan.errors import DataError
 from grainscan.options import PrepConfig
 from grainscan.tasks import task_of
@@ -50,7 +50,7 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     each = min(len(clean), len(affected) + _twins(config) * len(clean), config.limit or len(clips))
     if not each:
         raise DataError(
-            f"no balanced subset: {counted(len(affected), 'clip')} with {task} 1 and {len(clean)} with 0",
+            f"no balanced subset: {count(len(affected), 'clip')} with {task} 1 and {len(clean)} with 0",
             hint=_remedy(task) if clean else f"Label footage without {task_of(task).title} as well.",
         )
     needed = max(0, each - len(affected))

@@ -23,7 +23,7 @@ from grainscan.data.synth.encoding import Generation, encode, surviving
 from grainscan.data.synth.recipe import BaseRecipe, Effect, Scale
 from grainscan.data.synth.twins import Synthesis, Twin, apply, twin
 from grainscan.errors import ConfigError
-from grainscan.tasks import synthesised, task_of
+from grainscan.tasks import SYNTHESISED, task_of
 
 __all__ = [
     "BaseRecipe",
@@ -44,6 +44,6 @@ def synthesiser(task: str) -> type[BaseRecipe]:
     """The class of a task's recipes. Raises ConfigError for tasks that cannot be synthesised."""
     module = task_of(task).synthesiser
     if module is None:
-        raise ConfigError(f"{task!r} cannot be synthesised", hint=f"Tasks that can: {', '.join(synthesised())}.")
+        raise ConfigError(f"{task!r} cannot be synthesised", hint=f"Tasks that can: {', '.join(SYNTHESISED)}.")
     recipe: type[BaseRecipe] = import_module(f"{__name__}.{module}").Recipe
     return recipe

@@ -1,0 +1,60 @@
+"""Learning curves as a picture, in the style of `eval --plots`: one panel per quantity, the starting point marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grainscan.evaluate.plots import MUTED, STYLE, line_style, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PANEL, _HEIGHT = 4.8, 4.2  # inches
+_AUROC = "Validation AUROC"
+_FEW = 30  # points that are drawn one by one
+
+Rows = Sequence[Mapping[str, float]]
+
+
+def draw_curves(path: Path, history: Rows, tasks: Sequence[str], *, best_step: int | None = None) -> None:
+    """Losses and, of the validation clips, AUROC and error of the strength, by step.
+
+    history: rows of history.csv; a validation at step 0 is the starting model. best_step: whose weights were kept.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    titled = {task: task.replace("_", " ") for task in tasks}
+    panels = (
+        ("Loss", {"loss": "training", "val_loss": "validation"}),
+        (_AUROC, {f"val_auroc_{task}": title for task, title in titled.items()}),
+        ("Error of the strength", {f"val_strength_error_{task}": title for task, title in titled.items()}),
+    )
+    drawn = [(title, series) for title, series in panels if any(key in row for row in history for key in series)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(_PANEL * max(1, len(drawn)), _HEIGHT), layout="constrained")
+        for axes, (title, series) in zip(figure.subplots(1, max(1, len(drawn)), squeeze=False)[0], drawn, strict=False):
+            axes.set(title=title, xlabel="step")
+            for index, (key, name) in enumerate(series.items()):
+                _curve(axes, [(row["step"], row[key]) for row in history if key in row], name, index)
+            if best_step is not None and any(key.startswith("val_") for key in series):
+                axes.axvline(
+                    best_step, color=MUTED, linewidth=1, linestyle=":", label=f"weights kept (step {best_step})"
+                )
+            if title == _AUROC:
+                axes.set_ylim(top=1.01)
+            axes.legend(loc="best")
+        save_figure(figure, path)
+
+
+def _curve(axes: Axes, points: Sequence[tuple[float, float]], name: str, index: int) -> None:
+    """A line through the points; an open marker where the training started from."""
+    if not points:
+        return
+    style = line_style(index)
+    axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < _FEW else None, **style)
+    if points[0][0] == 0:
+        axes.plot(*points[0], "o", color="white", markeredgecolor=style["color"], markeredgewidth=2, zorder=4)
+        axes.axhline(points[0][1], color=style["color"], linewidth=1, linestyle=":", alpha=0.6)

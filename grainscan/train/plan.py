@@ -1,0 +1,117 @@
+"""What a training is going to do: `grainscan train --dry-run`, the lines before a training, and a card's figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from grainscan.console import count
+from grainscan.data.dataset import ClipSet
+from grainscan.data.labels import Prevalence
+from grainscan.data.sources import Leak, leaks
+from grainscan.model.vivit import count_parameters
+from grainscan.options import TrainConfig
+from grainscan.results import Report
+from grainscan.train.estimate import Seconds, count_flops, estimate_memory, estimate_time, measure
+from grainscan.train.setup import Setup, prepare, quiet_libraries
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The clips of a split."""
+
+    clips: int
+    sources: int
+    prevalence: dict[str, Prevalence]  # of each task
+    strengths: dict[str, int]  # clips of each task whose strength is known
+
+
+@dataclass(frozen=True)
+class Plan(Report):
+    """A training before it starts. `seconds` is measured for a dry run alone."""
+
+    name: str
+    config: str  # TOML
+    tasks: tuple[str, ...]
+    view: tuple[int, int]  # frames, and pixels along a side
+    parameters: int
+    trainable: int
+    splits: dict[str, SplitSummary]
+    leaks: tuple[Leak, ...]
+    left_out: tuple[str, ...]  # clips that cannot be decoded
+    device: str
+    precision: str
+    steps: int
+    views_per_step: int
+    validation_interval: int | None  # steps; None without validation clips
+    flops_per_view: int  # forward and backward
+    memory: int  # bytes per process
+    seconds: Seconds | None = None
+
+    def lines(self) -> Iterator[str]:
+        """What is about to be trained, on what, and how, in words."""
+        frames, size = self.view
+        views = f"views of {frames} frames, {size}x{size} pixels"
+        yield f"run {self.name}: {', '.join(self.tasks)} on {views}, in {self.precision} on {self.device}"
+        yield f"{self.trainable:,} of {self.parameters:,} parameters are trained"
+        for name, split in self.splits.items():
+            yield f"{name}: {count(split.clips, 'clip')} from {count(split.sources, 'source')}"
+        yield f"{count(self.steps, 'step')} of {count(self.views_per_step, 'view')}: {self._shown()}"
+        if self.validation_interval is None:
+            yield "no val split: the last weights are kept, and nothing is calibrated"
+        for leak in self.leaks:
+            yield f"leak: {leak}"
+
+    def _shown(self) -> str:
+        """How often a training clip is seen."""
+        times = self.steps * self.views_per_step / self.splits["train"].clips
+        return f"each clip is seen about {times:.0f} times" if times >= 1.5 else f"{min(times, 1):.0%} of the clips"
+
+
+def plan(config: TrainConfig) -> Plan:
+    """What `train(config)` would do, with what it would cost. Writes nothing. Raises what `prepare` raises."""
+    with quiet_libraries():
+        begun = time.monotonic()
+        setup = prepare(config)
+        preparing = time.monotonic() - begun
+        found = describe(setup)
+        pace = measure(setup, found.flops_per_view)
+        return replace(found, seconds=estimate_time(setup, pace, preparing=preparing))
+
+
+def describe(setup: Setup) -> Plan:
+    """The plan of a training, without its duration."""
+    schedule, model = setup.schedule, setup.model
+    splits = {"train": setup.training, "val": setup.validation, "test": setup.test}
+    present = {name: clips for name, clips in splits.items() if clips is not None}
+    return Plan(
+        name=setup.run.path.name,
+        config=setup.record.config,
+        tasks=model.spec.tasks,
+        view=(model.spec.view.frames, model.spec.view.size),
+        parameters=count_parameters(model),
+        trainable=count_parameters(model, trainable=True),
+        splits={name: summarise(clips) for name, clips in present.items()},
+        leaks=leaks({name: clips.side() for name, clips in present.items()}),
+        left_out=setup.left_out,
+        device=setup.machine.device,
+        precision=setup.machine.precision,
+        steps=schedule.steps,
+        views_per_step=schedule.views_per_step,
+        validation_interval=None if setup.validation is None else schedule.validation_interval,
+        flops_per_view=count_flops(model),
+        memory=estimate_memory(setup),
+    )
+
+
+def summarise(clips: ClipSet) -> SplitSummary:
+    prevalence, strengths = {}, {}
+    for task, (negative, positive), known in zip(
+        clips.tasks, clips.counts().tolist(), np.isfinite(clips.strength).sum(axis=0).tolist(), strict=True
+    ):
+        prevalence[task] = Prevalence(negative, positive, len(clips) - negative - positive)
+        strengths[task] = known
+    return SplitSummary(len(clips), len(set(clips.sources)), prevalence, strengths)

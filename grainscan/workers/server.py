@@ -1,0 +1,124 @@
+"""The parent's handle on the process that forks workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from grainscan.errors import GrainscanError
+
+log = logging.getLogger(__name__)
+
+GRACE = 5.0  # seconds that the parent waits for what should come at once
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
+)
+# A library that starts threads at import would make forking unsafe.
+_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Server:
+    """Started with the first worker, and again where it was lost. Its socket is registered with `selector`."""
+
+    def __init__(self, settings: dict[str, Any], selector: selectors.BaseSelector) -> None:
+        self.control: socket.socket | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._settings = settings
+        self._selector = selector
+        self._received = b""
+        self._exits: dict[int, int | None] = {}  # of the workers that are not forgotten; None: not ended yet
+
+    def fork(self, number: int, *handles: int) -> None:
+        """Start a worker, which inherits the handles."""
+        if self.control is None or self.process is None or self.process.poll() is not None:
+            self._start()
+        self._exits[number] = None
+        assert self.control is not None
+        with contextlib.suppress(OSError):  # the server has just gone: the worker's own socket ends with it
+            socket.send_fds(self.control, [json.dumps({"start": number}).encode() + b"\n"], handles)
+
+    def kill(self, number: int) -> None:
+        if self.control is not None:
+            with contextlib.suppress(OSError):
+                self.control.sendall(json.dumps({"kill": number}).encode() + b"\n")
+
+    def forget(self, number: int) -> None:
+        """Nobody will ask how this worker has ended."""
+        self._exits.pop(number, None)
+
+    def hear(self, patience: float = 0.0) -> None:
+        """Note which workers have ended, and how; wait `patience` seconds for it.
+
+        Raises GrainscanError when the server has failed.
+        """
+        assert self.control is not None and self.process is not None
+        self.control.settimeout(patience)
+        try:
+            data = self.control.recv(1 << 16)
+        except (TimeoutError, BlockingIOError):
+            return
+        except OSError:
+            data = b""
+        finally:
+            self.control.settimeout(GRACE)
+        if data:
+            *lines, self._received = (self._received + data).split(b"\n")
+            for message in map(json.loads, lines):
+                if message["ended"] in self._exits:
+                    self._exits[message["ended"]] = message["code"]
+            return
+        # The server has gone. If it was killed, another takes its place; if it failed, so will the next.
+        self._hang_up()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self.process.wait(GRACE) > 0:
+                raise GrainscanError(
+                    "worker processes cannot start", hint="-vv shows why; --workers 0 works in the main process."
+                )
+
+    def exit_code(self, number: int) -> int | None:
+        """How a worker ended, as is reported shortly after its socket closed; None when the server has gone."""
+        deadline = time.monotonic() + GRACE
+        while self._exits[number] is None and self.control is not None and time.monotonic() < deadline:
+            self.hear(GRACE)
+        return self._exits[number]
+
+    def close(self) -> None:
+        """End the server and all workers."""
+        self._hang_up()
+        if self.process is not None:
+            try:
+                self.process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def _start(self) -> None:
+        self._hang_up()
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(GRACE)
+        self._selector.register(self.control, selectors.EVENT_READ)
+        words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(self._settings)]
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *words],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+            )
+
+    def _hang_up(self) -> None:
+        if self.control is not None:
+            self._selector.unregister(self.control)
+            self.control.close()
+            self.control, self._received = None, b""
