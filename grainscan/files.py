@@ -1,46 +1,123 @@
-"""Writing files that are either whole or not there (a temporary name beside them, then renamed); one folder walk."""
+"""Writing files that are either whole or not there: to a temporary name beside them, then renamed.
+
+Links are followed: the file they point to is replaced, the link stays. Its permissions and, where that is allowed, its
+owner are kept. Pipes and devices cannot be replaced; they are written to directly. Also: the one folder walk.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from grainscan.errors import OutputError, UsageError
+from grainscan.errors import GrainscanError, OutputError, UsageError
+
+E = TypeVar("E", bound=GrainscanError)
 
 TEMPORARY = ".tmp-"  # how names of unfinished files begin
 
 
 def is_stream(path: Path) -> bool:
     """Whether a path is that of a pipe or a device: something to write to that cannot be replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_output(path: Path) -> None:
     """Refuse a file that could not be written in the end. To be called before the work. Raises UsageError."""
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: no such folder: {path.parent}", hint="Create the folder first.")
+    try:
+        _target(path)
+    except (OSError, ValueError) as error:
+        raise _refused(UsageError, path, error) from None
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that could not be made or filled in the end. To be called before the work. Raises UsageError."""
+    try:
+        place = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        _require(place, os.W_OK | os.X_OK, path)
+    except (OSError, ValueError) as error:
+        raise _refused(UsageError, path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The error for a file that the system refused to write."""
+    return _refused(OutputError, path, error)
+
+
+def _refused(kind: type[E], path: Path, error: OSError | ValueError) -> E:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "Make room, or choose another place." if full else "Name a place that exists and can be written."
+    reason = getattr(error, "strerror", None) or str(error)
+    return kind(f"{path}: cannot be written: {reason}", hint=hint)
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary name to write to, which takes the place of `path` when the block ends well. Raises OSError.
+    """A name to write to; when the block ends well, the new content takes the place of `path`. Raises OSError.
 
     A `durable` file outlives a power failure whole; many large ones that can be made again need not wait for the disk.
     """
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")  # the suffix may name the format
+    target = _target(path)
+    if is_stream(target):
+        yield target
+        return
+    temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")  # the suffix may name the format
     try:
         yield temporary
-        if durable:
-            with temporary.open("r+b") as file:
+        with temporary.open("r+b") as file:
+            take_over(file.fileno(), target)
+            if durable:
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def take_over(handle: int, path: Path) -> None:
+    """Give an open file the permissions of the file that it is to replace, and its owner where that is allowed."""
+    with contextlib.suppress(FileNotFoundError):
+        before, now = path.stat(), os.fstat(handle)
+        if hasattr(os, "fchown") and (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
+            with contextlib.suppress(PermissionError):
+                os.fchown(handle, before.st_uid, before.st_gid)
+        if hasattr(os, "fchmod"):
+            os.fchmod(handle, stat.S_IMODE(before.st_mode))
+
+
+def _target(path: Path) -> Path:
+    """What a path leads to, once it is known that it can be written. Raises OSError, ValueError."""
+    if is_stream(path):  # not resolved: /dev/stdout leads to a name that is none
+        _require(path, os.W_OK, path)
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if target.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not target.parent.is_dir():
+        raise OSError(errno.ENOENT, f"no such folder: {target.parent}", str(path))
+    if target.exists():
+        _require(target, os.W_OK, path)
+    _require(target.parent, os.W_OK | os.X_OK, path)
+    return target
+
+
+def _require(place: Path, access: int, path: Path) -> None:
+    if not os.access(place, access):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,8 +127,7 @@ def write_text(path: Path, text: str) -> None:
             # A file name that is not valid UTF-8 holds surrogates: as \\udcXX they are escapes that JSON reads back.
             temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{path}: cannot be written: {reason}", hint="Check space and permissions.") from None
+        raise unwritable(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,7 +6,8 @@ dataclass for Python whose `to_dict` gives the same as plain JSON values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -53,6 +54,51 @@ class Result(TypedDict, total=False):
     seconds: float
     file: dict[str, Any]  # size in bytes and time of change of what was judged
     settings: str  # in a log: names the model and the options
+
+
+def fault_of(row: Any) -> str:
+    """What keeps a value from being a row: everything that readers of rows rely on. Empty if nothing does."""
+    if not isinstance(row, dict):
+        return "it is not an object"
+    if not isinstance(row.get("path"), str):
+        return "it has no path"
+    if row.get("status") == "error":
+        error = row.get("error")
+        keys = ("type", "message", "hint")
+        whole = isinstance(error, dict) and all(isinstance(error.get(key), str) for key in keys)
+        return "" if whole else "its error is not one"
+    if row.get("status") != "ok":
+        return "its status is neither ok nor error"
+    tasks, words = row.get("tasks"), row.get("unreliable", [])
+    if not isinstance(tasks, dict) or not all(map(_is_verdict, tasks.values())):
+        return "it has no verdicts"
+    for key, needed in (("windows", {"start", "end"}), ("map", {"window", "x", "y", "size"})):
+        parts = row.get(key, [])
+        if not isinstance(parts, list) or not all(_has_numbers(part, needed) for part in parts):
+            return f"its {key} cannot be read"
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return "its reasons to be unreliable are not texts"
+    if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
+        return "its file or video is not an object"
+    if not all(_is_number(row.get(key, 0)) for key in ("views", "seconds")):
+        return "its views or seconds are not numbers"
+    return "" if isinstance(row.get("model"), str) else "it names no model"
+
+
+def _is_verdict(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("label") not in (0, 1) or not _is_number(value.get("probability")):
+        return False
+    return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength"))
+
+
+def _has_numbers(value: Any, needed: Set[str]) -> bool:
+    return isinstance(value, dict) and needed <= value.keys() and all(map(_is_number, value.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,13 @@ def test_a_graph_of_other_views_is_refused(model: Path) -> None:
         OnnxEngine(model)
 
 
+def test_a_graph_with_fewer_outputs_than_tasks_is_refused(model: Path) -> None:
+    spec = toy_spec(tasks=("graininess", "banding", "aliasing")).to_dict()
+    (model / "config.json").write_text(json.dumps({"grainscan": spec}))
+    with pytest.raises(ModelError, match=r"gives logits of \[2\], but config\.json names 3 tasks"):
+        OnnxEngine(model)
+
+
 def test_a_graph_with_other_names_is_refused(model: Path) -> None:
     value = helper.make_tensor_value_info
     graph = helper.make_graph(

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import av
+import corpus
 import numpy as np
 import pytest
 from conftest import MakeBlock, MakeClip, scene_block
-from scan_kit import write_toy_model
+from scan_kit import plain, write_toy_model
 
+from grainscan.errors import VideoError
+from grainscan.scan.decode import Piece
+from grainscan.scan.engine import Outputs
 from grainscan.scan.inputs import collect
-from grainscan.scan.scanner import Scanner
-from grainscan.video import Block, write_clip
+from grainscan.scan.scanner import Scanner, _File
+from grainscan.video import Block, Reader, read_windows, verify, write_clip
 
 CONTAINERS = {
     "avi": ("mpeg4", 6),
@@ -137,7 +141,7 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 )  # fmt: skip
 
 
-def corpus(folder: Path, container: str, count: int, seed: int) -> list[Path]:
+def broken_files(folder: Path, container: str, count: int, seed: int) -> list[Path]:
     """`count` broken files, each from a good clip by one to three mutations; the same for the same seed."""
     codec, quality = CONTAINERS[container]
     good = folder / f"good.{container}"
@@ -156,13 +160,13 @@ def corpus(folder: Path, container: str, count: int, seed: int) -> list[Path]:
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_broken_files_cost_a_row_each(tmp_path: Path, scanner: Scanner, container: str) -> None:
-    paths = corpus(tmp_path, container, EACH, seed=0)
+    paths = broken_files(tmp_path, container, EACH, seed=0)
     rows = list(scanner.scan(paths))
     assert len(rows) == EACH + 1
     for row, path in zip(rows, paths, strict=True):
         check(row, path)
     assert rows[0]["status"] == "ok"
-    again = list(scanner.scan(paths))
+    again = list(scanner.scan(paths[::-1]))[::-1]  # whatever a worker has read before
     assert [row["status"] for row in again] == [row["status"] for row in rows]
     assert [row.get("tasks") for row in again] == [row.get("tasks") for row in rows]  # broken or not: the same verdict
 
@@ -172,7 +176,7 @@ def test_broken_files_cost_a_row_each(tmp_path: Path, scanner: Scanner, containe
 def test_many_broken_files(tmp_path: Path, scanner: Scanner, container: str) -> None:
     for seed in range(1, 6):
         (tmp_path / str(seed)).mkdir()
-        paths = corpus(tmp_path / str(seed), container, 200, seed=seed)
+        paths = broken_files(tmp_path / str(seed), container, 200, seed=seed)
         for row, path in zip(scanner.scan(paths), paths, strict=True):
             check(row, path)
 
@@ -378,6 +382,114 @@ def test_a_file_that_changes_during_the_scan(make_clip: MakeClip, scanner: Scann
     thread.join()
     for row in rows:
         check(row, path)
+
+
+# -------------------------------------------------------------------------------------------------- odd, but healthy
+
+DOUBTS = {
+    "sixteen_pixels": ["too small"],
+    "eighteen_rows": ["too small"],
+    "small_gif": ["few colours"],
+    "palette": ["few colours"],
+    "one_bit": ["few colours"],
+    "combs": ["interlaced"],
+    "fields": ["interlaced"],
+}
+
+
+@pytest.mark.parametrize("name", [*DOUBTS, "raw_dv", "late_stream", "cover_of_a_video"])
+def test_odd_files_are_judged_and_say_what_is_doubtful(tmp_path: Path, scanner: Scanner, name: str) -> None:
+    row = judged(scanner, corpus.ODD[name](tmp_path))
+    assert row["status"] == "ok", row
+    assert row.get("unreliable") == DOUBTS.get(name)
+    assert row["video"]["fps"] == 25
+
+
+def test_ordinary_pictures_raise_no_doubt(tmp_path: Path, scanner: Scanner) -> None:
+    moving = tmp_path / "moving.avi"
+    write_clip(moving, corpus.texture(16, 192, 128, speed=10))  # the same as `combs`, but progressive
+    noisy = tmp_path / "noisy.avi"
+    write_clip(noisy, scene_block(16, 192, 128, grain=30))
+    lines = corpus.texture(16, 192, 128)
+    lines.planes[0][:, ::2] = 40
+    still = tmp_path / "lines.avi"
+    write_clip(still, lines)
+    small = tmp_path / "small.avi"
+    write_clip(small, corpus.texture(16, 32, 32))  # as large as a view
+    for path in (moving, noisy, still, small):
+        assert "unreliable" not in judged(scanner, path)
+
+
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path, scanner: Scanner) -> None:
+    assert "is not a video: it has no video stream" in refused(scanner, corpus.cover_of_sound(tmp_path))
+
+
+def test_a_stream_that_appears_late_costs_no_frame(tmp_path: Path) -> None:
+    path = corpus.late_stream(tmp_path)
+    with av.open(str(path)) as container:
+        assert len(container.streams) == 1  # the header does not announce the other
+    assert verify(path) % 100 == 0  # each part has a hundred frames; the last are in the decoder at the end
+
+
+def test_healthy_files_of_other_kinds_are_not_called_damaged(tmp_path: Path, scanner: Scanner) -> None:
+    for path in corpus.sounds_and_pictures(tmp_path):
+        row = judged(scanner, path)
+        assert "is not a video" in row["error"]["message"], row
+        assert "damaged" not in row["error"]["hint"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_decoder_that_starts_over_without_end_is_given_up(tmp_path: Path, workers: int) -> None:
+    path, began = corpus.edits_without_end(tmp_path), time.monotonic()
+    with Scanner(write_toy_model(tmp_path / "model"), workers=workers, timeout=0.5) as scanner:
+        assert "was not decoded within 0.5 seconds" in refused(scanner, path)
+    assert time.monotonic() - began < 10
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_said_to_have_changed(make_clip: MakeClip) -> None:
+    path = make_clip("a.h264", codec="h264", frames=30)
+    other = path.with_name("other")
+    other.write_text("not a video\n" * 1000)
+    with Reader(path) as reader:
+        other.replace(path)
+        with pytest.raises(VideoError, match="has changed while it was read"):
+            list(read_windows(reader, windows=2, frames=8))  # no index: it is opened a second time
+
+
+def test_a_folder_that_cannot_be_listed_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(VideoError, match="is a folder that cannot be listed"):
+        Reader(tmp_path)
+
+
+def test_hints_name_the_limit_of_pixels_only_where_it_was_exceeded(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = make_clip("a.mkv", codec="h264", frames=20, width=256, height=256)
+    with pytest.raises(VideoError, match="256x256 exceed the limit of 10000") as caught:
+        list(read_windows(path, windows=1, frames=8, max_pixels=100 * 100))
+    assert "--max-pixels" in caught.value.hint
+    sizeless, whole = tmp_path / "sizeless.ts", make_clip("whole.ts", codec="h264", frames=20, gop=20)
+    _remux(whole, sizeless, lambda number, packet: not packet.is_keyframe)  # those hold the size
+    with pytest.raises(VideoError) as caught:
+        list(read_windows(sizeless, windows=1, frames=8, max_pixels=10**6))
+    assert caught.value.hint
+    assert "--max-pixels" not in caught.value.hint
+
+
+def test_windows_of_equal_start_have_a_fixed_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with Scanner(write_toy_model(tmp_path / "model"), workers=0) as scanner:
+        items = [
+            (
+                Piece(np.empty(0, np.float32), 1.0, 2.0, [(0, 0)]),
+                Outputs(*rng.normal(size=(2, 1, 2)).astype(np.float32)),
+            )
+            for _ in range(6)
+        ]
+        rows = []
+        for order in (items, items[::-1], items[3:] + items[:3]):
+            file = _File("a", 0.0, None, pieces=list(order), video={})
+            rows.append(plain(scanner._result(file)))
+    assert rows[0] == rows[1] == rows[2]
 
 
 # ------------------------------------------------------------------------------------------------------ hostile files

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grainscan import console
+from grainscan import console, signals
 from grainscan.cli.commands import command
 from grainscan.cli.help import Group
 from grainscan.errors import GrainscanError, Interrupted
@@ -29,6 +29,7 @@ class ErrorGroup(Group):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
             _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
+            signals.said = True
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone; nothing is left to say, nor anybody to say it to
@@ -186,12 +187,14 @@ def evaluate(options: EvalConfig) -> None:
     from grainscan import report
     from grainscan.cli import display
     from grainscan.evaluate.evaluation import evaluate as measure
-    from grainscan.files import check_output
+    from grainscan.files import check_folder, check_output
 
     report.evaluation_format(options.format, options.output)  # a wrong request is refused before the work
     output = None if options.output == report.STDOUT else options.output
     if output is not None:
         check_output(output)
+    if options.plots is not None:
+        check_folder(options.plots)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
     report.write_evaluation(figures, format=options.format, output=output)

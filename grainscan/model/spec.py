@@ -7,6 +7,9 @@ needs nothing else beside `model.onnx`, so a prediction on a CPU never imports a
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +26,8 @@ WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
+_LARGEST_CONFIG = 1 << 24  # bytes
+_MOST_PIXELS = 1 << 25  # of a window's views: 400 MB of float32 RGB
 _MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
 
 
@@ -66,7 +71,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, block: dict[str, Any]) -> ModelSpec:
-        """Read the block; raises TypeError, KeyError or ValueError where it is not one."""
+        """Read a block in which `faults_of` finds nothing."""
         known = dict(block)
         known["tasks"] = tuple(known["tasks"])
         known["view"] = ViewSpec.from_dict(known.get("view", {}))
@@ -78,19 +83,27 @@ class ModelSpec:
 
 
 def read_spec(directory: Path) -> ModelSpec:
-    """The `grainscan` block of a model directory. Raises ModelError when there is none or it cannot be read."""
+    """The `grainscan` block of a model directory. Raises ModelError where it is missing or breaks its contract."""
     path = directory / CONFIG_FILE
     hint = "Pass a directory that `grainscan train` wrote, or `small` for the embedded model."
     try:
-        block = json.loads(path.read_text(encoding="utf-8"))[BLOCK]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_CONFIG + 1)
+        if len(text) > _LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {_LARGEST_CONFIG:,} bytes")
+        values = json.loads(text)
+    except RecursionError:
+        raise ModelError(f"{path}: cannot be read: it is nested too deeply", hint=hint) from None
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}", hint=hint) from None
-    except (KeyError, TypeError):
-        raise ModelError(f"{path}: has no block {BLOCK!r}", hint=hint) from None
-    try:
-        return ModelSpec.from_dict(block)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: block {BLOCK!r} is not valid: {error}", hint=hint) from None
+    if not isinstance(values, dict) or BLOCK not in values:
+        raise ModelError(f"{path}: has no block {BLOCK!r}", hint=hint)
+    faults = list(faults_of(values[BLOCK]))
+    if faults:
+        shown = "".join(f"\n  {fault}" for fault in faults[:_FAULTS_SHOWN])
+        more = f"\n  and {len(faults) - _FAULTS_SHOWN:,} more" if len(faults) > _FAULTS_SHOWN else ""
+        raise ModelError(f"{path}: block {BLOCK!r} is not valid:{shown}{more}", hint=hint)
+    return ModelSpec.from_dict(values[BLOCK])
 
 
 def find_model(name: str | None) -> Path:
@@ -114,3 +127,129 @@ def find_model(name: str | None) -> Path:
     if not (directory / CONFIG_FILE).is_file():
         raise ModelNotFoundError(f"{directory}: no model there ({CONFIG_FILE} is missing)", hint=_MODELS)
     return directory
+
+
+# ------------------------------------------------------------------------------------------------------- the schema
+
+_FAULTS_SHOWN = 20
+_Check = Callable[[Any, str], Iterator[str]]  # (value, JSON path) -> faults
+
+
+def faults_of(block: Any) -> Iterator[str]:
+    """Everything that is wrong with a `grainscan` block, each with its JSON path.
+
+    Unknown keys are faults: they may change what the outputs mean, and a verdict must not be wrong silently.
+    """
+    faults = list(_SCHEMA(block, f"$.{BLOCK}"))
+    yield from faults
+    if faults:
+        return
+    for key in ("threshold", "calibration", "strength"):
+        unknown = block.get(key, {}).keys() - set(block["tasks"])
+        yield from (f"$.{BLOCK}.{key}.{task}: the model has no such task" for task in sorted(unknown))
+    view = ViewSpec.from_dict(block.get("view", {}))
+    pixels = view.crops * view.frames * view.size**2
+    if pixels > _MOST_PIXELS:
+        yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (crops x frames x size x size), at most {_MOST_PIXELS:,}"
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        kind = int if whole else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high or math.isnan(value):
+            yield f"{path}: is {_short(value)}, not a{' whole' if whole else ''} number from {low:g} to {high:g}"
+
+    return check
+
+
+def _one_of(*choices: Any) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+            yield f"{path}: is {_short(value)}, not {' or '.join(json.dumps(choice) for choice in choices)}"
+
+    return check
+
+
+def _text(pattern: str, what: str) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            yield f"{path}: is {_short(value)}, not {what}"
+
+    return check
+
+
+def _list(each: _Check, least: int, most: int) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            yield f"{path}: is not a list of {least if least == most else f'{least} to {most}'} values"
+            return
+        for number, item in enumerate(value):
+            yield from each(item, f"{path}[{number}]")
+            if isinstance(item, str) and item in value[:number]:
+                yield f"{path}[{number}]: {item} is named twice"
+
+    return check
+
+
+def _map(each: _Check) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, dict):
+            yield f"{path}: is not an object"
+            return
+        for key, item in value.items():
+            yield from each(item, f"{path}.{_short(key)[1:-1]}")
+
+    return check
+
+
+def _object(keys: Mapping[str, _Check], required: tuple[str, ...] = ()) -> _Check:
+    def check(value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, dict):
+            yield f"{path}: is not an object"
+            return
+        yield from (f"{path}.{key}: is missing" for key in required if key not in value)
+        for key, item in value.items():
+            if key in keys:
+                yield from keys[key](item, f"{path}.{key}")
+            else:
+                yield f"{path}.{_short(key)[1:-1]}: is unknown; the model may need a newer grainscan"
+
+    return check
+
+
+def _anything(value: Any, path: str) -> Iterator[str]:
+    return iter(())
+
+
+def _short(value: Any) -> str:
+    text = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_NAME = _text(r".{1,200}", "a text of 1 to 200 characters")
+_SCHEMA = _object(
+    {
+        "name": _NAME,
+        "tasks": _list(_text(r"(?!(?:start|end)$)[a-z][a-z0-9_]{0,99}", "the name of a task"), 1, 100),
+        "view": _object(
+            {
+                "frames": _number(1, 256, whole=True),
+                "size": _number(8, 1024, whole=True),
+                "windows": _number(1, 1000, whole=True),
+                "crops": _number(1, 1000, whole=True),
+                "flat": _number(0, 1),
+            }
+        ),
+        "pooling": _one_of("cls", "mean"),
+        "energies": _one_of(True, False),
+        "adapter": _number(1, 65536, whole=True),
+        "mean": _list(_number(-1000, 1000), 3, 3),
+        "std": _list(_number(1e-6, 1000), 3, 3),
+        "aggregation": _number(1e-6, 1),
+        "threshold": _map(_number(0, 1)),
+        "calibration": _map(_list(_number(-1e6, 1e6), 2, 2)),
+        "strength": _map(_NAME),
+        "provenance": _map(_anything),
+    },
+    required=("name", "tasks"),
+)

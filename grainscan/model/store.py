@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -29,8 +30,9 @@ def save(
     """
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         write_config(model, temporary)
@@ -67,10 +69,14 @@ def write_config(model: GrainscanViViT, directory: Path) -> None:
 def _replace_directory(new: Path, old: Path) -> None:
     """Rename `new` to `old`, which moves aside first: a directory that is not empty cannot be replaced in one step."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        if old.exists():
+            old.rename(aside)
+        new.rename(old)
+    finally:
+        if aside.exists() and not old.exists():
+            aside.rename(old)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from grainscan.errors import OutputError, UsageError
-from grainscan.files import replacing
+from grainscan.errors import UsageError
+from grainscan.files import replacing, unwritable
 from grainscan.report.findings import tasks_of, worst_window
 from grainscan.report.words import printable
 from grainscan.results import SCHEMA, Result
@@ -211,10 +211,7 @@ def _cell(value: Any) -> Any:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` when the block ends well. Raises OutputError."""
-    hint = "Name a file in a folder that exists and can be written."
-    if path.is_dir():
-        raise OutputError(f"{printable(str(path))}: is a folder", hint=hint)
+    """A text file that takes the place of `path` when the block ends well; see `replacing`. Raises OutputError."""
     ours: set[str | bytes | int | None] = {None, str(path)}
     try:
         with replacing(path) as temporary:
@@ -224,4 +221,4 @@ def replaced(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         if error.filename not in ours:
             raise  # not ours: the results are computed while they are written
-        raise OutputError(f"{printable(str(path))}: {error.strerror or error}", hint=hint) from None
+        raise unwritable(Path(printable(str(path))), error) from None

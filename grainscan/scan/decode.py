@@ -28,7 +28,7 @@ class Job:
     short: ShortPolicy = "mirror"
     max_pixels: int | None = None
     threads: int = 1  # of the decoder
-    timeout: float = ScanConfig.timeout  # seconds per file; 0: no limit. Kept by worker processes only
+    timeout: float = ScanConfig.timeout  # seconds per file; 0: no limit
     memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
 
@@ -56,20 +56,21 @@ class Piece:
     baseline: dict[str, float] = field(default_factory=dict)
 
 
-def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
-    """The `video` object of a file, then its views window by window. Raises VideoError, MemoryError."""
-    from grainscan.video import Reader, read_windows
+def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
+    """The views of a file window by window, then its `video` object with the reasons for doubt as `unreliable`.
+
+    `timeout` is for callers that cannot be ended from outside. Raises VideoError, MemoryError.
+    """
+    from grainscan.video import Doubts, Reader, read_windows
     from grainscan.views.crops import views_of
 
     _refuse_devices(path)
     if job.baseline:
         from grainscan.views.estimators import measure
-    with Reader(path, threads=job.threads, max_pixels=job.max_pixels) as reader:
-        first = True
+    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout) as reader:
+        doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
-            if first:
-                yield reader.info.as_dict()
-                first = False
+            doubts.look(window, interlaced=reader.interlaced)
             views, boxes = views_of(window, job.view)
             corners = [(int(x), int(y)) for x, y in boxes]
             values = measure(window) if job.baseline else {}
@@ -77,6 +78,7 @@ def read_pieces(path: str, job: Job) -> Iterator[dict[str, Any] | Piece]:
             del window, views  # its frames go before others are decoded
             yield piece
             del piece
+        yield {**reader.info.as_dict(), "unreliable": doubts.reasons()}
 
 
 def decode(request: dict[str, Any]) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -105,21 +106,31 @@ class OnnxEngine:
         return Outputs(logits, strength)
 
     def _check(self, path: Path) -> None:
-        """The graph must take the views of the model's own specification."""
+        """The graph must take the views of the model's own specification, and give a value for each of its tasks."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
-        outputs = {node.name for node in self._session.get_outputs()}
+        outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
-        expected = [view.frames, 3, view.size, view.size]
-        if set(inputs) != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+        if set(inputs) != {_INPUT} or not outputs.keys() >= set(_OUTPUTS):
             raise ModelError(
                 f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}",
                 hint=f"A model takes {_INPUT!r} and gives {' and '.join(map(repr, _OUTPUTS))}.",
             )
-        if any(isinstance(have, int) and have != want for have, want in zip(inputs[_INPUT][1:], expected, strict=True)):
-            raise ModelError(
-                f"{path}: takes views of {inputs[_INPUT][1:]}, but config.json says {expected}",
-                hint="config.json and model.onnx are not of the same model.",
-            )
+        hint = "config.json and model.onnx are not of the same model."
+        if not _fits(inputs[_INPUT], ["n", view.frames, 3, view.size, view.size]):
+            expected = [view.frames, 3, view.size, view.size]
+            raise ModelError(f"{path}: takes views of {inputs[_INPUT][1:]}, but config.json says {expected}", hint=hint)
+        count = len(self.spec.tasks)
+        for name in _OUTPUTS:
+            if not _fits(outputs[name], ["n", count]):
+                raise ModelError(
+                    f"{path}: gives {name} of {outputs[name][1:]}, but config.json names {count} tasks", hint=hint
+                )
+
+
+def _fits(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether a shape of a graph, in which names stand for any number, allows the one that is expected."""
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(have == want for have, want in pairs if isinstance(have, int))
 
 
 class TorchEngine:

@@ -1,26 +1,29 @@
-"""The log of a scan: one JSON object a line, appended as files are judged, so that nothing is ever lost.
+"""The log of a scan: one JSON object per line, appended as files are judged, so that nothing is ever lost.
 
 Each row reaches the file in one write and the disk within half a second. A second scan with the same log skips what it
-holds for the same file (size and time of change), model and options, tries again what failed, and finishes the rest. A
-line that a power cut tore is cut off. When a scan is complete its log is sorted by path, each file standing in it once:
-the same bytes as if it had never been interrupted, but for the `seconds`.
+holds for the same file (size and time of change), tries again what failed, and finishes the rest. Rows of other files
+stay as they are and are not part of the answer. When a scan is complete its log is sorted by path, each file in it
+once: the same bytes as if it had never been interrupted, but for the `seconds`.
+
+A log is input, too. The end of a row that a crash tore is repaired; anything else that is not a result is refused with
+its line number, and so are results of another model or other options, unless they are to be overwritten.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-import stat
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from grainscan.errors import OutputError, UsageError
-from grainscan.results import Result
+from grainscan.files import TEMPORARY, is_stream, take_over, unwritable
+from grainscan.results import Result, fault_of
 from grainscan.scan.inputs import identify
 
 try:
@@ -28,13 +31,17 @@ try:
 except ImportError:  # Windows: no locks
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger(__name__)
+
 SYNC_EVERY = 0.5  # seconds
 _CHUNK = 1 << 20
+_LONGEST_LINE = 1 << 28  # bytes; a row with maps of thousands of views takes a few million
+_OTHER_PLACE = "Choose another file with -o."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a row stands in the file, and what it is about."""
+    """Where a row is in the file, and what it is about."""
 
     offset: int
     length: int
@@ -50,23 +57,28 @@ def encode(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row).encode() + b"\n"
 
 
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
+
 class ResultLog:
     """A JSONL file that belongs to one scan at a time. Use as a context manager.
 
-        with ResultLog(path, scanner.fingerprint) as log:
+        with ResultLog(path, scanner.fingerprint, model=scanner.spec.name) as log:
             for row in scanner.scan(log.pending(paths)):
                 log.append(row)
             log.finish()
 
-    `settings` names the model and the options; rows that were made with others are made again. Raises OutputError when
-    the file cannot be written, holds something else, or is in use by another scan.
+    `settings` identifies the model and the options, `model` is its name for people. `overwrite` allows results that
+    were made with others to be made again and replaced. Raises OutputError when the file cannot be written, holds
+    something else, is in use by another scan, or is changed by somebody else while it is open.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], settings: str, *, model: str = "", overwrite: bool = False
     ) -> None:
         self.path = Path(path)
-        self.repaired = False  # whether a torn last line was cut off
+        self.repaired = False  # whether a torn last line was repaired
+        self._target = Path(os.path.realpath(path))
         self._settings = settings
         self._model = model
         self._overwrite = overwrite
@@ -113,6 +125,7 @@ class ResultLog:
         if row["status"] == "ok":
             row = {**row, "settings": self._settings}
         line = encode(row)
+        self._check()
         with self._faults():
             view = memoryview(line)
             while view:
@@ -130,6 +143,7 @@ class ResultLog:
 
     def rows(self, paths: Iterable[str] | None = None) -> Iterator[Result]:
         """The rows of these files, or all rows; by path."""
+        self._check()
         known = self._entries if paths is None else {path for path in paths if path in self._entries}
         for path in sorted(known):
             yield json.loads(self._line(self._entries[path]))
@@ -137,20 +151,22 @@ class ResultLog:
     def finish(self) -> None:
         """The scan is complete: sort the file and drop rows that were superseded. Atomic; nothing to do as a rule."""
         self.sync()
+        self._check()
         if self._tidy:
             return
         with self._faults():
-            handle, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+            temporary = self._temporary()
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | _CLOEXEC, 0o600)
             try:
                 _lock(handle)  # the name is never without a lock
-                os.fchmod(handle, stat.S_IMODE(os.fstat(self._handle).st_mode))
+                take_over(handle, self._target)
                 with open(handle, "wb", closefd=False) as file:
                     file.writelines(self._line(self._entries[path]) for path in sorted(self._entries))
                 os.fsync(handle)
-                os.replace(temporary, self.path)  # noqa: PTH105
+                temporary.replace(self._target)
             except BaseException:
                 os.close(handle)
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
         os.close(self._handle)
         self._handle = handle
@@ -158,7 +174,7 @@ class ResultLog:
         self._read()
 
     def close(self) -> None:
-        """Sync and give the file free."""
+        """Sync and let the file go."""
         if self._handle < 0:
             return
         try:
@@ -177,37 +193,68 @@ class ResultLog:
         return now is not None and (now["size"], now["mtime"]) == entry.done[:2]
 
     def _open(self) -> int:
-        hint = "Wait until the other scan is done, or choose another file with -o."
+        if is_stream(self.path):
+            raise OutputError(f"{self.path}: is not a regular file, so that it cannot be a log", hint=_OTHER_PLACE)
         with self._faults():
             while True:
-                if self.path.exists() and not self.path.is_file():
-                    raise OutputError(f"{self.path}: is not a regular file", hint="Choose a file name with -o.")
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
+                handle = os.open(self._target, os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o666)
                 if not _lock(handle):
                     os.close(handle)
-                    raise OutputError(f"{self.path}: another scan is writing to it", hint=hint)
+                    raise OutputError(
+                        f"{self.path}: another scan is writing to it",
+                        hint="Wait until the other scan is done, or choose another file with -o.",
+                    )
                 with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(handle), self.path.stat()):
+                    if os.path.samestat(os.fstat(handle), self._target.stat()):
                         return handle
                 os.close(handle)  # a scan that has just finished has put a sorted file in its place
 
+    def _temporary(self) -> Path:
+        """The name of the sorted copy. The same as long as the log is the same: it is ours while the lock is."""
+        return self._target.with_name(f"{TEMPORARY}{os.fstat(self._handle).st_ino:x}")
+
+    def _check(self) -> None:
+        """Nobody else may touch the file while it is open: results would be lost, and nobody would know."""
+        with self._faults():
+            status = os.fstat(self._handle)
+            try:
+                there = os.path.samestat(status, self._target.stat())
+            except FileNotFoundError:
+                there = False
+        if there and status.st_size == self._end:
+            return
+        count = f"{len(self):,} results" if len(self) != 1 else "1 result"
+        if there:
+            what = f"was changed by another program: {status.st_size:,} bytes instead of {self._end:,} ({count})"
+        elif status.st_nlink:
+            what = f"was moved to another place, with {count}"
+        else:
+            what = f"was deleted or replaced; the {count} in it {'are' if len(self) != 1 else 'is'} lost"
+        raise OutputError(f"{self.path}: {what}", hint="Leave the log alone until the scan is done; run it again.")
+
     def _read(self) -> None:
-        """Index the rows and cut off a torn last line."""
+        """Index the rows and repair a torn last line. Raises OutputError for anything else that is not a row."""
+        self._temporary().unlink(missing_ok=True)  # of a scan that was killed
         with self._faults(), open(self._handle, "rb", buffering=_CHUNK, closefd=False) as file:
             file.seek(0)
-            for number, line in enumerate(file, 1):
-                row = _parse(line)
-                if row is None:
-                    if file.read(1) or not (self._entries or _may_be_torn(line)):
-                        raise OutputError(
-                            f"{self.path}: line {number} is not a result of grainscan",
-                            hint="Choose another file with -o; this one holds something else, or is damaged.",
-                        )
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+                row, fault = _parse(line)
+                torn = not line.endswith(b"\n") and len(line) < _LONGEST_LINE
+                if fault and not (torn and _may_be_torn(line)):
+                    raise OutputError(
+                        f"{self.path}: line {number} is not a result of grainscan: {fault}",
+                        hint="Choose another file with -o; this one holds something else, or is damaged.",
+                    )
+                if fault:
                     os.ftruncate(self._handle, self._end)
+                else:
+                    self._note(row, self._end, len(line) + torn)
+                    self._end += len(line) + torn
+                if torn:
                     self.repaired = True
-                    return
-                self._note(row, self._end, len(line))
-                self._end += len(line)
+                    if not fault:
+                        os.write(self._handle, b"\n")
+                    log.warning("%s: line %d was torn by a crash and has been repaired", self.path, number)
 
     def _note(self, row: Mapping[str, Any], offset: int, length: int) -> None:
         path = row["path"]
@@ -225,22 +272,26 @@ class ResultLog:
         try:
             yield
         except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written: {error.strerror or error}", hint="Choose another place with -o."
-            ) from None
+            raise unwritable(self.path, error) from None
 
 
-def _parse(line: bytes) -> Result | None:
-    """A row, or None where the line is not one. Lines end with a line feed, else they were torn."""
+def _parse(line: bytes) -> tuple[Result, str]:
+    """A row and what is wrong with it, if anything."""
     try:
-        row = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
-    return cast(Result, row) if isinstance(row, dict) and isinstance(row.get("path"), str) and "status" in row else None
+        row = json.loads(line, parse_constant=_no_number)
+    except RecursionError:
+        return {}, "it is nested too deeply"
+    except ValueError as error:
+        return {}, getattr(error, "msg", None) or str(error)
+    return row, fault_of(row)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _may_be_torn(line: bytes) -> bool:
-    """Whether the only line of a file is the beginning of a row, or blocks that were never written."""
+    """Whether the last line of a file is the beginning of a row, or blocks that were never written."""
     start = b'{"schema": '
     return line.startswith(start) or start.startswith(line) or not line.strip(b"\0")
 

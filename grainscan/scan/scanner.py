@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from grainscan.errors import ConfigError, GrainscanError, UsageError, VideoError
+from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.results import SCHEMA, Result
@@ -66,12 +66,13 @@ class Scanner:
     """Judges files with one model.
 
     `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
-    process and a file that crashes the decoder crashes it too). `timeout` seconds per file (0: no limit; not kept
-    without workers). `memory` GB that each worker may use: a file that needs more is an error row (kept without
-    workers, too, on Linux; macOS and Windows have no such limit). `thresholds` replace the model's own by task. `maps`
-    adds what every view said, `baseline` the classical detectors' values; `observe` is called with a file's path and
-    what every view of it said. `reader` names the function that the workers run instead of `decode.decode`, for tests.
-    Raises ModelError when there is no such model, ConfigError for options that cannot be.
+    process and a file that crashes the decoder crashes it too). `timeout` seconds per file (0: no limit; without
+    workers it includes the model and cannot end a decoder that never returns). `memory` GB that each worker may use: a
+    file that needs more is an error row (kept without workers, too, on Linux; macOS and Windows have no such limit).
+    `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the classical detectors'
+    values; `observe` is called with a file's path and what every view of it said. `reader` names the function that the
+    workers run instead of `decode.decode`, for tests. Raises ModelError when there is no such model, ConfigError for
+    options that cannot be.
     """
 
     def __init__(
@@ -188,7 +189,8 @@ class Scanner:
         file = _File(path, time.monotonic(), identify(path))
         try:
             with local_copy(path) as file.source:
-                for piece in limited(read_pieces(file.source, self.job), self.job.memory):
+                pieces = read_pieces(file.source, self.job, timeout=self.job.timeout)
+                for piece in limited(pieces, self.job.memory):
                     if isinstance(piece, Piece):
                         file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views)))
                     else:
@@ -226,25 +228,33 @@ class Scanner:
     def _result(self, file: _File) -> Result:
         if file.error is not None:
             return error_row(file.path, file.error, source=file.source)
-        file.pieces.sort(key=lambda item: item[0].start)
+        # Windows of broken files may start at the same time; they arrive in any order.
+        file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
         pieces = [piece for piece, _ in file.pieces]
         parts = [outputs for _, outputs in file.pieces]
         everything = Outputs(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
         )
+        if not (np.isfinite(everything.logits).all() and np.isfinite(everything.strength).all()):
+            fault = ModelError(f"{file.path}: the model gives no finite numbers", hint="Its weights are damaged.")
+            return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, everything)
+        video = dict(file.video or {})
+        unreliable = video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
             "tasks": aggregate(everything, self.spec, self.thresholds),
             "windows": [self._window(piece, part) for piece, part in zip(pieces, parts, strict=True)],
-            "video": file.video,
+            "video": video,
             "model": self.spec.name,
             "views": len(everything),
             "seconds": round(time.monotonic() - file.began, 3),
         }
+        if unreliable:
+            result["unreliable"] = unreliable
         if file.identity is not None:
             result["file"] = file.identity
         if self.job.baseline:

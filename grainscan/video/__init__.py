@@ -18,6 +18,7 @@ from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
 from grainscan.video.planes import Block, PixelFormat, Window
 
 if TYPE_CHECKING:
+    from grainscan.video.doubts import Doubts
     from grainscan.video.reader import Reader, VideoInfo, fill_indices, probe, read_clip, read_windows, verify
     from grainscan.video.writer import CODECS, Codec, recode, write_clip
 
@@ -26,6 +27,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Block",
     "Codec",
+    "Doubts",
     "PixelFormat",
     "Reader",
     "VideoInfo",
@@ -40,7 +42,7 @@ __all__ = [
     "write_clip",
 ]
 
-_WRITING = frozenset(["CODECS", "Codec", "recode", "write_clip"])
+_HOMES = {"CODECS": "writer", "Codec": "writer", "Doubts": "doubts", "recode": "writer", "write_clip": "writer"}
 
 
 def __getattr__(name: str) -> Any:
@@ -48,4 +50,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{'writer' if name in _WRITING else 'reader'}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'reader')}"), name)

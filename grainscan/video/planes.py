@@ -19,7 +19,7 @@ class PixelFormat:
 
     name: str
     layout: Layout
-    depth: int = 8  # bits a sample
+    depth: int = 8  # bits per sample
     sub_w: int = 0  # log2 of the horizontal chroma subsampling
     sub_h: int = 0
     matrix: Matrix = "bt709"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 import av.error
 import numpy as np
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
@@ -32,6 +35,13 @@ _DEMUXERS = (
 _BROKEN_PACKETS = 64  # undecodable packets in a row before a stream is given up
 _SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these search for decoding times
 _PACKETS_TO_KEY = 1200  # demuxed after a seek in search of a key frame: MPEG-TS lands between them
+_FASTEST = 1000  # frames per second; some demuxers give the ticks of their clock for the average rate
+_COVER = Disposition.attached_pic | Disposition.timed_thumbnails
+_KINDS = {  # how healthy files of other kinds begin
+    "sound": rb"RIFF....WAVE|ID3|\xff[\xe2-\xff]|fLaC|FORM....AIF|\.snd|MThd|#!AMR|caff|MAC |wvpk|\x0bw|OggS",
+    "a picture": rb"\x89PNG|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftyp(?:heic|heix|mif1|avif)"
+    rb"|8BPS|\0\0\x01\0|v/1\x01|SDPX|XPDS|P[1-6]\s|\0\0\0\x0cjP|\xff\x0a|<svg",
+}
 
 
 @dataclass(frozen=True)
@@ -70,35 +80,55 @@ class Key(NamedTuple):
 
 
 class Reader:
-    """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout."""
+    """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None) -> None:
+    `timeout` (seconds, 0: none) bounds the time from opening to the last frame: lists of edits and broken indexes can
+    make a decoder start over without end.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        max_pixels: int | None = None,
+        timeout: float = 0.0,
+    ) -> None:
         self.path = os.fspath(path)
+        self.interlaced = False  # whether the decoder has called a frame interlaced
         self._max_pixels = max_pixels
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout if timeout else math.inf
         if os.path.isdir(self.path):  # noqa: PTH112
+            if not os.access(self.path, os.R_OK | os.X_OK):
+                raise VideoError(
+                    f"{self.path}: is a folder that cannot be listed", hint="Make it readable for this user."
+                )
             raise VideoError(
                 f"{self.path}: is a directory, not a video", hint="Name the files in it, or scan the folder."
             )
         self._threads = threads
+        self._identity = _identify(self.path)
         self._open()
         try:
             self.info = self._describe()
             self._check_size(self.info.width, self.info.height)
+            if self.info.container == "mov" and (error := _of_another_kind(self.path)):  # HEIC, AVIF
+                raise error
         except VideoError:
             self._container.close()
             raise
 
     def _open(self) -> None:
-        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
-        if self._max_pixels is not None:
-            options["max_pixels"] = str(self._max_pixels)
         with self._faults("cannot be opened"):
-            # The prefix keeps names such as `concat:a|b` or `http://…` from being taken for a protocol.
-            self._container = av.open("file:" + self.path, options=options, metadata_errors="replace")
-        videos = self._container.streams.video
+            self._container = self._container_of(self._max_pixels)
+        # A cover of an audio file is no video, and seeking it ends in FFmpeg's own assertions.
+        videos = [stream for stream in self._container.streams.video if not stream.disposition & _COVER]
         if not videos:
             self._container.close()
-            raise VideoError(f"{self.path}: has no video stream", hint="Audio and data files cannot be judged.")
+            raise VideoError(
+                f"{self.path}: is not a video: it has no video stream", hint="Audio and data files cannot be judged."
+            )
         self._stream = videos[0]
         self._note = self._container.metadata.get("comment", "")
         context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
@@ -116,6 +146,14 @@ class Reader:
         self._context.thread_type = "SLICE"
         self._context.thread_count = self._threads
 
+    def _container_of(self, max_pixels: int | None) -> Any:
+        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+        if max_pixels is not None:
+            options["max_pixels"] = str(max_pixels)
+        # The prefix keeps names such as `concat:a|b` or `http://…` from being taken for a protocol.
+        name = "file:" + self.path
+        return av.open(name, options=options, metadata_errors="replace", timeout=self._timeout or None)
+
     def restart(self) -> None:
         """Back to the first frame by opening the file anew, which works for streams that cannot seek, too."""
         self._container.close()
@@ -128,33 +166,52 @@ class Reader:
         self._container.close()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Frames from where the stream stands. Packets that cannot be decoded are passed over."""
+        """Frames from the present position. Packets that cannot be decoded are passed over."""
         broken = 0
-        packets = self._container.demux(self._stream)
-        while True:
+        for packet in self._packets():
             try:
-                with self._faults("cannot be read"):
-                    packet = next(packets, None)
-            except VideoError as error:
-                log.debug("%s", error.message)
-                return
-            if packet is None:
-                return
-            try:
-                decoded = packet.decode()
+                decoded = self._context.decode(packet)
             except MemoryError:  # not a broken packet: the verdict would depend on what else is in memory
                 raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
-                log.debug("%s: packet at %s: %s", self.path, packet.pts, error)
+                log.debug("%s: packet at %s: %s", self.path, packet and packet.pts, error)
                 if broken > _BROKEN_PACKETS:
                     return
                 continue
             for frame in decoded:
                 broken = 0
                 self._check_size(frame.width, frame.height)
+                self.interlaced |= frame.interlaced_frame
                 heed_note(self._note, frame)
                 yield frame
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Packets from the present position; None at the end, which empties the decoder."""
+        packets = self._container.demux(self._stream)
+        while True:
+            self._check_time()
+            try:
+                with self._faults("cannot be read"):
+                    packet = next(packets, None)
+            except IndexError:  # PyAV at the end of a file in which a stream appeared that its header does not announce
+                packet = None
+            except VideoError as error:
+                self._check_time()
+                log.debug("%s", error.message)
+                return
+            if packet is None or (not packet.size and packet.dts is None):
+                yield None
+                return
+            if packet.size:  # a dropped frame of an AVI has none, and would end the decoder
+                yield packet
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise VideoError(
+                f"{self.path}: was not decoded within {self._timeout:g} seconds",
+                hint="Raise --timeout if the disk is slow or the frames are very large.",
+            )
 
     def seek(self, pts: int) -> None:
         """To the key frame at or before `pts` (stream time base)."""
@@ -165,16 +222,15 @@ class Reader:
         """The key frame that a seek to `seconds` finds; None where it finds none."""
         try:
             self.seek(self._start + int(seconds / self._time_base))
-            for count, packet in enumerate(self._container.demux(self._stream)):
+            for count, packet in enumerate(self._packets()):
+                if packet is None or count > _PACKETS_TO_KEY:
+                    break
                 stamp = packet.pts if packet.pts is not None else packet.dts
-                if packet.size and stamp is not None and packet.is_keyframe:
+                if stamp is not None and packet.is_keyframe:
                     by_dts = self.info.container in _SEEK_BY_DTS and packet.dts is not None
                     return Key(int(stamp), int(packet.dts or 0) if by_dts else int(stamp))
-                if count > _PACKETS_TO_KEY:
-                    break
-        except MemoryError:
-            raise
-        except (VideoError, av.error.FFmpegError) as error:
+        except VideoError as error:
+            self._check_time()
             log.debug("%s: no key frame before %.2f s: %s", self.path, seconds, error)
         return None
 
@@ -192,7 +248,8 @@ class Reader:
 
     def _describe(self) -> VideoInfo:
         stream, context = self._stream, self._context
-        fps = stream.average_rate or stream.guessed_rate or stream.base_rate
+        rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+        fps = next((rate for rate in rates if rate <= _FASTEST), rates[0] if rates else None)
         duration: float | None = None
         if stream.duration:
             duration = float(stream.duration * self._time_base)
@@ -222,13 +279,22 @@ class Reader:
                 hint="Raise --max-pixels if the file is to be trusted.",
             )
 
-    def refuse_unknown_size(self) -> None:
-        """FFmpeg forgets sizes above its limit: without frames and without a size, that is the likely reason."""
-        if self._max_pixels is not None and not self.info.width:
-            raise VideoError(
-                f"{self.path}: its frames have no size, or exceed the limit of {self._max_pixels} pixels",
-                hint="Raise --max-pixels if the file is to be trusted.",
-            )
+    def explain_nothing(self) -> VideoError:
+        """Why no frame could be decoded."""
+        if self._max_pixels is not None and not self.info.width:  # FFmpeg forgets sizes above its limit
+            with self._faults("cannot be read"), self._container_of(None) as container:
+                context = container.streams[self._stream.index].codec_context
+                self._check_size(context.width, context.height)
+        return self._changed() or _no_frames(self.path)
+
+    def _changed(self) -> VideoError | None:
+        """The error of a file that is not the one that was opened, if so."""
+        now = _identify(self.path)
+        if now is None or self._identity is None or now == self._identity:
+            return None
+        return VideoError(
+            f"{self.path}: has changed while it was read", hint="Scan it again when it is written completely."
+        )
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
@@ -243,11 +309,38 @@ class Reader:
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
+            self._check_time()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise VideoError(
-                f"{self.path}: {what}: {reason}",
-                hint="The file is damaged, incomplete, or not a video that FFmpeg reads on its own.",
+            raise (
+                self._changed()
+                or _of_another_kind(self.path)
+                or VideoError(
+                    f"{self.path}: {what}: {reason}",
+                    hint="The file is damaged, incomplete, or not a video that FFmpeg reads on its own.",
+                )
             ) from None
+
+
+def _identify(path: str) -> tuple[int, ...] | None:
+    """What changes with the content of a file: device, inode, size in bytes, time of change."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (names of any bytes)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _of_another_kind(path: str) -> VideoError | None:
+    """The error for a file that is no video, and not damaged either: sound, a picture."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            begin = file.read(64)
+    except (OSError, ValueError):
+        return None
+    for kind, pattern in _KINDS.items():
+        if re.match(pattern, begin, re.DOTALL):
+            return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged: leave it out.")
+    return None
 
 
 def probe(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> VideoInfo:
@@ -278,7 +371,7 @@ def verify(path: str | os.PathLike[str], *, limit: int | None = None) -> int:
             if limit is not None and count >= limit:
                 break
         if not count:
-            raise _no_frames(reader.path)
+            raise reader.explain_nothing()
         return count
 
 
@@ -301,7 +394,7 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | Non
             if frames is not None and len(pictures) >= frames:
                 break
         if not pictures or form is None:
-            raise _no_frames(reader.path)
+            raise reader.explain_nothing()
         return Block(tuple(np.stack(planes) for planes in zip(*pictures, strict=True)), form)
 
 
@@ -343,8 +436,7 @@ def read_windows(
             return
         # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
     if leftover is None:
-        reader.refuse_unknown_size()
-        raise _no_frames(reader.path)
+        raise reader.explain_nothing()
     if short == "error":
         raise VideoError(
             f"{reader.path}: has {len(leftover.pictures)} frames, a window needs {frames}",
@@ -426,6 +518,7 @@ def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int)
     run: _Run | None = None
     skip = 0
     length = float(1 / reader.info.fps) if reader.info.fps else 0.04
+    first = 0.0 if key is None else reader.seconds(key.pts)
     for number, frame in enumerate(reader.frames()):
         if frame.is_corrupt or (key is not None and frame.pts is not None and frame.pts < key.pts):
             continue  # leading pictures of an open GOP refer to frames before the seek point
@@ -433,7 +526,7 @@ def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int)
             skip -= 1
             continue
         picture, form = picture_of(frame)
-        at = number * length if frame.pts is None else reader.seconds(frame.pts)
+        at = first + number * length if frame.pts is None else reader.seconds(frame.pts)
         if run is not None and (run.format != form or run.pictures[0][0].shape != picture[0].shape):
             yield run
             run = None

@@ -25,7 +25,7 @@ from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
 from grainscan.errors import ConfigError, DataError, OutputError, VideoError
-from grainscan.files import TEMPORARY, write_text
+from grainscan.files import TEMPORARY, check_folder, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
 from grainscan.tasks import SYNTHESISED, task_of
@@ -116,6 +116,7 @@ def _check(config: PrepConfig) -> None:
     folder = config.destination
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file", hint="Name a folder for the clips.")
+    check_folder(folder)
     ours = (folder / WORK_FOLDER / PLAN_FILE, folder / MANIFEST_FILE)
     taken = folder.is_dir() and any(item.name != WORK_FOLDER for item in folder.iterdir())
     if taken and not any(path.is_file() for path in ours):

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import corpus
 import pytest
 from conftest import MakeClip
 from scan_kit import plain, write_toy_model
 
-from grainscan.errors import OutputError
+from grainscan.errors import OutputError, UsageError
 from grainscan.scan.log import ResultLog, encode
 from grainscan.scan.scanner import Scanner
 
@@ -28,6 +29,7 @@ def ok(path: Path | str, **more: Any) -> dict[str, Any]:
         "path": str(path),
         "status": "ok",
         "model": "toy",
+        "tasks": {"graininess": {"label": 1, "probability": 0.9, "threshold": 0.5}},
         "file": {"size": status.st_size, "mtime": status.st_mtime},
         **more,
     }
@@ -82,8 +84,8 @@ def test_what_is_done_is_skipped_and_the_rest_is_not(output: Path, files: list[s
         assert log.pending(files) == files[2:]  # what failed is tried again
 
 
-@pytest.mark.parametrize("change", ["size", "mtime", "settings", "gone"])
-def test_another_file_or_model_is_done_again(output: Path, files: list[str], change: str) -> None:
+@pytest.mark.parametrize("change", ["size", "mtime", "gone"])
+def test_a_file_that_has_changed_is_done_again(output: Path, files: list[str], change: str) -> None:
     with ResultLog(output, "s") as log:
         log.append(ok(files[0]))
     path = Path(files[0])
@@ -95,8 +97,43 @@ def test_another_file_or_model_is_done_again(output: Path, files: list[str], cha
         os.utime(path, (1, 1))
     elif change == "gone":
         path.unlink()
-    with ResultLog(output, "other" if change == "settings" else "s") as log:
+    with ResultLog(output, "s") as log:
         assert log.pending(files[:1]) == files[:1]
+
+
+def test_results_of_another_model_are_replaced_on_request_only(output: Path, files: list[str]) -> None:
+    with ResultLog(output, "s", model="toy") as log:
+        for path in files[:2]:
+            log.append(ok(path))
+        log.append(bad(files[2]))
+    before = output.read_bytes()
+    with ResultLog(output, "t", model="other") as log:
+        with pytest.raises(
+            UsageError, match="2 of its results were made with model toy, this scan uses other"
+        ) as caught:
+            log.pending(files)
+        assert "--overwrite" in caught.value.hint
+        assert log.pending(files[2:]) == files[2:]  # what failed, or was never judged, is nobody's
+    with ResultLog(output, "t", model="toy") as log, pytest.raises(UsageError, match="other options or weights"):
+        log.pending(files)
+    assert output.read_bytes() == before
+    with ResultLog(output, "t", model="other", overwrite=True) as log:
+        assert log.pending(files[:1]) == files[:1]
+        log.append({**ok(files[0]), "model": "other"})
+        log.finish()
+    with ResultLog(output, "t", model="other", overwrite=True) as log:  # interrupted: it goes on where it was
+        assert log.pending(files) == files[1:]
+    assert [row.get("model") for row in lines(output)] == ["other", "toy", None]
+
+
+def test_a_log_answers_for_the_files_of_this_call(output: Path, files: list[str]) -> None:
+    with ResultLog(output, "s") as log:
+        log.append(bad(files[3]))
+        log.append(ok(files[0]))
+        log.finish()
+        assert [row["path"] for row in log.rows([files[0], files[1], files[0]])] == files[:1]
+        assert [row["path"] for row in log.rows()] == [files[0], files[3]]
+    assert len(lines(output)) == 2  # the others stay in the file
 
 
 def test_a_finished_log_is_sorted_and_names_each_file_once(output: Path, files: list[str]) -> None:
@@ -123,11 +160,11 @@ def test_a_tidy_log_is_not_written_again(output: Path, files: list[str]) -> None
     assert output.stat().st_ino == before
 
 
-@pytest.mark.parametrize(
-    "torn", [b'{"schema": 1, "path": "x', b'{"schema": 1, "path": "x", "status": "ok"}', b"\0" * 700, b"{"]
-)
+@pytest.mark.parametrize("torn", [b'{"schema": 1, "path": "x', b'{"schema": 1, "pa\0\0\0\0', b"\0" * 700, b"{"])
 @pytest.mark.parametrize("before", [0, 2])
-def test_a_torn_last_line_is_cut_off(output: Path, files: list[str], torn: bytes, before: int) -> None:
+def test_a_torn_last_line_is_cut_off(
+    output: Path, files: list[str], torn: bytes, before: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with ResultLog(output, "s") as log:
         for path in files[:before]:
             log.append(ok(path))
@@ -138,22 +175,98 @@ def test_a_torn_last_line_is_cut_off(output: Path, files: list[str], torn: bytes
         assert output.read_bytes() == whole
         log.append(ok(files[3]))
     assert [row["path"] for row in lines(output)] == [*files[:before], files[3]]
+    assert f"line {before + 1} was torn" in caplog.text
+
+
+def test_a_row_that_lacks_its_line_end_alone_is_kept(output: Path, files: list[str]) -> None:
+    with ResultLog(output, "s") as log:
+        log.append(ok(files[0]))
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-1])
+    with ResultLog(output, "s") as log:
+        assert log.repaired
+        log.append(ok(files[1]))
+    assert output.read_bytes().startswith(whole)
+    assert [row["path"] for row in lines(output)] == files[:2]
 
 
 @pytest.mark.parametrize(
     "content", [b"dear diary\n", b"dear diary", b'{"a": 1}\n{"b": 2}\n', b"[1]\n", b"\xff\xfe\n\n", b'"text"\n']
 )
-def test_a_file_that_is_no_log_is_left_alone(output: Path, content: bytes) -> None:
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_is_not_a_result_is_left_alone(output: Path, files: list[str], content: bytes, before: int) -> None:
+    with ResultLog(output, "s") as log:
+        for path in files[:before]:
+            log.append(ok(path))
+    content = output.read_bytes() + content
     output.write_bytes(content)
-    with pytest.raises(OutputError, match="not a result"):
+    with pytest.raises(OutputError, match=f"line {before + 1} is not a result"):
         ResultLog(output, "s")
     assert output.read_bytes() == content
 
 
-def test_damage_in_the_middle_is_not_cut_off(output: Path, files: list[str]) -> None:
-    output.write_bytes(encode(ok(files[0])) + b"{garbage\n" + encode(ok(files[1])))
-    with pytest.raises(OutputError, match="line 2"):
+@pytest.mark.parametrize("broken", corpus.broken_rows(), ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_rows_that_are_none_are_refused_with_their_line(
+    output: Path, files: list[str], broken: bytes, last: bool
+) -> None:
+    row = encode(ok(files[0]))
+    output.write_bytes(row + broken + (b"" if last else row))
+    with pytest.raises(OutputError, match=r"line 2 is not a result of grainscan: \w+"):
         ResultLog(output, "s")
+
+
+def test_a_log_that_others_touch_during_a_scan_is_an_error_at_once(output: Path, files: list[str]) -> None:
+    def cut() -> None:
+        os.truncate(output, 10)
+
+    def replace() -> None:
+        output.unlink()
+        output.write_text("new\n")
+
+    def move() -> None:
+        output.rename(output.with_name("elsewhere"))
+
+    def extend() -> None:
+        with output.open("ab") as file:
+            file.write(b"{}\n")
+
+    cases = {
+        "was deleted or replaced; the 1 result in it is lost": output.unlink,
+        "10 bytes instead of": cut,
+        "deleted or replaced": replace,
+        "was moved": move,
+        "changed by another program": extend,
+    }
+    for message, change in cases.items():
+        output.unlink(missing_ok=True)
+        with ResultLog(output, "s") as log:
+            log.append(ok(files[0]))
+            change()
+            for attempt in (lambda: log.append(ok(files[1])), log.finish, lambda: list(log.rows())):
+                with pytest.raises(OutputError, match=message):
+                    attempt()
+
+
+def test_a_log_behind_a_link_stays_behind_it(output: Path, files: list[str], tmp_path: Path) -> None:
+    real = tmp_path / "real.jsonl"
+    real.touch(mode=0o600)
+    output.symlink_to(real)
+    with ResultLog(output, "s") as log:
+        log.append(ok(files[1]))
+        log.append(ok(files[0]))
+        log.finish()
+    assert output.is_symlink()
+    assert [row["path"] for row in lines(real)] == files[:2]
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_sorted_copy_of_a_killed_scan_is_removed(output: Path, files: list[str]) -> None:
+    output.touch()
+    (output.parent / f".tmp-{output.stat().st_ino:x}").write_bytes(b"half")
+    with ResultLog(output, "s"):
+        pass
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
 def test_a_second_scan_into_the_same_file_is_refused(output: Path) -> None:
@@ -164,7 +277,7 @@ def test_a_second_scan_into_the_same_file_is_refused(output: Path) -> None:
 
 
 def test_the_lock_holds_across_processes_and_after_sorting(output: Path, files: list[str]) -> None:
-    program = f"from grainscan.records import ResultLog; ResultLog({str(output)!r}, 's')"
+    program = f"from grainscan.scan.log import ResultLog; ResultLog({str(output)!r}, 's')"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with ResultLog(output, "s") as log:
         log.append(ok(files[1]))
@@ -177,7 +290,7 @@ def test_the_lock_holds_across_processes_and_after_sorting(output: Path, files: 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nowhere"):
         ResultLog(tmp_path / "nowhere" / "scan.jsonl", "s")
-    with pytest.raises(OutputError, match="not a regular file"):
+    with pytest.raises(OutputError, match="Is a directory"):
         ResultLog(tmp_path, "s")
     with pytest.raises(OutputError, match="not a regular file"):
         ResultLog("/dev/null", "s")
@@ -210,9 +323,9 @@ def test_names_of_every_kind_survive(output: Path, tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from grainscan.inputs import collect
-from grainscan.records import ResultLog
-from grainscan.scan import Scanner
+from grainscan.scan.inputs import collect
+from grainscan.scan.log import ResultLog
+from grainscan.scan.scanner import Scanner
 
 model, folder, output = sys.argv[1:]
 with Scanner(model, workers=2) as scanner, ResultLog(output, scanner.fingerprint) as log:

@@ -1,0 +1,74 @@
+"""What makes a verdict unreliable: pictures of a kind that models are not taught."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainscan.video.frames import bit_depth
+from grainscan.video.planes import Window
+
+TOO_SMALL = "too small"  # smaller than a view, which is then filled by mirroring the picture
+FEW_COLOURS = "few colours"  # palettes and dithering: their dots look like noise
+INTERLACED = "interlaced"  # combs: two fields of different times in one frame
+
+_PALETTES = frozenset(["gif", "pal8", "monow", "monob"])
+_CELL = 16  # side of the cells that are tested for combs, pixels
+_STEP = 8  # of a cell's columns one in so many is looked at: combs are wide
+_MOVES = 6  # mean difference between two frames above which a cell moves, 8-bit codes
+_COMB = 1.6  # line differences between fields, in those within a field; about 1 for noise, less for pictures
+_LEAST = 8  # mean difference between lines of a comb, 8-bit codes
+_SHARE = 0.05  # of the moving cells that are combed in an interlaced file; progressive ones: below 0.01
+_CELLS = 8  # combed cells that an interlaced file has at least
+
+
+class Doubts:
+    """Collects the reasons to doubt a file's verdict from its windows. `size` is the side of a view, pixels."""
+
+    def __init__(self, codec: str, pix_fmt: str, *, size: int) -> None:
+        self._size = size
+        self._few = codec in _PALETTES or pix_fmt in _PALETTES or 1 <= bit_depth(pix_fmt) < 8
+        self._small = False
+        self._moving = self._combed = 0
+
+    def look(self, window: Window, *, interlaced: bool = False) -> None:
+        """Take a window into account; of what the decoder calls interlaced, every frame, else the one in the middle."""
+        self._small |= min(window.width, window.height) < self._size
+        middle = max(1, window.frames // 2)
+        for frame in range(1, window.frames) if interlaced else range(middle, min(middle + 1, window.frames)):
+            moving, combed = _combs(window, frame)
+            self._moving += moving
+            self._combed += combed
+
+    def reasons(self) -> list[str]:
+        """Stable words for people and programs; none as a rule."""
+        combs = self._combed >= max(_CELLS, _SHARE * self._moving)
+        found = {TOO_SMALL: self._small, FEW_COLOURS: self._few, INTERLACED: combs and not self._few}
+        return [reason for reason, holds in found.items() if holds]
+
+
+def _combs(window: Window, frame: int) -> tuple[int, int]:
+    """(moving cells, combed ones among them) of a frame and the one before it.
+
+    In a comb neighbouring lines, which are of different fields, differ more than lines of the same field. A pattern of
+    horizontal lines does the same, but does not move.
+    """
+    luma = 1 if window.format.layout == "rgb" else 0
+    now, before = window.pictures[frame][luma], window.pictures[frame - 1][luma]
+    rows, columns = now.shape[0] // _CELL, now.shape[1] // _CELL
+    if not rows or not columns:
+        return 0, 0
+    kind: Any = np.int16 if window.format.depth < 15 else np.int32
+    now, before = (picture[: rows * _CELL, : columns * _CELL : _STEP].astype(kind) for picture in (now, before))
+    unit = 1 << (window.format.depth - 8)
+    lines = now.reshape(rows, _CELL, -1)
+
+    def per_cell(differences: NDArray[Any]) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = np.abs(differences).mean(axis=1)
+        return means.reshape(rows, columns, -1).mean(axis=2)
+
+    near, far = per_cell(lines[:, 1:] - lines[:, :-1]), per_cell(lines[:, 2:] - lines[:, :-2])
+    moving = per_cell(lines - before.reshape(lines.shape)) > _MOVES * unit
+    return int(moving.sum()), int((moving & (near > _COMB * far) & (near > _LEAST * unit)).sum())
