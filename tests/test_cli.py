@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from grainscan import __version__, console
 from grainscan.cli import display
 from grainscan.cli.app import app
+from grainscan.console import Progress
 from grainscan.data.labels import Prevalence
 from grainscan.data.prep import PrepReport
 from grainscan.data.split import SplitPart, SplitReport
@@ -473,14 +474,24 @@ def test_lines_appear_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, screen:
     stream, now = screen(80), [100.0]
     monkeypatch.setattr("grainscan.cli.display.time.monotonic", lambda: now[0])
     lines = display.Lines()
-    lines.stage("scanning", 3000)
+    lines.stage("training", 4000)
+    lines.advance(1000)  # resumed
     for second in range(1, 26):
         now[0] = 100.0 + second
-        lines.advance(second * 100, "1 error")
+        lines.advance(1000 + second * 100, "1 error")
     assert stream.getvalue().splitlines() == [
-        "scanning: 1,000 of 3,000, 100.0/s, 20 s left, 1 error",
-        "scanning: 2,000 of 3,000, 100.0/s, 10 s left, 1 error",
+        "training: 2,000 of 4,000, 100.0/s, 20 s left, 1 error",
+        "training: 3,000 of 4,000, 100.0/s, 10 s left, 1 error",
     ]
+
+
+def test_one_process_of_a_training_shows_progress(
+    monkeypatch: pytest.MonkeyPatch, screen: Callable[[int], io.StringIO]
+) -> None:
+    for rank, kind in (("1", Progress), ("0", display.Lines)):
+        monkeypatch.setenv("RANK", rank)
+        with display.progress(bar=False) as shown:
+            assert type(shown) is kind
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
@@ -519,22 +530,30 @@ TEN_TASKS = tuple(task.name for task in STANDARD)
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int], io.StringIO]) -> None:
+    from grainscan.train.plan import Plan, SplitSummary
+
     known = {task: Prevalence(1000 + n, 20000 + n, 300 + n) for n, task in enumerate(TEN_TASKS)}
     parts = tuple(SplitPart(name, 21345, 1234, known) for name in ("train", "val", "test"))
     split = SplitReport(Path("a folder"), "split", TEN_TASKS, parts, {})
     prep = PrepReport(Path("a folder"), "written", 1, {"a.avi": {}}, known, next_steps=("first", "second"))
-    counts = {"positive": 20000, "negative": 12345, "unknown": 3000, "strengths": 20000}
-    data = {"splits": {"train": {"clips": 21345, "sources": 1234, "tasks": dict.fromkeys(TEN_TASKS, counts)}}}
-    estimate = {"seconds": 90, "memory_gb": 1.25, "gflops_per_view": 2}
-    model = {"tasks": TEN_TASKS, "views": "8 x 64 x 64", "trainable": 1, "parameters": 2}
-    plan = {
-        "config": "[train]\ndata = 'x'",
-        "data": {**data, "leaks": []},
-        "estimate": estimate,
-        "device": "cpu",
-        "model": model,
-    }
-    plan |= {"name": "first", "precision": "fp32", "steps": 10, "steps_per_epoch": 5, "views_per_step": 16}
+    plan = Plan(
+        name="first",
+        config="[train]\ndata = 'x'",
+        tasks=TEN_TASKS,
+        view=(8, 64),
+        parameters=2,
+        trainable=1,
+        splits={"train": SplitSummary(21345, 1234, known, dict.fromkeys(TEN_TASKS, 20500))},
+        leaks=(),
+        left_out=(),
+        device="cpu",
+        precision="fp32",
+        steps=10,
+        views_per_step=16,
+        validation_interval=None,
+        flops_per_view=2_000_000_000,
+        memory=1_250_000_000,
+    )
     for show, figures in (
         (lambda: display.print_split(split), ("21,345", "1,234", "1,009", "20,009", "309", "train 'a folder'")),
         (
@@ -543,7 +562,7 @@ def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int
         ),
         (
             lambda: display.print_plan(plan),
-            ("[train]\ndata = 'x'\n", "21,345", "1,234", "20,000", "12,345", "3,000", "Strengths"),
+            ("[train]\ndata = 'x'\n", "21,345", "1,234", "1,009", "20,009", "309", "20,500", "Strengths"),
         ),
     ):
         stream = screen(width)

@@ -92,7 +92,9 @@ def test_the_tutorial_of_the_readme(make_clip: MakeClip, tmp_path: Path, monkeyp
     said = follow(steps["compare"])
     assert f"{len(sides['test'])} clips" in said
     assert "Comparison: AUROC on the same clips" in said
-    assert "Difference" in said
+    assert "A: mine" in said
+    assert "B: grainscan-s" in said
+    assert "A − B" in said
 
     assert Path(after(steps["predict"], "--model")) == left
     follow(steps["predict"])

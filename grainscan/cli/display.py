@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -38,9 +39,9 @@ _SHOWN = 10  # skipped files listed
 def progress(*, bar: bool = True) -> Iterator[Progress]:
     """How far a command has come: a bar where stderr is a terminal, else (or without `bar`) a line now and then.
 
-    With `-q` nothing is shown.
+    With `-q` nothing is shown, nor by any but the first process of a training (torchrun sets RANK).
     """
-    if console.verbosity < 0:
+    if console.verbosity < 0 or os.environ.get("RANK", "0") != "0":
         yield Progress()
     elif not (bar and console.err().is_terminal):
         yield Lines()
@@ -57,15 +58,21 @@ class Lines(Progress):
 
     def stage(self, name: str, total: int | None = None) -> None:
         self._name, self._total = name, total
-        self._begun = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._start: tuple[float, int] | None = None
 
     def advance(self, done: int, note: str = "") -> None:
         now = time.monotonic()
+        if self._start is None:  # the rate is measured from here: a training may go on in the middle of its steps
+            self._start = (now, done)
         if now - self._last < _EVERY:
             return
         self._last = now
-        rate = done / (now - self._begun)
-        parts = [f"{done:,} of {self._total:,}" if self._total else f"{done:,}", f"{rate:.1f}/s"]
+        begun, before = self._start
+        rate = (done - before) / (now - begun) if now > begun else 0.0
+        parts = [f"{done:,} of {self._total:,}" if self._total else f"{done:,}"]
+        if rate:
+            parts.append(f"{rate:.1f}/s")
         if self._total and rate:
             parts.append(f"{span((self._total - done) / rate)} left")
         self.say(f"{self._name}: {', '.join([*parts, *([note] if note else [])])}")
@@ -167,7 +174,11 @@ def kept_by_split(options: SplitConfig) -> str:
 
 def kept_by_train(options: TrainConfig, begun: float) -> str:
     """What is true of a training that began at this time and was interrupted."""
-    states = [path for path in options.runs.glob("*/checkpoints/*/trainer_state.json") if path.stat().st_mtime >= begun]
+    states = [
+        path
+        for path in options.runs.glob("*/checkpoints/checkpoint-*/trainer_state.json")
+        if path.stat().st_mtime >= begun
+    ]
     if not states:
         return "no checkpoint was written yet"
     newest = max(states, key=lambda path: path.stat().st_mtime).parent
