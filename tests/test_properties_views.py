@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import property_kit  # noqa: F401 (loads the profile)
 import pytest
@@ -115,7 +117,7 @@ def test_a_window_is_filled_with_all_frames_that_there_are(available: int, wante
     assert len(indices) == wanted
     assert indices[:available] == list(range(available))
     assert set(indices) == set(range(available))
-    steps = {after - before for before, after in zip(indices, indices[1:], strict=False)}
+    steps = {after - before for before, after in pairwise(indices)}
     if policy == "mirror" and available > 1:
         assert steps <= {1, -1}  # never a jump, nor a frame twice in a row
     if policy == "wrap" and available > 1:
