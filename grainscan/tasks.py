@@ -1,8 +1,8 @@
 """The table of artifacts: one frozen record for each, and a default record for any other name.
 
-Whoever needs to know something about an artifact asks its record; no other module names one. A new artifact that
-is learnt from labels needs no record at all. One with words, units or a sampling of its own needs an entry in
-`STANDARD`; one that can be synthesised also needs a module in `grainscan.data.synth`, which its record names.
+Code that depends on an artifact asks its record; no other module names one, but the artifact's synthesiser. A new
+artifact that is learnt from labels needs no record at all. One with words, a unit or a sampling of its own needs an
+entry in `STANDARD`; one that can be synthesised also needs a module in `grainscan.data.synth`, which its record names.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ AUGMENTATIONS: frozenset[Augmentation] = frozenset({"reverse", "mirror", "flip",
 
 @dataclass(frozen=True)
 class Task:
-    """What the rest of the package wants to know about an artifact."""
+    """What the rest of the package needs to know about an artifact."""
 
     name: str  # snake_case, as in labels.json
-    found: str = ""  # a word for label 1; default: the name
-    absent: str = ""  # a word for label 0; default: "no" and the name
-    folders: tuple[str, ...] = ()  # names of folders, beside the task's own, whose clips have it
-    published_mark: str | None = None  # how output names of BVI-Artefact say that a clip has it
-    unit: str | None = None  # of its strength; None: as in the training data
+    found: str = ""  # word for label 1; default: the name
+    absent: str = ""  # word for label 0; default: "no" and the name
+    report_title: str = ""  # of a page about it alone; default: the name and "report"
+    folders: tuple[str, ...] = ()  # names of folders, besides the task's own, whose clips have it
+    published_mark: str | None = None  # part of BVI-Artefact's output names that means that a clip has it
+    unit: str | None = None  # of its strength; None: that of the training data
     flat_crops: float = 0.5  # share of a window's crops taken where the picture is flattest; the rest lies on a grid
-    decided_by: Literal["lowest", "highest"] = "lowest"  # which of a file's views decide, where not all do
-    augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that leave its label true
+    decided_by: Literal["lowest", "highest"] = "lowest"  # the views of a file that decide, where not all do
+    augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that keep its label true
     synthesiser: str | None = None  # module of `grainscan.data.synth` that makes it
-    estimator: str | None = None  # classical detector in `grainscan.views.estimators` that it is compared with
+    estimator: str | None = None  # of `grainscan.views.estimators`, which the model is compared with
 
     def __post_init__(self) -> None:
         words = self.name.replace("_", " ")
         object.__setattr__(self, "found", self.found or words)
         object.__setattr__(self, "absent", self.absent or f"no {words}")
+        object.__setattr__(self, "report_title", self.report_title or f"{words} report".capitalize())
 
     @property
     def title(self) -> str:
@@ -54,6 +56,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         "graininess",
         found="grainy",
         absent="clean",
+        report_title="Grain report",
         folders=("grainy", "noisy"),
         published_mark="graininess",
         unit="8-bit luma codes (standard deviation)",

@@ -1,11 +1,16 @@
-"""The examples that measure training: what they put into clips, whom they choose, and what they report."""
+"""The examples: the five scripts run as a user runs them; what builds and measures the embedded model, in parts."""
 
 from __future__ import annotations
 
+import csv
 import importlib
 import io
 import json
+import os
+import re
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +20,171 @@ from conftest import MakeClip
 from rich.console import Console
 
 from grainscan.data.labels import read_labels, write_labels
-from grainscan.data.manifest import write_manifest
+from grainscan.data.manifest import read_manifest, write_manifest
 from grainscan.video import read_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+EMBEDDED = EXAMPLES / "embedded"
+SCRIPTS = {path.name: path for path in EXAMPLES.glob("*.py")}
+CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*")))
+
+
+def run_script(script: Path, *arguments: object, cwd: Path, **options: object) -> str:
+    """What a script prints, run in a process and a folder of its own; options are environment variables."""
+    path = os.pathsep.join([str(EXAMPLES.parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, **{key: str(value) for key, value in options.items()}}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---------------------------------------------------------------------------------------------- scripts to copy from
+
+
+def test_each_script_is_short_and_in_the_readme() -> None:
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"`python examples/(\w+\.py)", readme) == [
+        "python_api.py",
+        "scan_report.py",
+        "fine_tune.py",
+        "teach_task.py",
+        "many_machines.py",
+    ]
+    assert set(re.findall(r"`python examples/(\w+\.py)", readme)) == set(SCRIPTS)
+    for path in SCRIPTS.values():
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_python_api(tmp_path: Path) -> None:
+    said = run_script(SCRIPTS["python_api.py"], cwd=tmp_path)
+    first, _, rest = said.partition("\n")
+    assert re.fullmatch(r".*clean_leaves\.mp4: clean, confidence (0\.[5-9]\d|1\.00)", first)
+    rows = re.findall(r"(clean|grainy)_\w+\.\w+: probability ([\d.]+) \(threshold ([\d.]+)\), strength ([\d.]+)", rest)
+    assert len(rows) == len(CLIPS)
+    for name, probability, threshold, strength in rows:
+        assert (name == "grainy") == (float(probability) >= float(threshold))
+        assert (name == "grainy") == (float(strength) > 1.5)
+
+
+def test_a_script_says_what_it_could_not_judge(tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    said = run_script(SCRIPTS["python_api.py"], "broken.mp4", CLIPS[0], cwd=tmp_path)
+    assert said.count("broken.mp4") >= 2
+    assert f"{CLIPS[0]}: probability" in said
+
+
+def test_scan_report_is_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = run_script(SCRIPTS["scan_report.py"], EXAMPLES / "clips", out, cwd=tmp_path)
+    assert said.splitlines()[-1].startswith("3 of 6 files are grainy.")
+    log = (out / "scan.jsonl").read_bytes()
+    assert [json.loads(line)["path"] for line in log.splitlines()] == CLIPS
+    (out / "report.html").unlink()
+    run_script(SCRIPTS["scan_report.py"], EXAMPLES / "clips", out, cwd=tmp_path)
+    assert (out / "scan.jsonl").read_bytes() == log  # nothing was judged again: the very seconds are the same
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert all(Path(path).name in page for path in CLIPS)
+    with (out / "report.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == CLIPS
+
+
+@pytest.mark.slow
+def test_fine_tune(tmp_path: Path) -> None:
+    tiny = {"GRAINSCAN_PREP_CLIPS": 2, "GRAINSCAN_TRAIN_MAX_STEPS": 2, "GRAINSCAN_EVAL_BOOTSTRAP": 50}
+    said = run_script(SCRIPTS["fine_tune.py"], cwd=tmp_path, **tiny)
+    found = re.search(r"AUROC on (\d+) test clips: (\S+) \(the embedded model: (\S+)\)", said)
+    assert found is not None
+    work = tmp_path / "fine-tuned"
+    assert int(found[1]) == len(read_labels(work / "data" / "test").clips)
+    assert all(0 <= float(value) <= 1 for value in found.groups()[1:])
+    assert (work / "runs" / "mine" / "model" / "model.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_teach_task(tmp_path: Path) -> None:
+    said = run_script(SCRIPTS["teach_task.py"], tmp_path / "work", cwd=tmp_path)
+    clean, lined = (float(value) for value in re.findall(r"label [01]: probability of scan lines ([\d.]+)", said))
+    assert clean < 0.5 < lined
+
+
+@pytest.mark.slow
+def test_many_machines(tmp_path: Path) -> None:
+    pytest.importorskip("ray.data")
+    patient = {"RAY_raylet_start_wait_time_s": 300, "RAY_worker_niceness": 0}
+    said = run_script(SCRIPTS["many_machines.py"], EXAMPLES / "clips", tmp_path / "scan.jsonl", cwd=tmp_path, **patient)
+    assert sorted(line.split("  ")[1] for line in said.splitlines()[-len(CLIPS) :]) == CLIPS
+    assert "grainy" in said.splitlines()[-len(CLIPS)]
+
+
+# ------------------------------------------------------------------------------------------------ the embedded model
+
+
+@pytest.mark.parametrize(
+    "script", sorted([*EMBEDDED.glob("*.py"), EXAMPLES / "clips" / "make.py"]), ids=lambda p: p.stem
+)
+def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path: Path) -> None:
+    """Every name that it imports exists, and where it takes options it explains them."""
+    if "argparse" in script.read_text(encoding="utf-8"):
+        assert run_script(script, "--help", cwd=tmp_path).startswith(f"usage: {script.name}")
+    else:
+        load = f"import runpy; runpy.run_path({str(script)!r})"
+        run_script(Path("-c"), f"import sys; sys.path.insert(0, {str(script.parent)!r}); {load}", cwd=tmp_path)
+
+
+def test_commands_in_the_readme_exist() -> None:
+    for readme in (EXAMPLES / "README.md", EMBEDDED / "README.md"):
+        commands = re.findall(r"`python (examples/[\w/]+\.py)", readme.read_text(encoding="utf-8"))
+        assert commands
+        assert all((EXAMPLES.parent / command).is_file() for command in commands)
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EMBEDDED))
+    return importlib.import_module("common")
+
+
+def test_a_set_is_written_and_read(common: Any, make_clip: MakeClip, tmp_path: Path) -> None:
+    make_clip("a.avi", width=32, height=32, frames=2)
+    entries = {"a.avi": {"source": "a", "labels": {"graininess": 1}, "strength": {"graininess": 2.5}}}
+    common.write_set(tmp_path, entries, script="embedded/x.py", seed=3, qps=[22])
+    assert common.read_set(tmp_path, "x.py") == entries
+    assert read_labels(tmp_path).clips == {"a.avi": {"graininess": 1}}
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert (manifest["seed"], manifest["options"]) == (3, {"made by": "examples/embedded/x.py", "qps": [22]})
+    with pytest.raises(SystemExit, match=r"no manifest.json\nhint: run x.py"):
+        common.read_set(tmp_path / "none", "x.py")
+
+
+def test_what_cannot_be_made_is_left_out_with_a_warning(
+    common: Any,
+    make_clip: MakeClip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(common, "ProcessPoolExecutor", ThreadPoolExecutor)
+    good, bad = make_clip("a.avi", width=32, height=32, frames=2), tmp_path / "missing.avi"
+    made = common.make_all(
+        lambda path, _: {path.name: {"frames": read_clip(path).frames}}, [good, bad], tmp_path, workers=1
+    )
+    assert made == {"a.avi": {"frames": 2}}
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{bad} is left out: ")
+
+
+def test_the_middle_lies_on_the_grid(common: Any, make_block: Any) -> None:
+    block = make_block(frames=1, width=100, height=62)
+    part = common.middle(block, 64, 1000, grid=8)
+    assert (part.width, part.height) == (64, 56)
+    assert np.array_equal(part.planes[0], block.planes[0][:, 2:58, 18:82])
 
 
 @pytest.fixture
 def teach(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     return importlib.import_module("teach")
 
 
@@ -58,7 +219,7 @@ def test_lines_waver_and_dropouts_have_tails(teach: Any) -> None:
 def test_a_pair_is_encoded_alike_and_the_noise_survives(teach: Any, make_clip: MakeClip, tmp_path: Path) -> None:
     scene = make_clip("scene.avi", width=160, height=112, frames=8)
     clean, noisy = teach.pair("scene", scene)
-    entries = [teach.make(clip, tmp_path) for clip in (clean, noisy)]
+    entries = [teach.make(clip, tmp_path)[clip.name] for clip in (clean, noisy)]
     assert [entry["labels"] for entry in entries] == [{"graininess": 0}, {"graininess": 1}]
     assert {entry["source"] for entry in entries} == {"scene"}
     assert entries[0]["strength"] == {"graininess": 0.0}
@@ -109,14 +270,14 @@ def test_clips_are_judged_in_their_order_and_figures_shown(teach: Any, make_clip
     assert "tape noise (8 of 4)" in said
     assert "0.500 [0.250, 0.750]" in said
     assert "-0.010" in said
-    assert "1.5 minutes, 2.0 of a processor" in said
+    assert "1.5 minutes, 2.0 of processor time" in said
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_training_reports_every_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     benchmark = importlib.import_module("benchmark_training")
     monkeypatch.setattr(benchmark, "CLIPS", 4)
     monkeypatch.setenv("GRAINSCAN_CACHE_DIR", str(tmp_path / "cache"))  # put back afterwards
@@ -134,7 +295,7 @@ def test_the_benchmark_of_training_reports_every_rate(
 
 
 def test_a_report_takes_the_rows_of_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.syspath_prepend(str(EMBEDDED))
     monkeypatch.chdir(tmp_path)
     report = importlib.import_module("protocol_report")
     rows = [

@@ -327,7 +327,7 @@ def test_parse_labels_looks_at_no_clip(tmp_path: Path) -> None:
 
 _INDEX = """
 import resource, sys, time
-from grainscan.labels import read_labels
+from grainscan.data.labels import read_labels
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 labels = read_labels(sys.argv[1])

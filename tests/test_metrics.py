@@ -96,7 +96,7 @@ def test_weighted_figures_equal_scikit_learn() -> None:
 
     labels, probabilities = _random()
     weights = np.random.default_rng(0).integers(0, 4, (20, labels.size)).astype(float)
-    ours = metrics._weighted_figures(labels.astype(float), probabilities, 0.5, weights)
+    ours = bootstrap._weighted_figures(labels.astype(float), probabilities, 0.5, weights)
     for row, weight in zip(ours, weights, strict=True):
         repeated = np.repeat(np.arange(labels.size), weight.astype(int))
         expected = metrics.scores(labels[repeated], probabilities[repeated], 0.5)
@@ -155,14 +155,14 @@ def test_compare() -> None:
     labels, probabilities = _random(200)
     noise = np.random.default_rng(5).random(200)
     same = bootstrap.compare(labels, probabilities, probabilities, resamples=200)
-    assert same["difference"] == 0 and same["ci95"] == [0, 0] and same["p_value"] == 1.0
+    assert same.difference == 0 and same.ci95 == [0, 0] and same.p_value == 1.0
     better = bootstrap.compare(labels, probabilities, noise, resamples=400)
-    assert better["difference"] == pytest.approx(metrics.auroc(labels, probabilities) - metrics.auroc(labels, noise))
-    assert better["ci95"][0] > 0
-    assert better["p_value"] == pytest.approx(2 / 401)
+    assert better.difference == pytest.approx(metrics.auroc(labels, probabilities) - metrics.auroc(labels, noise))
+    assert better.ci95[0] > 0
+    assert better.p_value == pytest.approx(2 / 401)
     other_way = bootstrap.compare(labels, noise, probabilities, resamples=400)
-    assert other_way["ci95"] == pytest.approx([-better["ci95"][1], -better["ci95"][0]])
-    assert bootstrap.compare([1, 1], [0.1, 0.2], [0.3, 0.4])["p_value"] is None
+    assert other_way.ci95 == pytest.approx([-better.ci95[1], -better.ci95[0]])
+    assert bootstrap.compare([1, 1], [0.1, 0.2], [0.3, 0.4]).p_value is None
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,11 @@ from grainscan.data.prep.footage import find_footage
 from grainscan.data.prep.labelling import read_csv
 from grainscan.data.prep.selection import Wanted, select, surplus
 from grainscan.data.sources import group_clips
-from grainscan.data.synth import Recipe, Twin, degrade, twin
+from grainscan.data.split import split
+from grainscan.data.synth import BaseRecipe, Twin, twin
+from grainscan.data.synth.graininess import Recipe
 from grainscan.errors import ConfigError, DataError, LabelsError, OutputError, UsageError
-from grainscan.options import PrepConfig
+from grainscan.options import PrepConfig, SplitConfig
 from grainscan.video import Block, Window, read_clip, write_clip
 
 SMALL: dict[str, Any] = {"clips": 2, "frames": 6, "size": 64, "workers": 1}
@@ -50,7 +52,7 @@ def footage(make_clip: MakeClip, *names: str, **scene: Any) -> None:
 def quick_twins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twins without encoders, which take most of the time: noise on the block, and labels of every kind."""
 
-    def made(block: Block, recipe: Recipe) -> Twin:
+    def made(block: Block, recipe: BaseRecipe) -> Twin:
         noise = np.random.default_rng(recipe.seed).integers(-3, 4, block.planes[0].shape)
         luma = np.clip(block.planes[0] + noise, 0, 255).astype(block.planes[0].dtype)
         label: Any = (1, 1, 0, None)[recipe.seed % 4]
@@ -169,9 +171,7 @@ def test_small_and_short_videos_are_kept_whole(tmp_path: Path, make_clip: MakeCl
     assert clips["tiny_c00.avi"]["start"] != clips["tiny_c01.avi"]["start"]
     assert clips["short_c00.avi"]["frames"] == 4 == read_clip(tmp_path / "data" / "short_c00.avi").frames
     assert clips["wide_c00.avi"]["box"][2:] == [64, 48]
-    assert report.notes[-1] == (
-        "3 videos are smaller or shorter than a clip and taken whole: short.avi, tiny.avi, wide.avi"
-    )
+    assert report.notes[-1] == ("3 videos smaller or shorter than a clip, used whole: short.avi, tiny.avi, wide.avi")
 
 
 def test_small_and_short_videos_are_skipped_on_request(tmp_path: Path, make_clip: MakeClip) -> None:
@@ -179,13 +179,13 @@ def test_small_and_short_videos_are_skipped_on_request(tmp_path: Path, make_clip
     footage(make_clip, "tiny.avi", width=50, height=42)
     report = prep(tmp_path, small="skip")
     assert set(report.clips) == {"ok_c00.avi", "ok_c01.avi"} and report.skipped == ()
-    assert "left out: tiny.avi" in report.notes[-1]
+    assert "1 video smaller or shorter than a clip, left out: tiny.avi" in report.notes
 
 
 def test_a_video_without_enough_places_gives_fewer_clips(tmp_path: Path, make_clip: MakeClip) -> None:
     footage(make_clip, "a.avi", frames=6, width=66, height=64)  # two places in one window
     report = prep(tmp_path, clips=5)
-    assert len(report.clips) == 2 and "3 clips fewer than asked for" in report.notes[-1]
+    assert len(report.clips) == 2 and any("3 clips fewer than asked for" in note for note in report.notes)
 
 
 def test_the_frame_rate_is_kept(tmp_path: Path, make_block: MakeBlock) -> None:
@@ -273,7 +273,7 @@ def test_footage_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         prep(tmp_path, "nowhere")
     (tmp_path / "footage").mkdir()
-    with pytest.raises(DataError, match="no video was found"):
+    with pytest.raises(DataError, match="no video found"):
         prep(tmp_path)
 
 
@@ -318,11 +318,40 @@ def test_a_labels_file_beside_the_footage(tmp_path: Path, make_clip: MakeClip) -
         "a": {"graininess": 1},
         "b": {"graininess": 0},
         "sub_c": {"banding": 1},
-        "other_d": {},
     }
-    notes = " / ".join(prep(tmp_path, dry_run=True).notes)
-    assert "1 videos have no label" in notes and "other/d.avi" in notes
-    assert "1 names" in notes and "match no video: x.avi" in notes
+    folder = tmp_path / "footage"
+    assert prep(tmp_path, dry_run=True).notes[:4] == (
+        f"labels of 2 videos from {folder / 'labels.json'}",
+        f"1 name in {folder / 'labels.json'} without a video: x.avi",
+        f"labels of 1 video from {folder / 'sub' / 'labels.json'}",
+        "1 video without a label, left out: other/d.avi",
+    )
+
+
+def test_unlabelled_videos_among_labelled_ones_are_named_and_left_out(tmp_path: Path, make_clip: MakeClip) -> None:
+    footage(make_clip, "a.avi", "b.avi", "c.avi", "broken.avi")
+    (tmp_path / "footage" / "broken.avi").write_bytes(b"not looked at")
+    (tmp_path / "footage" / "labels.json").write_text('{"a.avi": 1, "c.avi": {"graininess": null}}')
+    report = prep(tmp_path)
+    assert report.clips == read_labels(tmp_path / "data").clips == {name: {"graininess": 1} for name in report.clips}
+    assert {path.name[0] for path in (tmp_path / "data").glob("*.avi")} == {"a"}
+    assert "3 videos without a label, left out: b.avi, broken.avi, c.avi" in report.notes and not report.skipped
+    assert report.next_steps == (f"grainscan split {tmp_path / 'data'}",)
+
+
+def test_footage_without_any_label_ends_with_steps_that_work(tmp_path: Path, make_clip: MakeClip) -> None:
+    footage(make_clip, "a.avi", "b.avi", "c.avi")
+    report = prep(tmp_path)
+    data = tmp_path / "data"
+    assert set(map(len, report.clips.values())) == {0} and len(report.clips) == 6
+    label, judge, synthesise = report.next_steps
+    assert judge == f"grainscan predict {data}" and "--synthesize graininess" in synthesise
+    assert str(data / "labels.json") in label and label.endswith(f"grainscan split {data}")
+    assert prep(tmp_path).next_steps == report.next_steps
+    (data / "labels.json").write_text(json.dumps(dict.fromkeys(report.clips, 1)))
+    assert split(SplitConfig(data)).state == "split"
+    prepare(PrepConfig((tmp_path / "footage",), tmp_path / "new", **SMALL, synthesize="graininess", limit=2))
+    assert read_labels(tmp_path / "new").tasks == ("graininess",)
 
 
 def test_clips_carry_the_labels_of_their_source(tmp_path: Path, make_clip: MakeClip) -> None:
@@ -331,6 +360,8 @@ def test_clips_carry_the_labels_of_their_source(tmp_path: Path, make_clip: MakeC
     report = prep(tmp_path)
     labels = read_labels(tmp_path / "data")
     assert labels.clips == report.clips
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["clips"] == labels.clips and plain["prevalence"]["banding"]["unknown"] == 2
     assert labels.clips["a_c01.avi"] == {"graininess": 1}
     assert labels.clips["b_c00.avi"] == {"graininess": 0, "banding": 1}
     assert report.prevalence["banding"] == Prevalence(negative=0, positive=2, unknown=2)
@@ -353,12 +384,10 @@ def test_a_labels_file_from_elsewhere(tmp_path: Path, make_clip: MakeClip) -> No
     elsewhere.write_text(json.dumps({"x/a.avi": 1, "b.avi": 0, "a.avi": 1}))  # b.avi is one file, a.avi might be two
     assert labels_after(tmp_path, labels=elsewhere) == {
         "x_a": {"graininess": 1},
-        "y_a": {},
         "y_b": {"graininess": 0},
-        "c": {},
     }
     elsewhere.write_text('{"nothing.avi": 1}')
-    with pytest.raises(LabelsError, match="names none of the 4 videos"):
+    with pytest.raises(LabelsError, match=r"none of its names matches the footage \(4 videos\)"):
         labels_after(tmp_path, labels=elsewhere)
 
 
@@ -377,8 +406,7 @@ def test_a_table(tmp_path: Path, make_clip: MakeClip) -> None:
         "sub_b": {"graininess": 0, "motion_blur": 1},
         "c": {"graininess": 0, "motion_blur": 1},
     }
-    assert labels_after(tmp_path) == {**expected, "d": {}}
-    assert labels_after(tmp_path, labels=table) == {**expected, "d": {}}
+    assert labels_after(tmp_path) == labels_after(tmp_path, labels=table) == expected
 
 
 def test_faults_of_a_table_come_at_once(tmp_path: Path) -> None:
@@ -401,7 +429,7 @@ def test_faults_of_a_table_come_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "names no column"), (b"a,b\n1,2\n", "names no column"), (b"file,\xff\n", "not UTF-8")],
+    [(b"", "no column for the file"), (b"a,b\n1,2\n", "no column for the file"), (b"file,\xff\n", "not UTF-8")],
 )
 def test_tables_that_are_none(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "labels.csv").write_bytes(data)
@@ -427,7 +455,6 @@ def test_names_of_folders(tmp_path: Path, make_clip: MakeClip) -> None:
         "Clean_c": {"graininess": 0, "banding": 0},
         "banding_d": {"banding": 1},
         "no-graininess_e": {"graininess": 0},
-        "misc_f": {},
         "grainy_clean_g": {"graininess": 0, "banding": 0},  # the innermost folder has the last word
     }
     assert "folder clean/ means banding 0 (2 videos)" in prep(tmp_path, dry_run=True).notes
@@ -441,7 +468,7 @@ def test_folders_given_on_the_command_line_have_names_too(tmp_path: Path, make_c
 
 def test_a_custom_task_can_be_asked_for(tmp_path: Path, make_clip: MakeClip) -> None:
     footage(make_clip, "film_scratches/a.avi", "pristine/b.avi", frames=6)
-    assert labels_after(tmp_path) == {"film_scratches_a": {}, "pristine_b": {"graininess": 0}}
+    assert labels_after(tmp_path) == {"pristine_b": {"graininess": 0}}
     report = prep(tmp_path, balance="film_scratches", dry_run=True, clips=1)
     assert [labels["film_scratches"] for labels in report.clips.values()] == [1, 0]
 
@@ -510,9 +537,12 @@ def test_balance(clean: int, grainy: int, options: dict[str, Any], expected: tup
 
 
 def test_a_class_that_is_empty_cannot_be_balanced() -> None:
-    with pytest.raises(DataError, match="0 clips are labelled graininess 1, and 2 are labelled 0") as caught:
+    with pytest.raises(DataError, match="0 clips with graininess 1 and 2 with 0") as caught:
         select({"a": 2}, {"a": {"graininess": 0}}, config_for(balance="graininess"))
     assert "--synthesize" in caught.value.hint
+    with pytest.raises(DataError, match="1 clip with banding 1 and 0 with 0") as caught:
+        select({"a": 1}, {"a": {"banding": 1}}, config_for(balance="banding"))
+    assert "banding" in caught.value.hint and "--synthesize" not in caught.value.hint
 
 
 def test_surplus() -> None:
@@ -537,7 +567,7 @@ def test_twins_differ_in_grain_alone_and_say_how_they_were_made(tmp_path: Path, 
     report = prep(tmp_path, synthesize="graininess", twins=2, clips=1)
     data, clips = tmp_path / "data", manifest_of(tmp_path / "data")["clips"]
     assert set(clips) == {"a_c00.avi", "a_c00_graininess1.avi", "a_c00_graininess2.avi"}
-    assert "all 1 videos are taken as clean" in report.notes[0]
+    assert report.notes[0] == "no label for graininess: 1 video taken as clean (--synthesize)"
     whole = read_clip(source)
     for name, entry in clips.items():
         x, y, width, height = entry["box"]
@@ -547,13 +577,13 @@ def test_twins_differ_in_grain_alone_and_say_how_they_were_made(tmp_path: Path, 
         assert entry["source"] == "a.mkv" and entry["twin"] in clips
         if recipe.grain is None:
             assert entry["labels"] == {"graininess": 0} and entry["strength"] == {"graininess": 0.0}
-            expected = degrade(cropped, recipe)
+            expected = twin(cropped, recipe).clean
         else:
             pair = twin(cropped, recipe)
             assert entry["labels"] == {"graininess": pair.label}
             assert entry["strength"]["graininess"] == pytest.approx(pair.strength, abs=1e-3)
             assert clips[entry["twin"]]["synthesis"]["grain"] is None
-            expected = pair.grainy
+            expected = pair.affected
         for plane, wanted in zip(written.planes, expected.planes, strict=True):
             np.testing.assert_array_equal(plane, wanted)
     first, clean = (Recipe.from_dict(clips[name]["synthesis"]) for name in ("a_c00_graininess1.avi", "a_c00.avi"))
@@ -561,15 +591,16 @@ def test_twins_differ_in_grain_alone_and_say_how_they_were_made(tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("quick_twins")
-def test_grainy_and_unknown_footage_is_left_as_it_is(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_footage_with_the_artifact_stays_as_it_is_and_unknown_footage_is_left_out(
+    tmp_path: Path, make_clip: MakeClip
+) -> None:
     footage(make_clip, "clean.avi", "grainy.avi", "unknown.avi")
     labels = {"clean.avi": {"graininess": 0, "banding": 1}, "grainy.avi": 1, "unknown.avi": None}
     (tmp_path / "footage" / "labels.json").write_text(json.dumps(labels))
     prep(tmp_path, synthesize="graininess", clips=1)
     clips = manifest_of(tmp_path / "data")["clips"]
-    assert set(clips) == {"clean_c00.avi", "clean_c00_graininess1.avi", "grainy_c00.avi", "unknown_c00.avi"}
+    assert set(clips) == {"clean_c00.avi", "clean_c00_graininess1.avi", "grainy_c00.avi"}
     assert clips["grainy_c00.avi"]["labels"] == {"graininess": 1} and clips["grainy_c00.avi"]["synthesis"] is None
-    assert clips["unknown_c00.avi"]["labels"] == {}
     assert clips["clean_c00.avi"]["labels"] == {"graininess": 0}  # encoded anew: what it was for banding is unknown
 
 
@@ -595,7 +626,7 @@ def test_an_encoder_that_refuses_costs_one_clip(
     footage(make_clip, "a.avi", "b.avi")
     seen: list[float] = []
 
-    def stubborn(block: Block, recipe: Recipe) -> Twin:
+    def stubborn(block: Block, recipe: BaseRecipe) -> Twin:
         seen.append(recipe.seed)
         if len(seen) <= 3:
             raise DataError("the encoder refuses")
@@ -730,7 +761,7 @@ def test_a_disk_that_is_full_is_an_error(tmp_path: Path, make_clip: MakeClip, mo
     monkeypatch.setattr("grainscan.data.prep.cutting.write_clip", full)
     with pytest.raises(OutputError, match="No space left") as caught:
         prep(tmp_path)
-    assert "goes on from here" in caught.value.hint
+    assert "continues from here" in caught.value.hint
 
 
 def test_progress_is_told(tmp_path: Path, make_clip: MakeClip) -> None:
@@ -790,8 +821,8 @@ def test_a_crash_in_the_middle_keeps_what_was_done(
 _SCRIPT = """
 import sys
 from pathlib import Path
-from grainscan.config import PrepConfig
-from grainscan.prep import prepare
+from grainscan.options import PrepConfig
+from grainscan.data.prep import prepare
 if __name__ == "__main__":
     prepare(PrepConfig((Path(sys.argv[1]),), Path(sys.argv[2]), clips=24, synthesize="graininess", workers=2,
                        frames=6, size=64))

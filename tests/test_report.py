@@ -8,22 +8,29 @@ import hashlib
 import io
 import json
 import re
-import struct
 import subprocess
 import sys
-import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from rich.cells import cell_len
 from rich.console import Console
 
 from grainscan import report
-from grainscan.errors import OutputError
+from grainscan.errors import OutputError, UsageError
+from grainscan.evaluate.bootstrap import Paired
+from grainscan.evaluate.comparison import Comparison
+from grainscan.evaluate.evaluation import EvalReport
+from grainscan.evaluate.figures import Baseline, Mistake, Source, StrengthFigures, Strongest, TaskReport
 from grainscan.evaluate.metrics import FIGURES
+from grainscan.evaluate.thresholds import Calibration, ChosenPoint
+from grainscan.report import drawing, page, words
 from grainscan.report import formats as rows
-from grainscan.report import page, words
 
 HOSTILE = (
     "plain.avi",
@@ -184,7 +191,7 @@ def test_results_are_written_as_they_come() -> None:
 def test_csv_by_column() -> None:
     table = list(csv.DictReader(io.StringIO(written([ok("x/a.avi"), failed()], "csv"))))
     assert table[0] == {
-        "path": "x/a.avi", "status": "ok", "graininess_label": "1", "graininess_probability": "0.97",
+        "path": "x/a.avi", "status": "ok", "unreliable": "", "graininess_label": "1", "graininess_probability": "0.97",
         "graininess_threshold": "0.5", "graininess_strength": "4.1", "graininess_worst_start": "83.25",
         "graininess_worst_end": "83.583", "width": "1920", "height": "1080", "fps": "24.0", "duration": "120.0",
         "codec": "h264", "pix_fmt": "yuv420p", "model": "grainscan-s", "views": "48", "seconds": "0.61",
@@ -195,7 +202,11 @@ def test_csv_by_column() -> None:
 
 
 def test_csv_of_errors_alone_and_of_nothing_has_its_header() -> None:
-    assert written([failed()], "csv", tasks=["graininess"]).splitlines()[0].startswith("path,status,graininess_label")
+    assert (
+        written([failed()], "csv", tasks=["graininess"])
+        .splitlines()[0]
+        .startswith("path,status,unreliable,graininess_label")
+    )
     assert written([], "csv").splitlines() == [",".join(rows.csv_header([]))]
 
 
@@ -217,9 +228,59 @@ def test_csv_guards_messages_too() -> None:
     assert row["error_message"].startswith("'=1+1")
 
 
-def test_unknown_format() -> None:
-    with pytest.raises(ValueError, match="xml"):
+@pytest.mark.parametrize(
+    ("format", "output", "expected"),
+    [
+        (None, None, "table"),
+        (None, "-", "table"),
+        ("json", "-", "json"),
+        ("csv", None, "csv"),
+        (None, "a/b.JSONL", "jsonl"),
+        (None, "page.htm", "html"),
+        (None, "page.html", "html"),
+        (None, "scan.txt", "table"),
+        ("json", "scan.csv", "json"),
+        ("table", "scan.csv", "table"),
+    ],
+)
+def test_format_by_name_then_suffix(format: str | None, output: str | None, expected: str) -> None:
+    assert report.format_for(format, None if output is None else Path(output)) == expected
+
+
+def test_formats_that_do_not_exist() -> None:
+    with pytest.raises(UsageError, match="xml") as caught:
         report.write([], io.StringIO(), "xml")
+    assert "jsonl" in caught.value.hint
+    for output in ("scan.xml", "scan", "/dev/null"):
+        with pytest.raises(UsageError, match=output) as caught:
+            report.format_for(None, Path(output))
+        assert ".jsonl" in caught.value.hint and "--format" in caught.value.hint
+    with pytest.raises(UsageError, match="csv"):
+        report.format_for("csv", None, ("table", "json"))
+
+
+def test_a_new_format_is_one_class_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Names(rows.Format):
+        suffixes = (".names",)
+
+        def write(self, results: Any, stream: Any, model: rows.ModelInfo) -> None:
+            for result in results:
+                stream.write(f"{result['path']} of {', '.join(model.tasks)}\n")
+
+    monkeypatch.setitem(report.FORMATS, "names", Names())
+    target = tmp_path / "scan.names"
+    assert report.format_for(None, target) == report.format_for("names", None) == "names"
+    assert written([ok(), failed()], "names", tasks=["graininess"]) == "a.avi of graininess\nb.avi of graininess\n"
+    report.save([ok()], target, "names", tasks=["banding"])
+    assert target.read_text() == "a.avi of banding\n"
+
+
+def test_names_of_formats_cost_nothing() -> None:
+    program = (
+        "import sys; from grainscan.report.formats import FORMATS; assert 'csv' in FORMATS; "
+        "heavy = {'rich', 'jinja2', 'numpy', 'PIL'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # -- files
@@ -263,7 +324,7 @@ def test_table_of_one_task() -> None:
     assert "grainy" in grainy and "0.97 ███████" in grainy and "4.1" in grainy and "1:23.2" in grainy
     assert "1920×1080 h264 24 fps" in grainy
     assert "clean" in clean and "0.03" in clean
-    assert "error" in error and "no frame could be decoded" in error and "b.avi: no" not in error
+    assert "error" in error and text.splitlines()[-2].strip() == "no frame could be decoded"  # below its name
 
 
 def test_table_of_several_tasks_names_what_was_found() -> None:
@@ -291,54 +352,59 @@ def test_summary() -> None:
     assert report.summary([]).plain == "0 files"
 
 
-SOURCE = {"clips": 2, "positives": 1, "accuracy": 0.5, "auroc": None, "brier": 0.2}
-EVALUATION: dict[str, Any] = {
-    "schema": 1,
-    "split": "test",
-    "clips": 90,
-    "model": "grainscan-s",
-    "data": "data/test",
-    "tasks": {
-        "graininess": {
-            "accuracy": 0.9,
-            "precision": 0.8,
-            "recall": 0.7,
-            "f1": 0.75,
-            "auroc": 0.971,
-            "average_precision": 0.9,
-            "brier": 0.05,
-            "ece": 0.03,
-            "threshold": 0.42,
-            "prevalence": 0.1,
-            "confusion": [[80, 1], [2, 7]],
-            "clips": 90,
-            "ci95": {"auroc": [0.93, 0.99], "f1": [0.6, 0.9], "precision": None},
-            "baseline": {
-                "name": "temporal",
-                "auroc": 0.81,
-                "ci95": {"auroc": [0.7, 0.9]},
-                "strongest": {"name": "flat", "auroc": 0.83},
-                "all": {"temporal": 0.81, "flat": 0.83},
-            },
-            "reliability": [],
-            "mistakes": [{"name": "bad\udcff[red].avi", "label": 0, "probability": 0.93}],
-            "strength": {"clips": 40, "spearman": 0.93, "median_error": 0.41},
-            "sources": {f"scene{k}": SOURCE for k in range(9)},
-            "operating_point": {"name": "recall=0.9", "split": "val", "clips": 30},
-            "calibration": {"split": "val", "temperature": 1.3, "ece": 0.05, "ece_scaled": 0.02},
+def task_report(**changes: Any) -> TaskReport:
+    """Figures of one task, no two of them alike."""
+    values: dict[str, Any] = {
+        "accuracy": 0.911,
+        "precision": 0.812,
+        "recall": 0.713,
+        "f1": 0.754,
+        "auroc": 0.971,
+        "average_precision": 0.925,
+        "brier": 0.056,
+        "ece": 0.037,
+        "threshold": 0.42,
+        "prevalence": 0.1,
+        "confusion": [[80, 1], [2, 7]],
+        "clips": 90,
+        "ci95": {
+            "accuracy": [0.81, 0.98], "precision": None, "recall": [0.51, 0.92], "f1": [0.61, 0.91],
+            "auroc": [0.93, 0.99], "average_precision": [0.82, 0.96], "brier": [0.03, 0.08], "ece": [0.01, 0.07],
         },
-        "banding": {
-            **dict.fromkeys((*FIGURES, "prevalence")),
-            "threshold": 0.5,
-            "confusion": [[0, 0], [0, 0]],
-            "clips": 0,
-            "ci95": {"auroc": None},
-            "baseline": None,
-            "reliability": [],
-            "mistakes": [],
-        },
-    },
-    "errors": [
+        "baseline": Baseline(
+            "temporal", 0.815, {"auroc": [0.70, 0.90]}, Strongest("temporal_laplacian", 0.836),
+            {"temporal": 0.815, "temporal_laplacian": 0.836},
+        ),
+        "reliability": [],
+        "mistakes": [Mistake("bad\udcff[red].avi", 0, 0.93)],
+    }  # fmt: skip
+    return TaskReport(**{**values, **changes})
+
+
+UNDEFINED = task_report(
+    **dict.fromkeys((*FIGURES, "prevalence")),
+    threshold=0.5,
+    confusion=[[0, 0], [0, 0]],
+    clips=0,
+    ci95={"auroc": None},
+    baseline=None,
+    mistakes=[],
+)
+FULL = task_report(
+    strength=StrengthFigures(40, 0.934, 0.41),
+    sources={f"scene{k}": Source(2, 1, 0.5, None, 0.2) for k in range(9)},
+    operating_point=ChosenPoint("recall=0.9", "val", 30),
+    calibration=Calibration("val", 1.3, 0.058, 0.022),
+)
+PAIR = Paired(90, [0.971, 0.904], 0.067, [0.01, 0.12], 0.023)
+EVALUATION = EvalReport(
+    schema=1,
+    split="test",
+    clips=90,
+    model="grainscan-s",
+    data=Path("data/test"),
+    tasks={"graininess": FULL, "banding": UNDEFINED},
+    errors=[
         {
             "name": "x.avi",
             "path": "data/test/x.avi",
@@ -347,51 +413,118 @@ EVALUATION: dict[str, Any] = {
             "hint": "",
         }
     ],
-    "compare": {
-        "model": "other",
-        "errors": [],
-        "tasks": {
-            "graininess": {
-                "clips": 90,
-                "auroc": [0.971, 0.9],
-                "difference": 0.071,
-                "ci95": [0.01, 0.12],
-                "p_value": 0.02,
-            }
-        },
-    },
-    "plots": ["p/graininess_roc.png"],
-    "not_judged": ["dark_scenes"],
-}
+    compare=Comparison("other", {"graininess": PAIR}, []),
+    plots=[Path("p/graininess_roc.png")],
+    not_judged=["dark_scenes"],
+)
 
 
 def test_evaluation_says_it_all() -> None:
     text = shown(report.evaluation(EVALUATION))
     for part in (
-        "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline: temporal", "0.810", "0.70–0.90",
-        "best here: flat", "0.830",
-        "threshold 0.42 (recall=0.9 on val)", "90 clips, 9 grainy: 7 found, 2 missed, 1 false alarm;", "Spearman 0.930",
-        "median error 0.41", "temperature 1.30", r"bad\xff[red].avi", "Worst sources of 9", "scene4", "+0.071",
-        "+0.010 to +0.120", "0.020", "x.avi", "is empty", "p/graininess_roc.png", "dark_scenes",
+        "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline: temporal", "0.815", "0.70–0.90",
+        "best here: temporal_laplacian", "0.836", "ECE, expected calibration error", "Brier: mean squared error",
+        "threshold 0.42 (recall=0.9 on val)", "90 clips, 9 grainy: 7 found, 2 missed, 1 false alarm;",
+        "Spearman's rank correlation with the true one 0.934", "median error 0.41", "temperature 1.30",
+        r"bad\xff[red].avi", "Worst sources of 9", "scene4", "+0.067", "+0.010 to +0.120", "0.023", "x.avi", "is empty",
+        "p/graininess_roc.png", "dark_scenes",
     ):  # fmt: skip
         assert part in text, part
     assert "scene5" not in text
 
 
-def test_one_task_fits_a_narrow_terminal() -> None:
-    one = {**EVALUATION, "tasks": {"graininess": EVALUATION["tasks"]["graininess"]}}
-    lines = shown(report.evaluation(one), width=80).splitlines()
-    auroc = next(line for line in lines if "AUROC" in line and "Figure" not in line)
-    assert auroc.split() == ["AUROC", "0.971", "0.93–0.99", "0.810", "0.70–0.90", "0.830"]
-    assert any("baseline: temporal" in line and "best here: flat" in line for line in lines)
-    assert not any("…" in line for line in lines)
+def test_tables_for_an_encoding_without_block_characters() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report.write([ok("映画.mkv")], stream, "table")
+    stream.seek(0)
+    assert "0.97 ?" in stream.read()
 
 
-def test_write_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report.write_evaluation(EVALUATION, format="json", output=tmp_path / "e.json")
-    assert json.loads((tmp_path / "e.json").read_text(encoding="utf-8")) == EVALUATION
-    report.write_evaluation(EVALUATION, output=tmp_path / "e.txt")
-    assert "baseline: temporal" in (tmp_path / "e.txt").read_text(encoding="utf-8")
+def test_counts_of_one() -> None:
+    one = task_report(confusion=[[0, 0], [0, 1]], strength=StrengthFigures(1, None, 0.41))
+    text = shown(report.evaluation(replace(EVALUATION, clips=1, tasks={"graininess": one})))
+    assert "1 clip ·" in text and "1 clip, 1 grainy" in text and "0 false alarms" in text and "(1 clip)" in text
+
+
+TEN = ("graininess", "blockiness", "banding", "spatial_blur", "motion_blur", "aliasing", "dark_scenes", "black_screen",
+       "frame_drop", "transmission_error_of_a_long_name")  # fmt: skip
+LONG = "/volumes/archive/restoration/" + "reel-" * 20 + "7.mxf"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("tasks", [TEN[:1], TEN[:2], TEN], ids=["one", "two", "ten"])
+def test_no_figure_of_an_evaluation_is_cut_off(tasks: tuple[str, ...], width: int) -> None:
+    block = replace(FULL, mistakes=[Mistake(LONG, 0, 0.938)], sources={LONG: Source(1234, 1233, 0.515, 0.626, 0.247)})
+    name = "a-model-trained-on-" + "everything-" * 9 + "v2"
+    whole = replace(
+        EVALUATION,
+        model=name,
+        tasks=dict.fromkeys(tasks, block),
+        errors=[{"name": LONG, "path": LONG, "type": "VideoError", "message": f"{LONG}: is empty", "hint": ""}],
+        compare=Comparison(f"{name}-again", dict.fromkeys(tasks, PAIR), []),
+    )
+    text = shown(report.evaluation(whole), width)
+    assert "…" not in text and max(map(cell_len, text.splitlines())) <= width
+    words = text.split()
+    for figure in [*(getattr(block, key) for key in FIGURES), 0.815, 0.836]:
+        assert words.count(f"{figure:.3f}") >= len(tasks), figure
+    for interval in [*block.ci95.values(), [0.70, 0.90]]:
+        assert interval is None or words.count(f"{interval[0]:.2f}–{interval[1]:.2f}") >= len(tasks), interval
+    assert words.count("0.904") == words.count("+0.067") == words.count("0.023") == len(tasks)
+    assert text.count("+0.010 to +0.120") == len(tasks)
+    assert {"0.94", "1,234", "1,233", "0.515", "0.626", "0.247"} <= set(words)
+    unfolded = re.sub(r"\s", "", text)
+    assert name in unfolded and f"{name}-again" in unfolded and unfolded.count("archive/restoration") >= len(tasks)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_figure_of_a_result_is_cut_off(width: int) -> None:
+    many = several(LONG, **dict.fromkeys(TEN, 0.876))
+    for block in many["tasks"].values():
+        block["strength"] = 12.3
+    one = ok(LONG, video={"width": 15360, "height": 8640, "fps": 23.976, "duration": 9000.0, "codec": "rawvideo"})
+    one["windows"][1]["start"] = 8999.0
+    for results in ([one, failed(LONG)], [many, failed(LONG)]):
+        text = shown(report.results_table(results), width)
+        assert "…" not in text and max(map(cell_len, text.splitlines())) <= width
+        assert min(len(line.split("  ")[0]) for line in text.splitlines() if "/volumes" in line) > 20  # room for names
+        words = text.split()
+        judged = results[0]["tasks"].values()
+        assert words.count(f"{next(iter(judged))['probability']:.2f}") == len(judged)
+        assert words.count(f"{next(iter(judged))['strength']:.1f}") == len(judged)
+        assert "no frame could be decoded" in re.sub(r"\s+", " ", text)
+    assert "2:29:59" in shown(report.results_table([one]), width)
+    assert ("15360×8640" in shown(report.results_table([one]), width)) == (width >= 100)
+
+
+def test_unreliable_verdicts_are_marked() -> None:
+    doubtful = ok("tiny.gif", unreliable=["too small", "palette"])
+    text = shown(report.results_table([doubtful, ok()]), 80)
+    assert text.count("unreliable") == 1 and "unreliable: too small, palette" in text and "0.97" in text
+    assert "2 files · 2 grainy · 0 clean · 1 unreliable" in report.summary([doubtful, ok()]).plain
+    rows = list(csv.DictReader(io.StringIO(written([doubtful, ok(), failed()], "csv"))))
+    assert [row["unreliable"] for row in rows] == ["too small; palette", "", ""]
+    page = Page(written([doubtful, ok()], "html")).text
+    assert page.count("unreliable: too small, palette") == 1 and "Unreliable verdicts" in page
+    assert "nreliable" not in written([ok()], "html").split("</style>")[1]
+    assert json.loads(written([doubtful], "jsonl")) == doubtful
+
+
+@pytest.mark.parametrize("format", [None, "table", "json"])
+def test_write_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str | None) -> None:
+    plain = json.loads(json.dumps(EVALUATION.to_dict()))
+    for output in (None, Path("-")):
+        report.write_evaluation(EVALUATION, format=format, output=output)
+        text = capsys.readouterr().out
+        assert json.loads(text) == plain if format == "json" else "baseline: temporal" in text
+    for name in ("e.json", "e.txt"):
+        report.write_evaluation(EVALUATION, format=format, output=tmp_path / name)
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        as_json = format == "json" or (format is None and name == "e.json")
+        assert json.loads(text) == plain if as_json else "baseline: temporal" in text and "\x1b" not in text
+    with pytest.raises(UsageError, match=r"e\.csv") as caught:
+        report.write_evaluation(EVALUATION, output=tmp_path / "e.csv")
+    assert ".txt, .json" in caught.value.hint and not (tmp_path / "e.csv").exists()
 
 
 # -- the page
@@ -476,37 +609,26 @@ def test_large_scans_keep_errors_and_finds(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_timeline_by_hand() -> None:
-    line = page.timeline(ok(), "graininess")
+    line = drawing.timeline(ok(), "graininess")
     assert line is not None and line["length"] == "2:00.0" and line["threshold"] == 15
     first, second = line["bars"]
     assert (first["x"], first["width"], first["height"], first["y"]) == (0, 5, 6, 24)  # 0.2 of 30 units
     assert second["x"] == pytest.approx(83.25 / 120 * 240) and second["height"] == pytest.approx(0.97 * 30)
     assert second["title"] == "1:23.2–1:23.6: 0.97"
     late = ok(windows=[{"start": 119.9, "end": 120.2, "graininess": 1.0}])
-    assert page.timeline(late, "graininess")["bars"][0]["x"] <= 235
-    assert page.timeline(ok(windows=[]), "graininess") is None
+    assert drawing.timeline(late, "graininess")["bars"][0]["x"] <= 235
+    assert drawing.timeline(ok(windows=[]), "graininess") is None
 
 
 def test_colours_turn_at_the_threshold() -> None:
-    calm, doubt, found = page.colour(0, 0.5), page.colour(0.5, 0.5), page.colour(1, 0.5)
+    calm, doubt, found = drawing.colour(0, 0.5), drawing.colour(0.5, 0.5), drawing.colour(1, 0.5)
     assert len({calm, doubt, found}) == 3
-    assert page.colour(0.3, 0.3) == doubt and page.colour(0, 0.3) == calm
-    assert page.colour(0, 0.0) == doubt and page.colour(1, 1.0) == found
+    assert drawing.colour(0.3, 0.3) == doubt and drawing.colour(0, 0.3) == calm
+    assert drawing.colour(0, 0.0) == doubt and drawing.colour(1, 1.0) == found
 
 
-def _pixels(uri: str) -> tuple[int, int, list[list[tuple[int, ...]]]]:
-    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, at = {}, 8
-    while at < len(data):
-        (size,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
-        body = data[at + 8 : at + 8 + size]
-        assert struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0] == zlib.crc32(kind + body)
-        chunks[kind], at = body, at + 12 + size
-    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-    raw = zlib.decompress(chunks[b"IDAT"])
-    lines = [raw[k * (3 * width + 1) + 1 : (k + 1) * (3 * width + 1)] for k in range(height)]
-    return width, height, [[tuple(line[3 * x : 3 * x + 3]) for x in range(width)] for line in lines]
+def _pixels(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))), int)
 
 
 def test_heat_map_shows_where() -> None:
@@ -515,14 +637,13 @@ def test_heat_map_shows_where() -> None:
         {"window": 1, "x": 0, "y": 0, "size": 64, "graininess": 0.0},
         {"window": 0, "x": 1856, "y": 1016, "size": 64, "graininess": 1.0},
     ]
-    drawn = page.heat_map(ok(map=views), "graininess")
+    drawn = drawing.heat_map(ok(map=views), "graininess")
     assert drawn is not None and len(drawn["boxes"]) == 2
-    width, height, pixels = _pixels(drawn["picture"])
-    assert (width, height) == (32, 18)
-    calm, found = (tuple(bytes.fromhex(page.colour(p, 0.5)[1:])) for p in (0, 1))
-    assert max(abs(a - b) for a, b in zip(pixels[0][0], calm, strict=True)) < 12
-    assert max(abs(a - b) for a, b in zip(pixels[-1][-1], found, strict=True)) < 12
-    assert page.heat_map(ok(), "graininess") is None
+    pixels = _pixels(drawn["picture"])
+    assert pixels.shape == (18, 32, 3)
+    calm, found = (tuple(bytes.fromhex(drawing.colour(p, 0.5)[1:])) for p in (0, 1))
+    assert np.abs(pixels[0, 0] - calm).max() < 12 and np.abs(pixels[-1, -1] - found).max() < 12
+    assert drawing.heat_map(ok(), "graininess") is None
 
 
 def test_predict_needs_no_heavy_library() -> None:

@@ -260,7 +260,9 @@ def test_clips_that_an_expression_misses_are_reported(tmp_path: Path) -> None:
     report = split(SplitConfig(dataset(tmp_path, manifest=False), group=r"^(s0\d)", dry_run=True))
     assert report.notes == ()
     report = split(SplitConfig(tmp_path, group=r"^(s0[0-5])", dry_run=True))
-    assert report.notes[0].startswith("16 clips are sources of their own, such as s06_c0.avi")
+    assert report.notes[0] == (
+        "16 clips that --group does not match, each its own source: s06_c0.avi, s06_c1.avi, s06_c2.avi and 13 more"
+    )
 
 
 def test_leaks_are_found(tmp_path: Path) -> None:
@@ -295,17 +297,17 @@ def test_too_few_sources(tmp_path: Path) -> None:
     assert len(split(SplitConfig(tmp_path, ratios="80/20/0")).parts) == 2
 
 
-def test_folders_in_the_way(tmp_path: Path) -> None:
+def test_folders_that_already_exist(tmp_path: Path) -> None:
     (dataset(tmp_path) / "val").mkdir()
     before = tree(tmp_path)
-    with pytest.raises(DataError, match="in the way"):
+    with pytest.raises(DataError, match="already exists"):
         split(SplitConfig(tmp_path))
     assert tree(tmp_path) == before
 
 
 def test_data_that_somebody_else_divided(tmp_path: Path) -> None:
     dataset(tmp_path / "train")
-    with pytest.raises(DataError, match="divided already"):
+    with pytest.raises(DataError, match="split already"):
         split(SplitConfig(tmp_path))
 
 
@@ -321,7 +323,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
     dataset(tmp_path)
     (tmp_path / "s00_c0.avi").unlink()
     (tmp_path / "s00_c0.avi").symlink_to("s00_c1.avi")
-    with pytest.raises(DataError, match=r"symbolic links cannot be divided: s00_c0\.avi"):
+    with pytest.raises(DataError, match=r"symbolic links cannot be split: s00_c0\.avi"):
         split(SplitConfig(tmp_path))
 
 
@@ -358,10 +360,36 @@ def test_a_forged_link_is_not_followed(tmp_path: Path) -> None:
     split(SplitConfig(data))
     (data / "val").rename(tmp_path / "elsewhere")
     (data / "val").symlink_to(tmp_path / "elsewhere")
-    before = tree(tmp_path / "elsewhere")
+    before = tree(tmp_path)
     with pytest.raises(DataError, match="symbolic link"):
         split(SplitConfig(data, undo=True))
-    assert tree(tmp_path / "elsewhere") == before
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [".split", ".split/journal.json", ".split/labels.json", "val/labels.json"])
+@pytest.mark.parametrize("undo", [True, False])
+def test_a_linked_record_is_refused_before_anything_changes(tmp_path: Path, name: str, undo: bool) -> None:
+    data = dataset(tmp_path / "data")
+    split(SplitConfig(data))
+    (data / name).rename(tmp_path / "outside")
+    (data / name).symlink_to(tmp_path / "outside")
+    corrected = read_labels(data / "train").clips
+    write_labels(data / "train", {clip: {"graininess": 1} for clip in corrected})  # would be merged into the record
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match="is a symbolic link"):
+        split(SplitConfig(data, undo=undo))
+    assert tree(tmp_path) == before and (data / name).is_symlink()
+
+
+def test_a_linked_folder_of_clips_stops_an_undo_before_the_first_move(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", subfolder="sub/")
+    split(SplitConfig(data))
+    (data / "val" / "sub").rename(tmp_path / "outside")
+    (data / "val" / "sub").symlink_to(tmp_path / "outside")
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match="leads out of"):
+        split(SplitConfig(data, undo=True))
+    assert tree(tmp_path) == before
 
 
 # ----------------------------------------------------------------------------------------------------- taking it back
@@ -390,7 +418,7 @@ def test_clips_moved_or_removed_by_hand(tmp_path: Path) -> None:
     train.pop(gone)
     write_labels(data / "train", train)
     notes = split(SplitConfig(data, undo=True)).notes
-    assert f"1 clips are gone: {gone}" in notes
+    assert f"1 clip missing: {gone}" in notes
     clips = read_labels(data).clips
     assert moved in clips and gone not in clips and not (data / "train").exists()
 
@@ -521,7 +549,7 @@ def test_a_dry_run_does_not_finish_an_undo(tmp_path: Path) -> None:
     split(SplitConfig(data))
     run_until_cut(SplitConfig(data, undo=True), 5)
     before = tree(data)
-    with pytest.raises(DataError, match="half taken back"):
+    with pytest.raises(DataError, match="half undone"):
         split(SplitConfig(data, dry_run=True))
     assert tree(data) == before
 

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import MakeClip
 
+from grainscan import tasks
+from grainscan.data.manifest import read_manifest
+from grainscan.data.prep import prepare
 from grainscan.data.synth import (
-    CLEAN,
-    GRAINY,
+    BaseRecipe,
     Effect,
     Generation,
-    Grain,
-    Recipe,
     Scale,
     apply,
-    degrade,
-    draw,
     drawing,
     encode,
     fields,
-    label_of,
     surviving,
+    synthesiser,
     twin,
 )
 from grainscan.data.synth.defects import DEFECTS
-from grainscan.data.synth.grain import KINDS, amplitude, film_curve, sensor_curve, shot_curve, skewed
+from grainscan.data.synth.grain import KINDS, Grain, amplitude, film_curve, sensor_curve, shot_curve, skewed
+from grainscan.data.synth.graininess import LOOKS, Recipe
 from grainscan.data.synth.process import PROCESSES
 from grainscan.data.synth.stack import Stack, from_block, pool, resample, to_block
 from grainscan.data.synth.twins import SCENES
-from grainscan.errors import DataError, UsageError
+from grainscan.errors import ConfigError, DataError
+from grainscan.options import PrepConfig
+from grainscan.tasks import synthesised
 from grainscan.video import CODECS, Block, PixelFormat, recode
 
 FORMATS = ("yuv420p", "yuv422p10le", "yuv444p", "yuv420p12le", "gray", "gray10le", "gbrp", "gbrp10le")
@@ -94,7 +99,7 @@ def test_grain_has_the_deviation_asked_for_and_changes_with_every_picture(kind: 
     assert abs(made.added.mean()) < 0.1
     assert abs(correlation(made.added, dt=1)) < 0.05
     for plane in (1, 2):
-        chroma = made.block.planes[plane].astype(float) - made.clean.planes[plane]
+        chroma = made.affected.planes[plane].astype(float) - made.clean.planes[plane]
         assert chroma.std() == pytest.approx(3.0, rel=0.12)
 
 
@@ -197,7 +202,7 @@ def test_a_curve_that_vanishes_everywhere_in_a_picture_adds_little() -> None:
 def test_coupled_chroma_follows_luma() -> None:
     grain = Grain("gaussian", 6.0, 2.0, chroma=0.8, coupling=0.9)
     made = apply(flat(pix_fmt="yuv444p"), Recipe(seed=1, grain=grain))
-    chroma = made.block.planes[1].astype(float) - made.clean.planes[1]
+    chroma = made.affected.planes[1].astype(float) - made.clean.planes[1]
     assert np.corrcoef(chroma.ravel(), made.added.ravel())[0, 1] == pytest.approx(0.9, abs=0.03)
 
 
@@ -208,9 +213,9 @@ def test_coupled_chroma_follows_luma() -> None:
 def test_grain_in_every_sort_of_block(pix_fmt: str) -> None:
     block = flat(pix_fmt=pix_fmt, width=97, height=81)
     made = apply(block, Recipe(seed=1, grain=Grain("film", 5.0, 2.0, chroma=0.4)))
-    assert made.block.format == block.format
-    assert [p.shape for p in made.block.planes] == [p.shape for p in block.planes]
-    assert all(p.dtype == block.format.dtype for p in made.block.planes)
+    assert made.affected.format == block.format
+    assert [p.shape for p in made.affected.planes] == [p.shape for p in block.planes]
+    assert all(p.dtype == block.format.dtype for p in made.affected.planes)
     assert made.added.std() == pytest.approx(5.0, rel=0.06)
 
 
@@ -233,17 +238,18 @@ def test_the_same_recipe_gives_the_same_pixels_and_another_seed_others() -> None
     rng = np.random.default_rng(11)
     block = moving(frames=6)
     for _ in range(12):
-        recipe = replace(draw("graininess", rng, width=96, height=80), encode=())
+        recipe = replace(Recipe.draw(rng, width=96, height=80), encode=())
         read = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
         assert read == recipe
         one, other = apply(block, recipe), apply(block, read)
-        assert same(one.block, other.block) and same(one.clean, other.clean)
-        assert not same(one.block, apply(block, replace(recipe, seed=recipe.seed + 1)).block)
+        assert same(one.affected, other.affected) and same(one.clean, other.clean)
+        assert not same(one.affected, apply(block, replace(recipe, seed=recipe.seed + 1)).affected)
 
 
 def test_a_recipe_that_is_not_one_is_refused() -> None:
     record = Recipe(grain=Grain("white", 3.0)).to_dict()
-    for broken in ({**record, "grain": {"kind": "white"}}, {**record, "scene": [{}]}, {**record, "colour": 1}):
+    changes = ({"grain": {"kind": "white"}}, {"scene": [{}]}, {"colour": 1}, {"task": "banding"})
+    for broken in ({**record, **change} for change in changes):
         with pytest.raises(DataError):
             Recipe.from_dict(broken)
     with pytest.raises(DataError, match="unknown"):
@@ -256,7 +262,7 @@ def test_a_recipe_that_is_not_one_is_refused() -> None:
 
 def test_draw_covers_every_kind_effect_and_codec_within_what_the_encoders_take() -> None:
     rng = np.random.default_rng(0)
-    recipes = [draw("graininess", rng, width=128, height=128) for _ in range(800)]
+    recipes = [Recipe.draw(rng, width=128, height=128) for _ in range(800)]
     grains = [recipe.grain for recipe in recipes if recipe.grain]
     assert {grain.kind for grain in grains} == set(KINDS)
     effects = {effect.kind for r in recipes for effect in (*r.scene, *r.defects, *r.process)}
@@ -280,21 +286,29 @@ def test_the_tables_fit_the_functions() -> None:
     for kind, function in {**SCENES, **DEFECTS, **PROCESSES}.items():
         wanted = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
         assert wanted == set(drawing.VALUES[kind]), kind
-    assert sum(look.share for look in drawing.LOOKS.values()) == pytest.approx(1)
+    assert sum(look.share for look in LOOKS.values()) == pytest.approx(1)
     assert sum(row[0] for row in drawing.CODECS.values()) == pytest.approx(1)
 
 
 def test_small_pictures_are_not_enlarged_beyond_their_middle() -> None:
     rng = np.random.default_rng(0)
     for _ in range(150):
-        recipe = draw("graininess", rng, width=40, height=200)
+        recipe = Recipe.draw(rng, width=40, height=200)
         assert recipe.scale is None or recipe.scale.factor <= 40 / drawing.MIDDLE
 
 
+def test_every_record_that_names_a_synthesiser_has_one() -> None:
+    for task in synthesised():
+        recipe = synthesiser(task)
+        assert recipe.task == task and 0 < recipe.negligible < recipe.visible
+        drawn = recipe.draw(np.random.default_rng(0), width=96, height=80)
+        assert drawn != drawn.clean() == drawn.clean().clean()
+
+
 def test_other_tasks_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="banding") as caught:
-        draw("banding", np.random.default_rng(0), width=64, height=64)
-    assert "graininess" in caught.value.hint
+    with pytest.raises(ConfigError, match="banding") as caught:
+        synthesiser("banding")
+    assert caught.value.hint.endswith(", ".join(synthesised()) + ".")
 
 
 # -------------------------------------------------------------------------------------- scenes, defects, processing
@@ -303,8 +317,8 @@ def test_other_tasks_are_refused_with_the_known_ones() -> None:
 def test_frozen_noise_rests_and_is_no_grain() -> None:
     recipe = Recipe(seed=5, defects=(Effect("frozen", {"sigma": 8.0, "size": 1.0}),))
     pair = twin(flat(), recipe)
-    assert pair.grainy.planes[0].std() == pytest.approx(8.0, rel=0.06)
-    assert all(np.array_equal(pair.grainy.planes[0][0], picture) for picture in pair.grainy.planes[0])
+    assert pair.affected.planes[0].std() == pytest.approx(8.0, rel=0.06)
+    assert all(np.array_equal(pair.affected.planes[0][0], picture) for picture in pair.affected.planes[0])
     assert (pair.strength, pair.label) == (0.0, 0)
 
 
@@ -449,24 +463,24 @@ def test_pooling_and_rounding_at_odd_sizes() -> None:
 
 def test_surviving_is_the_deviation_of_what_is_left() -> None:
     made = apply(flat(), Recipe(seed=1, grain=Grain("white", 7.0)))
-    assert surviving(made.clean, made.block, made.added) == pytest.approx(made.added.std(), rel=0.03)
+    assert surviving(made.clean, made.affected, made.added) == pytest.approx(made.added.std(), rel=0.03)
     kept = np.random.default_rng(5).random(made.added.shape) < 0.25  # a part lost, the rest whole
     part = Block((np.round(120 + made.added * kept).astype(np.uint8), *made.clean.planes[1:]), made.clean.format)
     assert surviving(made.clean, part, made.added) == pytest.approx((made.added * kept).std(), rel=0.06)
     half = Block((np.round(120 + made.added / 2).astype(np.uint8), *made.clean.planes[1:]), made.clean.format)
     assert surviving(made.clean, half, made.added) == pytest.approx(made.added.std() / 2, rel=0.03)  # all weakened
     other = apply(flat(), Recipe(seed=2, grain=Grain("white", 7.0)))
-    assert surviving(made.clean, other.block, made.added) < 1.0
-    assert surviving(made.block, made.clean, made.added) == 0.0  # grain taken away has not survived
-    assert surviving(made.clean, made.block, np.zeros_like(made.added)) == 0.0
+    assert surviving(made.clean, other.affected, made.added) < 1.0
+    assert surviving(made.affected, made.clean, made.added) == 0.0  # grain taken away has not survived
+    assert surviving(made.clean, made.affected, np.zeros_like(made.added)) == 0.0
 
 
 @pytest.mark.parametrize(("codec", "quality"), [("h264", 26), ("hevc", 34), ("mpeg2", 8)])
 def test_on_a_flat_picture_all_that_an_encoder_leaves_is_grain(codec: str, quality: int) -> None:
     recipe = Recipe(seed=3, grain=Grain("gaussian", 9.0, size=1.5), encode=(Generation(codec, quality),))
     made = apply(flat(), recipe)
-    left = encode(made.block, recipe)
-    strength = surviving(encode(made.clean, recipe), left, made.added)
+    left = encode(made.affected, recipe.encode)
+    strength = surviving(encode(made.clean, recipe.encode), left, made.added)
     assert strength == pytest.approx(left.luma8().std(), rel=0.15)
 
 
@@ -477,25 +491,36 @@ def test_less_survives_at_lower_quality() -> None:
         recipe = Recipe(seed=1, grain=Grain("gaussian", 8.0, 1.5), encode=(Generation("h264", quality, speed=2),))
         strengths.append(twin(block, recipe).strength)
     assert strengths == sorted(strengths, reverse=True)
-    assert strengths[0] > 5 and strengths[-1] < GRAINY
+    assert strengths[0] > 5 and strengths[-1] < Recipe.visible
 
 
 def test_generations_add_up_and_lossless_ones_change_nothing() -> None:
-    block = apply(moving(), Recipe(seed=1, grain=Grain("white", 6.0))).block
+    block = apply(moving(), Recipe(seed=1, grain=Grain("white", 6.0))).affected
     assert same(recode(block, "ffv1"), block)
-    assert same(encode(block, Recipe(encode=(Generation("ffv1"),))), block)
-    first = Generation("mpeg4", 5, gop=1)
-    once = encode(block, Recipe(encode=(first,)))
-    twice = encode(block, Recipe(encode=(first, Generation("mpeg2", 9))))
+    assert same(encode(block, [Generation("ffv1")]), block)
+    first, second = Generation("mpeg4", 5, gop=1), Generation("mpeg2", 9)
+    once = encode(block, [first])
+    twice = encode(block, [first, second])
     assert not same(once, block) and not same(once, twice)
-    assert same(twice, encode(once, Recipe(encode=(Generation("mpeg2", 9),))))
+    assert same(twice, encode(once, [second]))
+
+
+@pytest.mark.parametrize("codec", [name for name, codec in CODECS.items() if codec.best != codec.worst])
+@pytest.mark.parametrize(("side", "pix_fmt"), [(64, "yuv420p"), (104, "yuv422p10le")])
+def test_encoders_repeat_themselves(codec: str, side: int, pix_fmt: str) -> None:
+    about = CODECS[codec]
+    scene = moving(frames=4, width=side, height=side, pix_fmt=pix_fmt)
+    block = apply(scene, Recipe(seed=1, grain=Grain("white", 6.0))).affected
+    chain = [Generation(codec, (about.best + about.worst) // 2)]
+    first = encode(block, chain)
+    assert all(same(first, encode(block, chain)) for _ in range(4))
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_every_codec_on_an_odd_and_small_block(codec: str) -> None:
     block = moving(frames=3, width=51, height=37)
     quality = None if codec == "ffv1" else CODECS[codec].best
-    out = encode(block, Recipe(encode=(Generation(codec, quality, speed=2),)))
+    out = encode(block, [Generation(codec, quality, speed=2)])
     assert [p.shape for p in out.planes] == [p.shape for p in block.planes]
     assert np.abs(out.luma8() - block.luma8()).mean() < 2
 
@@ -505,7 +530,7 @@ def test_twins_of_other_formats(pix_fmt: str) -> None:
     recipe = Recipe(seed=1, grain=Grain("gaussian", 9.0, 2.0), encode=(Generation("h264", 20, speed=2),))
     pair = twin(moving(frames=4, pix_fmt=pix_fmt), recipe)
     assert pair.label == 1 and 4 < pair.strength < 10
-    assert pair.grainy.format.name == pix_fmt
+    assert pair.affected.format.name == pix_fmt
 
 
 def test_twins_differ_in_grain_alone_and_carry_a_label() -> None:
@@ -514,14 +539,57 @@ def test_twins_differ_in_grain_alone_and_carry_a_label() -> None:
     block = moving()
     pair = twin(block, recipe)
     assert pair.label == 1 and pair.strength == pytest.approx(6.0, rel=0.3)
-    assert same(pair.clean, degrade(block, recipe))
+    assert same(pair.clean, twin(block, recipe.clean()).clean)
     spoiled = twin(block, replace(recipe, encode=(Generation("h264", 43, speed=2),)))
     assert spoiled.label == 0
     none = twin(block, replace(recipe, grain=None))
-    assert same(none.clean, none.grainy) and (none.strength, none.label) == (0.0, 0)
+    assert same(none.clean, none.affected) and (none.strength, none.label) == (0.0, 0)
 
 
 def test_labels_leave_a_gap() -> None:
-    assert [label_of(value) for value in (0.0, CLEAN - 0.01, CLEAN, 1.0, GRAINY - 0.01, GRAINY, 30.0)] == [
-        0, 0, None, None, None, 1, 1,
-    ]  # fmt: skip
+    low, high = Recipe.negligible, Recipe.visible
+    labels = [Recipe.label_of(value) for value in (0.0, low - 0.01, low, high - 0.01, high, 30.0)]
+    assert labels == [0, 0, None, None, 1, 1]
+
+
+# ------------------------------------------------------------------------------------------------- another artifact
+
+
+@dataclass(frozen=True)
+class Steps(BaseRecipe):
+    """Banding as a newcomer would write it: brightness rounded to few levels."""
+
+    task = "banding"
+    visible = 2.0
+    negligible = 1.0
+
+    height: float | None = None  # of a step, 8-bit codes
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Steps:
+        setting = drawing.Setting(share=1, scene={"shake": 1}, defects={}, process={"soften": 0.5}, scale=0.5)
+        return cls(height=24.0, **drawing.draw_setting(rng, setting, width=width, height=height))
+
+    def clean(self) -> Steps:
+        return replace(self, height=None)
+
+    def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
+        return Stack((np.round(stack.planes[0] / self.height) * self.height, *stack.planes[1:]), stack.format)
+
+
+def test_a_new_artifact_is_a_record_and_a_module(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = replace(tasks.task_of("banding"), synthesiser="steps")
+    monkeypatch.setitem(tasks._BY_NAME, "banding", record)
+    monkeypatch.setitem(sys.modules, "grainscan.data.synth.steps", SimpleNamespace(Recipe=Steps))
+    make_clip("footage/a.avi", frames=8, width=80, height=80)
+    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", clips=1, frames=4, size=64, workers=1)
+    prepare(replace(config, synthesize="banding"))
+    manifest = read_manifest(tmp_path / "data")
+    assert manifest is not None
+    clean, twin_of_it = manifest["clips"]["a_c00.avi"], manifest["clips"]["a_c00_banding1.avi"]
+    assert clean["labels"] == {"banding": 0} and twin_of_it["labels"] == {"banding": 1}
+    assert twin_of_it["strength"]["banding"] > 3
+    recipe = Steps.from_dict(twin_of_it["synthesis"])
+    assert recipe.height == 24 and Steps.from_dict(clean["synthesis"]) == recipe.clean()

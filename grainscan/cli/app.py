@@ -430,7 +430,7 @@ def evaluate(
     with display.bar("judging") as advance:
         figures = measure(options, progress=advance)
     report.write_evaluation(figures, format=options.format, output=options.output)
-    if figures["errors"]:
+    if figures.errors:
         raise typer.Exit(1)
 
 

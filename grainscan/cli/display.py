@@ -142,15 +142,16 @@ def print_prep(report: PrepReport) -> None:
     table = _table("Task", "With", "Without", "Unknown")
     for task, share in report.prevalence.items():
         table.add_row(task, *_counts(share))
-    out.print(table)
+    if report.prevalence:
+        out.print(table)
     for note in report.notes:
         out.print(f"- {printable(note)}", markup=False)
     for skipped in report.skipped[:_SHOWN]:
         err.print(f"skipped: {printable(str(skipped))}", markup=False, soft_wrap=True)
     if len(report.skipped) > _SHOWN:
         err.print(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
-    if report.state != "planned":
-        out.print(f"next: grainscan split {printable(str(report.destination))}", markup=False)
+    for number, step in enumerate(report.next_steps):
+        out.print(f"{'or' if number else 'next'}: {printable(step)}", markup=False)
 
 
 def print_split(report: SplitReport) -> None:

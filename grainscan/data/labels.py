@@ -1,18 +1,18 @@
 """labels.json: read, validated as a whole, written atomically.
 
-Everything that handles labelled clips starts here: `read_labels` turns a folder into a `LabelSet`, or raises
-one LabelsError that lists every fault with its JSON path. A labels file is hostile input: it
-comes with data sets from elsewhere, so no name in it may leave its folder.
+`read_labels` turns a folder into a `LabelSet`, or raises one LabelsError that lists every fault with its JSON path. A
+labels file is hostile input: it comes with data sets from elsewhere, so no name in it may leave its folder.
 
     {"a.avi": 1}                                                       graininess
     {"a.avi": {"graininess": 1, "banding": 0, "motion_blur": null}}    null or absent: unknown
     {"a.yuv": {"noise_config": {"graininess": {"active": true}, …}}}   as published with BVI-Artefact
 
-The clips stand beside the file, or in a folder `avi/` beside it (the layout of BVI-Artefact and MVAD).
+The clips are beside the file, or in a folder `avi/` beside it (the layout of BVI-Artefact and MVAD).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,17 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grainscan.data.words import counted
 from grainscan.errors import LabelsError
-from grainscan.files import write_text
+from grainscan.files import walk, write_text
 from grainscan.tasks import DEFAULT_TASK, STANDARD
 from grainscan.video import is_video_name
 
 LABELS_FILE = "labels.json"
-SPLIT_RECORD = ".split"  # folder in which `grainscan split` notes what it did
+SPLIT_RECORD = ".split"  # folder in which `grainscan split` records what it did
 MEDIA_FOLDER = "avi"  # of the BVI-Artefact layout
 SPLITS = ("train", "val", "test")
 STANDARD_TASKS = tuple(task.name for task in STANDARD)
-_RESERVED = frozenset({"start", "end"})  # keys of a result's windows, which stand beside the task names there
+_RESERVED = frozenset({"start", "end"})  # keys of a result's windows, beside the task names
 _TASK = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. ()-]*")
@@ -44,7 +45,7 @@ Labels = dict[str, dict[str, int]]
 
 
 class ClipPaths(Mapping[str, Path]):
-    """Where each clip lies, made on demand: 100,000 Path objects would weigh more than the labels."""
+    """The path of each clip, made on demand: 100,000 Path objects would take more memory than the labels."""
 
     def __init__(self, media: Path, names: Mapping[str, object]) -> None:
         self._media = media
@@ -91,7 +92,7 @@ class Prevalence:
 
     @property
     def rate(self) -> float | None:
-        """Part of the known labels that are 1; None where none is known."""
+        """Fraction of the known labels that is 1; None where none is known."""
         return self.positive / self.known if self.known else None
 
 
@@ -130,7 +131,7 @@ def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
     faults += index.faults
     if (folder / SPLIT_RECORD).is_dir():
         raise_faults(
-            path, faults, hint=f"Was a split interrupted? `grainscan split {folder}` (or --undo) completes it."
+            path, faults, hint=f"Was a split interrupted? `grainscan split {folder}` completes it, --undo reverses it."
         )
     raise_faults(path, faults)
     return LabelSet(folder, dict(sorted(clips.items())), task_names(clips.values()), media, frozenset(links))
@@ -157,7 +158,7 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
         if own:
             return data
         if present:
-            raise LabelsError(f"{data}: is split into {', '.join(present)}", hint="Name one with --split.")
+            raise LabelsError(f"{data}: is split into {', '.join(present)}", hint="Choose one with --split.")
         raise LabelsError(f"{data}: has no {LABELS_FILE}", hint="`grainscan prep` writes one.")
     if name_fault(split) or "/" in split:
         raise LabelsError(f"{split!r} is not the name of a split", hint=f"Use one of: {', '.join(SPLITS)}.")
@@ -172,8 +173,11 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
 
 
 def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
-    """The top-level object of a JSON file; its repeated keys as faults. Raises LabelsError if it has none."""
-    hint = f"It must be UTF-8 text; the contract of {path.name} stands in the README."
+    """The top-level object of a JSON file, without the keys in `drop`, and its repeated keys as faults.
+
+    Raises LabelsError for a file that cannot be read or holds something else.
+    """
+    hint = f"It must be UTF-8 text; the README describes the format of {path.name}."
     if not path.is_file():
         raise LabelsError(f"{path}: no such file", hint=hint)
     repeated = False
@@ -203,7 +207,7 @@ def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict
 
 
 class _Repeated(dict[str, Any]):
-    """An object that names a key twice."""
+    """An object with a key that is given twice."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -248,7 +252,7 @@ def _parse(path: Path) -> tuple[Labels, list[str]]:
 
 
 def _published(name: str, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """An entry of the labels.json published with BVI-Artefact: named after the raw video, a block a task."""
+    """An entry of the labels.json published with BVI-Artefact: named after the raw video, one block per task."""
     blocks = value["noise_config"]
     labels = {task: item.get("active") if isinstance(item, dict) else item for task, item in blocks.items()}
     output = value.get("output")
@@ -268,25 +272,19 @@ class _Index:
 
 
 def _scan(folder: Path) -> _Index:
-    """One walk through a folder; a look at each of 100,000 files on its own would take much longer."""
+    """One walk through a folder; looking at each of 100,000 files separately would take much longer."""
     index = _Index()
-    pending = [("", os.fspath(folder))]
-    while pending:
-        prefix, path = pending.pop()
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = prefix + entry.name
-                    if entry.is_symlink():
-                        index.linked_folders |= entry.is_dir()
-                        if entry.is_file():
-                            index.files[name] = True
-                    elif entry.is_dir():
-                        pending.append((name + "/", entry.path))
-                    elif entry.is_file():
-                        index.files[name] = False
-        except OSError as error:
-            index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+
+    def unreadable(path: str, error: OSError) -> None:
+        index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+
+    start = len(os.path.join(folder, ""))  # noqa: PTH118
+    for entry in walk(folder, links=False, hidden=True, failed=unreadable):
+        with contextlib.suppress(OSError):  # a link that leads to itself
+            if entry.is_file():
+                index.files[entry.path[start:].replace(os.sep, "/")] = entry.is_symlink()
+            else:
+                index.linked_folders |= entry.is_dir()
     return index
 
 
@@ -326,9 +324,9 @@ def name_fault(name: str) -> str | None:
 def task_fault(task: str) -> str | None:
     """Why `task` cannot name a task, None where it can."""
     if not _TASK.fullmatch(task):
-        return "a task name is snake_case, such as graininess or film_scratches"
+        return f"a task name is snake_case, such as {DEFAULT_TASK} or film_scratches"
     if task in _RESERVED:
-        return "this name is taken by the results; choose another"
+        return "this name is reserved for results; choose another"
     return None
 
 
@@ -339,9 +337,9 @@ def _label_fault(value: object) -> str | None:
 
 
 def raise_faults(path: Path, faults: list[str], *, hint: str = "Correct these entries and try again.") -> None:
+    """Raise LabelsError if there are any faults."""
     if faults:
-        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise LabelsError(f"{path}: {count}", faults=faults, hint=hint)
+        raise LabelsError(f"{path}: {counted(len(faults), 'fault')}", faults=faults, hint=hint)
 
 
 def json_path(*keys: str) -> str:
@@ -357,7 +355,7 @@ def shown_value(value: object) -> str:
 
 
 def write_labels(folder: str | os.PathLike[str], clips: Mapping[str, Mapping[str, int | None]]) -> None:
-    """Write labels.json in its second form, sorted, a clip a line. LabelsError for what none could read."""
+    """Write labels.json in its second form, sorted, one clip per line. Raises LabelsError, OutputError."""
     path = Path(folder) / LABELS_FILE
     faults = []
     for name, labels in clips.items():

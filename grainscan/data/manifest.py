@@ -1,6 +1,6 @@
 """manifest.json: where each clip came from, what was done to it, and how strong its artifact is.
 
-Hostile input like labels.json: manifests come with data sets from elsewhere, so no name in one may leave its folder.
+Hostile input, as labels.json is: manifests come with data sets from elsewhere, so no name in one may leave its folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANIFEST_SCHEMA = 1
 def read_manifest(folder: str | os.PathLike[str], *, brief: bool = False) -> dict[str, Any] | None:
     """The manifest beside the labels, None where there is none. Raises LabelsError with every fault at once.
 
-    `brief` leaves out how each clip was synthesised, which is most of a manifest of 100,000 clips.
+    `brief` leaves out how each clip was synthesised, which is most of a large manifest.
     """
     path = Path(folder) / MANIFEST_FILE
     if not path.is_file():
@@ -65,7 +65,7 @@ def _manifest_faults(name: str, entry: Any) -> Iterator[str]:
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json, a clip a line."""
+    """Write manifest.json, one clip per line. Raises OutputError."""
     clips = manifest["clips"]
     head = "".join(
         f"  {ENCODER.encode(key)}: {ENCODER.encode(value)},\n" for key, value in manifest.items() if key != "clips"

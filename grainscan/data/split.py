@@ -1,10 +1,11 @@
-"""A labelled folder into train/, val/ and test/, with no source on two sides.
+"""A labelled folder into train/, val/ and test/, with no source in two of them.
 
     DATA/labels.json, a.avi, b.avi  ->  DATA/train/{labels.json, manifest.json, a.avi}, DATA/val/…, DATA/test/…
 
 The decision is `stratify`, plain arithmetic on counts. Carrying it out survives an interruption at any moment: the
-whole plan stands in DATA/.split/journal.json before the first file moves, each step may be repeated, and running the
-command again completes it. The same record, kept with the first labels.json and manifest.json, takes it back.
+whole plan is in DATA/.split/journal.json before the first file moves, each step may be repeated, and running the
+command again completes it. That folder, which also keeps the first labels.json and manifest.json, allows to undo it.
+All of it may come from elsewhere: a symbolic link in it is refused before anything is read or written.
 """
 
 from __future__ import annotations
@@ -37,27 +38,28 @@ from grainscan.data.labels import (
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.sources import group_clips
 from grainscan.data.stratify import stratify
+from grainscan.data.words import counted, some
 from grainscan.errors import ConfigError, DataError
 from grainscan.files import TEMPORARY, write_text
 from grainscan.options import SplitConfig
+from grainscan.results import Report
 
 JOURNAL = "journal.json"
-_SHOWN = 5  # names in an error message
 
 
 @dataclass(frozen=True)
 class SplitPart:
-    """One side of a split."""
+    """One of train, val and test."""
 
     name: str
     clips: int
     sources: int
-    prevalence: dict[str, Prevalence]  # of each task
+    prevalence: dict[str, Prevalence]  # by task
 
 
 @dataclass(frozen=True)
-class SplitReport:
-    """What was, or (dry run) would be done. `state`: planned, split, or undone."""
+class SplitReport(Report):
+    """What was done, or would be (dry run). `state`: planned, split, or undone."""
 
     data: Path
     state: Literal["planned", "split", "undone"]
@@ -75,21 +77,22 @@ class _Journal:
     options: dict[str, Any]
     media: str  # folder of the clips within the data folder: "" or "avi"
     clips: dict[str, str]  # clip -> split
-    sources: dict[str, str]  # clip -> source, where a regular expression named it
+    sources: dict[str, str]  # clip -> source, where a regular expression gave it
 
 
 def split(config: SplitConfig) -> SplitReport:
-    """Divide `config.data`, complete a division that was interrupted, or (undo) take it back.
+    """Split `config.data`, complete a split that was interrupted, or undo one.
 
-    Raises LabelsError or ConfigError for a wrong request, DataError when the data cannot be divided as asked.
+    Raises LabelsError or ConfigError for a wrong request, DataError when the data cannot be split as asked.
     """
     ratios = parse_ratios(config.ratios)
+    _refuse_links(config.data)
     journal = _read_journal(config.data)
     if config.undo:
         return _undo(config.data, journal, dry_run=config.dry_run)
     if journal is not None and journal.state == "undoing":
         if config.dry_run:
-            raise DataError(f"{config.data}: a split is half taken back", hint="Run it with --undo first.")
+            raise DataError(f"{config.data}: a split is half undone", hint="Complete that with --undo first.")
         _undo(config.data, journal, dry_run=False)
         journal = None
     options = {"ratios": [round(ratio, 9) for ratio in ratios], "group": config.group, "seed": config.seed}
@@ -99,7 +102,7 @@ def split(config: SplitConfig) -> SplitReport:
     elif journal.options != options:
         raise DataError(
             f"{config.data}: was split with other options ({_spelt(journal.options)})",
-            hint=f"Take that back first: grainscan split {config.data} --undo",
+            hint=f"Undo that first: grainscan split {config.data} --undo",
         )
     clips, manifest = _originals(config.data)
     if not config.dry_run and journal.state != "done":
@@ -108,7 +111,7 @@ def split(config: SplitConfig) -> SplitReport:
 
 
 def parse_ratios(text: str) -> tuple[float, float, float]:
-    """`70/15/15` or `0.7/0.15/0.15` as parts of one, of train, val and test. Raises ConfigError."""
+    """`70/15/15` or `0.7/0.15/0.15` as fractions for train, val and test. Raises ConfigError."""
     hint = "Give train, val and test as percentages, such as 70/15/15, or 80/20/0 for no test split."
     try:
         train, val, test = (float(part) for part in text.split("/"))
@@ -123,35 +126,35 @@ def parse_ratios(text: str) -> tuple[float, float, float]:
 
 
 def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any]) -> tuple[_Journal, list[str]]:
-    """Read, check and divide the data. Nothing is written."""
+    """Read, check and assign the clips. Nothing is written."""
     data = config.data
     if not (data / LABELS_FILE).is_file() and any((data / part / LABELS_FILE).is_file() for part in SPLITS):
-        raise DataError(f"{data}: is divided already", hint="Bring the clips back into one folder to divide anew.")
+        raise DataError(f"{data}: is split already", hint="Move the clips back into one folder to split again.")
     labels = read_labels(data)
     manifest = read_manifest(data, brief=True)
     if labels.links:
         raise DataError(
-            f"{data}: symbolic links cannot be divided: {_some(labels.links)}",
+            f"{data}: symbolic links cannot be split: {some(labels.links)}",
             hint="Put the files themselves into the folder.",
         )
     for part in SPLITS:
         if os.path.lexists(data / part):
-            raise DataError(f"{data / part}: is in the way", hint="Move it elsewhere, or remove it if it is empty.")
+            raise DataError(f"{data / part}: already exists", hint="Move it elsewhere, or remove it if it is empty.")
     sources = group_clips(labels.clips, manifest, config.group)
     notes = []
     if config.group != "auto":
         missed = [name for name, source in sources.items() if source == name]
         if len(missed) == len(sources):
-            raise ConfigError(
-                f"group {config.group!r} names the source of no clip", hint=f"The names look like {_some(missed)}."
-            )
+            raise ConfigError(f"group {config.group!r} matches no clip", hint=f"The names look like {some(missed)}.")
         if missed:
-            notes.append(f"{len(missed)} clips are sources of their own, such as {_some(missed)}")
+            notes.append(
+                f"{counted(len(missed), 'clip')} that --group does not match, each its own source: {some(missed)}"
+            )
     names = sorted(set(sources.values()))
     needed = sum(ratio > 0 for ratio in ratios)
     if len(names) < needed:
         raise DataError(
-            f"{data}: {len(names)} sources cannot fill {needed} splits",
+            f"{data}: {counted(len(names), 'source')} cannot fill {needed} splits",
             hint="Add footage, ask for fewer splits (80/20/0), or name the sources with --group.",
         )
     part_of = dict(zip(names, _divide(names, sources, labels.clips, labels.tasks, ratios, config.seed), strict=True))
@@ -185,8 +188,8 @@ def _divide(
 
 
 def _carry_out(data: Path, journal: _Journal, clips: Labels, manifest: dict[str, Any] | None) -> None:
-    """Every step may be repeated: after an interruption the same call completes what is missing."""
-    folders = _Folders(data)
+    """Move the clips. Every step may be repeated: after an interruption the same call completes what is missing."""
+    folders = _Folders(data, journal)
     folders.prepare(data / SPLIT_RECORD)
     _write_journal(data, journal)
     parts = sorted(set(journal.clips.values()), key=SPLITS.index)
@@ -211,24 +214,21 @@ def _carry_out(data: Path, journal: _Journal, clips: Labels, manifest: dict[str,
 def _undo(data: Path, journal: _Journal | None, *, dry_run: bool) -> SplitReport:
     """Put every clip back, then labels.json and manifest.json as they were, with corrections made since."""
     if journal is None:
-        raise DataError(f"{data}: has no record of a split to take back", hint=f"It would stand in {SPLIT_RECORD}/.")
+        raise DataError(f"{data}: has no record of a split to undo", hint=f"It would be in {SPLIT_RECORD}/.")
     notes = []
     merged = _corrections(data, journal) if journal.state == "done" else None
     if merged is not None:
         notes.append("labels were corrected since the split; labels.json keeps the corrections")
     if not dry_run:
+        folders = _Folders(data, journal)
         if merged is not None:
             write_labels(data / SPLIT_RECORD, merged)
         _write_journal(data, replace(journal, state="undoing"))
-        notes += _take_back(data, journal)
+        notes += _take_back(data, journal, folders)
     return SplitReport(data, "undone", (), (), journal.clips, tuple(notes))
 
 
-def _take_back(data: Path, journal: _Journal) -> list[str]:
-    folders = _Folders(data)
-    for part in (SPLIT_RECORD, *SPLITS):
-        if (data / part).is_symlink():
-            raise DataError(f"{data / part}: is a symbolic link", hint="Replace it by the folder itself.")
+def _take_back(data: Path, journal: _Journal, folders: _Folders) -> list[str]:
     lost = []
     for name, part in journal.clips.items():
         home = data / journal.media / name
@@ -249,12 +249,14 @@ def _take_back(data: Path, journal: _Journal) -> list[str]:
     _remove_empty(data, {data / SPLIT_RECORD / JOURNAL})
     kept = [part for part in SPLITS if (data / part).exists()]
     notes = [f"{part}/ holds files that the split did not put there" for part in kept]
-    return notes + ([f"{len(lost)} clips are gone: {_some(lost)}"] if lost else [])
+    return notes + ([f"{counted(len(lost), 'clip')} missing: {some(lost)}"] if lost else [])
 
 
 def _corrections(data: Path, journal: _Journal) -> Labels | None:
-    """All labels, where those of a split were edited since; None where they were not. Raises DataError for clips that
-    were added to a split: they have no place to go back to."""
+    """All labels, where those of a split were edited since; None where they were not.
+
+    Raises DataError for clips that were added to a split: they have no place to go back to.
+    """
     original = parse_labels(data / SPLIT_RECORD / LABELS_FILE)
     current: Labels = {}
     for part in SPLITS:
@@ -263,18 +265,25 @@ def _corrections(data: Path, journal: _Journal) -> Labels | None:
     added = sorted(set(current) - set(journal.clips))
     if added:
         raise DataError(
-            f"{data}: clips were added since the split: {_some(added)}",
+            f"{data}: clips were added since the split: {some(added)}",
             hint="Move them and their labels elsewhere first.",
         )
     return current if current and current != original else None
 
 
 class _Folders:
-    """Moves within the data folder. A link that leads out of it is refused before anything follows it."""
+    """Moves within the data folder. Raises DataError for a folder that leads out of it before anything moves."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, journal: _Journal) -> None:
         self._data = Path(os.path.realpath(data))
-        self._checked: set[Path] = set()
+        self._made: set[Path] = set()
+        for folder in {os.path.dirname(name) for name in journal.clips}:  # noqa: PTH120 (fast)
+            for part in ("", *SPLITS):
+                self._check(data / part / journal.media / folder)
+
+    def _check(self, folder: Path) -> None:
+        if not Path(os.path.realpath(folder)).is_relative_to(self._data):
+            raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link with a folder.")
 
     def move(self, source: Path, target: Path) -> None:
         """Rename, unless that is done already. Raises DataError where the target is another file."""
@@ -284,20 +293,19 @@ class _Folders:
                 return
             self.prepare(source.parent)
             if os.path.lexists(target):
-                raise DataError(f"{target}: is in the way of {source}", hint="Move it elsewhere and try again.")
+                raise DataError(f"{target}: already exists", hint=f"It is where {source} belongs: move it elsewhere.")
             source.rename(target)
         except OSError as error:
             reason = error.strerror or error
-            hint = "Nothing is lost: the same command goes on from here, and --undo takes it back."
+            hint = "Nothing is lost: the same command continues from here, and --undo reverses it."
             raise DataError(f"{source}: cannot be moved to {target}: {reason}", hint=hint) from None
 
     def prepare(self, folder: Path) -> None:
-        """Make a folder, once it is sure that it lies within the data."""
-        if folder not in self._checked:
-            if not Path(os.path.realpath(folder)).is_relative_to(self._data):
-                raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link by a folder.")
+        """Create a folder, after checking that it is within the data."""
+        if folder not in self._made:
+            self._check(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            self._checked.add(folder)
+            self._made.add(folder)
 
 
 def _remove_empty(data: Path, files: set[Path]) -> None:
@@ -315,8 +323,17 @@ def _remove_empty(data: Path, files: set[Path]) -> None:
 # ------------------------------------------------------------------------------------------------- the record
 
 
+def _refuse_links(data: Path) -> None:
+    """Raise DataError for a symbolic link among the files and folders that a split writes, replaces or removes."""
+    folders = [data / name for name in (SPLIT_RECORD, *SPLITS)]
+    files = [folder / name for folder in (data, *folders) for name in (LABELS_FILE, MANIFEST_FILE)]
+    for path in (*folders, *files, data / SPLIT_RECORD / JOURNAL):
+        if path.is_symlink():
+            raise DataError(f"{path}: is a symbolic link", hint="Replace it with what it points to.")
+
+
 def _read_journal(data: Path) -> _Journal | None:
-    """The record of an earlier split. It came with the data, so that it is not trusted with names."""
+    """The record of an earlier split. It may come with the data, so its names are not trusted."""
     path = data / SPLIT_RECORD / JOURNAL
     if not path.is_file():
         return None
@@ -333,7 +350,7 @@ def _read_journal(data: Path) -> _Journal | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
-        raise DataError(f"{path}: is not a record of a split", hint="Remove it if no split is to be taken back.")
+        raise DataError(f"{path}: is not a record of a split", hint="Remove it if no split is to be undone.")
     return journal
 
 
@@ -342,7 +359,7 @@ def _write_journal(data: Path, journal: _Journal) -> None:
 
 
 def _originals(data: Path) -> tuple[Labels, dict[str, Any] | None]:
-    """labels.json and manifest.json as they were before the split, wherever they stand by now."""
+    """labels.json and manifest.json as they were before the split, wherever they are by now."""
     home = data if (data / LABELS_FILE).is_file() else data / SPLIT_RECORD
     clips = parse_labels(home / LABELS_FILE)
     manifest = read_manifest(data) or (read_manifest(data / SPLIT_RECORD) if home != data else None)
@@ -366,9 +383,3 @@ def _report(
 
 def _spelt(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in options.items())
-
-
-def _some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

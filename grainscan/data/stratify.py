@@ -14,8 +14,8 @@ def stratify(
     """Divide groups of clips so that each part holds its ratio of the clips and of every label.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) over whole groups: the rarest label first, its
-    largest groups first, each to the part that lacks most of it. While as few groups remain as there are parts
-    without the label (or without anything), those parts come first, so that no part is left empty without need.
+    largest groups first, each to the part that lacks most of it. Once no more groups remain than there are parts
+    without the label (or without anything), those parts come first, so that no part stays empty needlessly.
 
     sizes: (groups,) clips of each; counts: (groups, labels) clips with each label. Returns the part of each group.
     """
@@ -34,7 +34,7 @@ def stratify(
 
 
 class _Parts:
-    """The parts while groups are dealt out: what each still lacks, and what it has."""
+    """The parts while groups are assigned: what each still lacks, and what it has."""
 
     def __init__(self, sizes: NDArray[np.int64], counts: NDArray[np.int64], share: NDArray[np.float64]) -> None:
         self._sizes, self._counts = sizes, counts
@@ -43,12 +43,12 @@ class _Parts:
         self._room = share * sizes.sum()  # (parts,) clips
         self._holds = np.zeros(self._wanted.shape, dtype=bool)
         self._empty = set(self._active)
-        self._open = len(sizes)  # groups not dealt out
+        self._open = len(sizes)  # groups not yet assigned
         self.left = counts.sum(axis=0)  # (labels,) clips in those
         self.of_group = np.full(len(sizes), -1, dtype=np.int64)
 
     def place(self, group: int, label: int | None, members: int) -> None:
-        """Deal out a group, chosen for `label`, which so many open groups hold."""
+        """Assign a group, chosen for `label`, which `members` open groups have (this one included)."""
         choices = self._active
         lack = self._room if label is None else self._wanted[:, label]
         if label is not None:

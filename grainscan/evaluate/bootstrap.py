@@ -1,17 +1,19 @@
 """Bootstrap intervals and paired comparisons.
 
-Resampling is written out here because it weighs thousands of resamples at once, by whole sources where they are known.
+scikit-learn and SciPy measure one resample at a time. Here a resample is a row of weights, so that thousands are
+measured at once; whole sources are drawn where they are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from grainscan.evaluate.metrics import BINS, FIGURES, Floats, as_arrays, auroc, bin_index
+from grainscan.results import Report
 
 RESAMPLES = 1000
 LEVEL = 0.95  # of every interval
@@ -64,6 +66,17 @@ def auroc_interval(
     return _percentiles(drawn[:, 0])
 
 
+@dataclass(frozen=True)
+class Paired(Report):
+    """Two scores on the same clips. What is undefined is None: all of it with a single class."""
+
+    clips: int
+    auroc: list[float | None]  # of the first and of the second score
+    difference: float | None  # first - second
+    ci95: Interval | None
+    p_value: float | None
+
+
 def compare(
     labels: npt.ArrayLike,
     first: npt.ArrayLike,
@@ -72,9 +85,8 @@ def compare(
     groups: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Two scores on the same clips: AUROC of each, their difference (first - second), its interval and
-    p-value.
+) -> Paired:
+    """The AUROC of two scores (n,) on the same clips, their difference, its interval and its p-value.
 
     Paired bootstrap: both are measured on the same resamples, so what the clips have in common cancels. The
     two-sided p-value is the smallest level at which the percentile interval of the difference leaves out
@@ -83,24 +95,22 @@ def compare(
     truth, one = as_arrays(labels, first)
     _, two = as_arrays(labels, second)
     areas = auroc(truth, one), auroc(truth, two)
-    report: dict[str, Any] = {"auroc": list(areas), "difference": None, "ci95": None, "p_value": None}
     if areas[0] is None or areas[1] is None:
-        return report
-    report["difference"] = areas[0] - areas[1]
-    if resamples == 0:
-        return report
-    rank_one, rank_two = Ranking(one), Ranking(two)
+        return Paired(truth.size, [*areas], None, None, None)
+    interval, p_value = None, None
+    if resamples:
+        rank_one, rank_two = Ranking(one), Ranking(two)
 
-    def difference(weights: Floats) -> Floats:
-        return (rank_one.auroc(truth, weights) - rank_two.auroc(truth, weights))[:, None]
+        def difference(weights: Floats) -> Floats:
+            return (rank_one.auroc(truth, weights) - rank_two.auroc(truth, weights))[:, None]
 
-    drawn = _bootstrap(difference, truth.size, groups, resamples, seed)[:, 0]
-    report["ci95"] = _percentiles(drawn)
-    if report["ci95"] is not None:
-        defined = drawn[~np.isnan(drawn)]
-        below, above = np.sum(defined <= 0) + 1, np.sum(defined >= 0) + 1
-        report["p_value"] = float(min(1.0, 2 * min(below, above) / (defined.size + 1)))
-    return report
+        drawn = _bootstrap(difference, truth.size, groups, resamples, seed)[:, 0]
+        interval = _percentiles(drawn)
+        if interval is not None:
+            defined = drawn[~np.isnan(drawn)]
+            below, above = np.sum(defined <= 0) + 1, np.sum(defined >= 0) + 1
+            p_value = float(min(1.0, 2 * min(below, above) / (defined.size + 1)))
+    return Paired(truth.size, [*areas], areas[0] - areas[1], interval, p_value)
 
 
 def _bootstrap(
@@ -128,7 +138,7 @@ def _bootstrap(
         counts = np.bincount(draws.ravel(), minlength=rows * units).reshape(rows, units)
         parts.append(statistic(counts[:, member].astype(np.float64)))
     drawn = np.concatenate(parts)
-    return drawn if units > 1 else np.full_like(drawn, np.nan)  # one unit drawn again and again says nothing
+    return drawn if units > 1 else np.full_like(drawn, np.nan)  # one unit, drawn again and again, has no spread
 
 
 def _percentiles(drawn: Floats) -> Interval | None:

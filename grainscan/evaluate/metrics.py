@@ -1,7 +1,7 @@
 """Figures on labels and probabilities: plain arrays in, plain floats out, nothing about videos.
 
-Point figures come from scikit-learn (imported on use). A figure that is undefined (a class is missing, nothing was
-called positive) is None, never a guess and never a warning.
+Point figures come from scikit-learn and SciPy (imported on use). A figure that is undefined (a class is missing,
+nothing was called positive) is None, never a guess and never a warning.
 """
 
 from __future__ import annotations
@@ -117,22 +117,19 @@ def ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = BINS) -
 
 
 def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Spearman's rank correlation, equal values sharing their mean rank; None when either is constant."""
+    """Spearman's rank correlation of two (n,), equal values sharing their mean rank; None when either is constant."""
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.shape != two.shape or one.ndim != 1:
         raise ValueError(f"shapes {one.shape} and {two.shape} do not match")
-    ranks = _mean_ranks(one), _mean_ranks(two)
-    if one.size < 2 or np.ptp(ranks[0]) == 0 or np.ptp(ranks[1]) == 0:
+    if one.size < 2 or np.ptp(one) == 0 or np.ptp(two) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    from scipy.stats import spearmanr
 
-
-def _mean_ranks(values: Floats) -> Floats:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float(spearmanr(one, two).statistic)
 
 
 def as_arrays(labels: npt.ArrayLike, values: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Labels and values as arrays (n,). Raises ValueError for other shapes, other labels, values that are no number."""
     truth, value = np.asarray(labels, np.float64), np.asarray(values, np.float64)
     if truth.ndim != 1 or truth.shape != value.shape:
         raise ValueError(f"labels of shape {truth.shape} for values of shape {value.shape}")
@@ -143,7 +140,8 @@ def as_arrays(labels: npt.ArrayLike, values: npt.ArrayLike) -> tuple[Floats, Flo
     return truth, value
 
 
-def both_classes(truth: Floats) -> bool:
+def both_classes(truth: npt.NDArray[Any]) -> bool:
+    """Whether labels (n,) of 0 and 1 hold both."""
     return bool(truth.size) and bool(truth.any()) and not bool(truth.all())
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from grainscan.errors import ConfigError, DataError
 from grainscan.evaluate.bootstrap import Ranking
-from grainscan.evaluate.metrics import Floats, as_arrays, both_classes
+from grainscan.evaluate.metrics import Floats, as_arrays, both_classes, ece
+from grainscan.results import Report
+
+if TYPE_CHECKING:
+    from grainscan.evaluate.judging import Sample
+
+POINT_SPLIT = "val"  # where thresholds and temperatures are chosen
+_LEAST_PROBABILITY = 1e-6  # a logit is taken back from a probability, which may have been rounded to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,57 @@ class OperatingPoint:
                 hint="Ask for less precision, or train a better model first.",
             )
         return int(np.argmax(precision * recall / np.maximum(precision + recall, 1e-12)))  # half the F1
+
+
+@dataclass(frozen=True)
+class ChosenPoint(Report):
+    """Where a threshold comes from, when it is not the model's."""
+
+    name: str
+    split: str
+    clips: int
+
+
+@dataclass(frozen=True)
+class Calibration(Report):
+    """The temperature that divides the logit of the probability, and the calibration error without and with it.
+
+    A temperature near 1 says that the probabilities were right.
+    """
+
+    split: str
+    temperature: float
+    ece: float | None
+    ece_scaled: float | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A threshold: the model's own, or one that was chosen on other clips."""
+
+    threshold: float
+    operating_point: ChosenPoint | None = None
+    calibration: Calibration | None = None
+
+
+def operate(point: OperatingPoint, sample: Sample) -> Fitted:
+    """Choose the threshold on the clips of `sample` (val). Raises DataError when the point is out of reach there."""
+    try:
+        threshold = point.threshold(sample.labels, sample.probabilities)
+    except DataError as error:
+        raise DataError(f"{sample.task} on {POINT_SPLIT}: {error.message}", hint=error.hint) from None
+    logits = to_logits(sample.probabilities)
+    slope, _ = fit_temperature(sample.labels, logits)
+    scaled = 1 / (1 + np.exp(-slope * logits))
+    errors = ece(sample.labels, sample.probabilities), ece(sample.labels, scaled)
+    chosen = ChosenPoint(str(point), POINT_SPLIT, len(sample.names))
+    return Fitted(threshold, chosen, Calibration(POINT_SPLIT, 1 / slope, *errors))
+
+
+def to_logits(probabilities: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)), finite at 0 and 1."""
+    kept = np.clip(probabilities, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
 def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:

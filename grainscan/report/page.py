@@ -1,35 +1,41 @@
 """The HTML page of a scan: one file that needs nothing else, neither network nor server.
 
-Everything that is drawn (histogram, timelines, heat maps) is computed here and handed to the template as numbers and
-colours; the template only places it. Jinja escapes every value, and the page's own content policy forbids all scripts
-but the one that it ships, so markup in a file name can do nothing.
+Everything that is drawn (histogram, timelines, heat maps) is computed in `drawing` and handed to the template as
+numbers and colours. Jinja escapes every value, and the page's own content policy forbids all scripts but the one that
+it ships, so markup in a file name can do nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from grainscan.report.drawing import colour, heat_map, histogram, timeline
+from grainscan.report.findings import Finding, Tally, findings, overall_words, state, worth_showing
+from grainscan.report.words import clock, count, describe_video, explain, printable
+from grainscan.results import Result
+from grainscan.tasks import task_of
 
-from grainscan.report.words import Result, clock, describe_video, explain, printable, verdict, worst_window
-
-ROWS = 2000  # files on a page; a browser takes no more in good spirits
-BINS = 20  # of the histogram
+ROWS = 2000  # files on a page; a browser gets slow with more
 _TEMPLATES = Path(__file__).parent / "templates"
-_CLEAN, _DOUBT, _FOUND = (0x5B, 0x93, 0x8F), (0xE3, 0xB3, 0x41), (0xCF, 0x44, 0x1F)  # the colours of probability
-_TIMELINE = (240, 30)  # units of its drawing: width, height
-_NARROWEST = 5.0  # units: a window of a third of a second in a film of two hours can still be seen
-_MAP_COLUMNS = 32  # pixels of a heat map across the picture
-_REACH = 0.09  # of the picture's width: distance at which a crop's say has faded
+
+
+@dataclass(frozen=True)
+class Block:
+    """A task of a file as the template wants it."""
+
+    finding: Finding
+    title: str
+    colour: str
+    worst: str  # time
+    timeline: dict[str, Any] | None
+    map: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -39,19 +45,23 @@ class Row:
     folder: str
     name: str
     state: str  # found, clean or error
-    shown: list[dict[str, Any]]  # tasks in the row: those found, else the likeliest
-    tasks: list[dict[str, Any]]  # all of them, likeliest first
+    shown: list[Block]  # tasks in the row
+    tasks: list[Block]  # all of them, likeliest first
     probability: float  # the highest, -1 for errors: what the row is sorted by
     strength: float
     worst: float
     video: str
+    unreliable: str
     facts: list[tuple[str, str]]
     error: str
     hint: str
 
 
-def render(results: Sequence[Result], tasks: Sequence[str], *, title: str = "Grain report") -> Iterator[str]:
-    """The parts of the page, in order. With more than ROWS files, errors and the likeliest finds are kept."""
+def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> Iterator[str]:
+    """The parts of the page, in order. With more than ROWS files, errors and the likeliest finds are kept.
+
+    `units` of the tasks' strengths; where missing, those of their records.
+    """
     import jinja2
 
     from grainscan import __version__
@@ -64,173 +74,57 @@ def render(results: Sequence[Result], tasks: Sequence[str], *, title: str = "Gra
         lstrip_blocks=True,
     )
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    kept = _most_telling(results)
+    kept = _most_important(results)
+    tally = Tally.of(results)
+    measured = [task for task in tasks if any(_strength(result, task) is not None for result in results)]
+    found_word, clean_word = overall_words(tasks)
     yield from environment.get_template("report.html.j2").generate(
-        title=title,
+        title=task_of(tasks[0]).report_title if len(tasks) == 1 else "Artifact report",
         version=__version__,
         date=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
-        models=[printable(str(name)) for name in dict.fromkeys(r["model"] for r in results if r["status"] == "ok")],
+        models=[printable(name) for name in tally.models],
         style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        totals=_totals(results, tasks),
-        histograms=[_histogram(results, task) for task in tasks],
+        tally=tally,
+        files=count(tally.files, "file"),
+        length=clock(sum((result.get("video") or {}).get("duration") or 0.0 for result in results)),
+        strength=_median_strength(results, measured),
+        histograms=[histogram(results, task) for task in tasks],
         rows=(_row(result, tasks) for result in kept),
         several=len(tasks) > 1,
-        has_strength=any(_strength(r, task) is not None for r in kept for task in tasks),
+        has_strength=bool(measured),
+        units=_units(measured, units),
         shown=len(kept),
         legend=[colour(p / 20, 0.5) for p in range(21)],
-        found_word="found" if len(tasks) > 1 else verdict(tasks[0], 1) if tasks else "found",
-        clean_word="clean",
+        found_word=found_word,
+        clean_word=clean_word,
     )
 
 
-def colour(probability: float, threshold: float) -> str:
-    """From calm over doubtful at the threshold to found, as #rrggbb."""
-    if probability < threshold:
-        low, high, part = _CLEAN, _DOUBT, (probability / threshold) ** 2
-    else:
-        low, high, part = _DOUBT, _FOUND, ((probability - threshold) / (1 - threshold)) ** 0.5 if threshold < 1 else 1
-    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(low, high, strict=True))
-
-
-def timeline(result: Result, task: str) -> dict[str, Any] | None:
-    """Bars of the windows along the file: place by time, height and colour by probability."""
-    windows = [window for window in result.get("windows", ()) if task in window]
-    if not windows:
-        return None
-    width, height = _TIMELINE
-    threshold = result["tasks"][task]["threshold"]
-    length = max((result.get("video") or {}).get("duration") or 0.0, max(w["end"] for w in windows), 1e-3)
-    bars = []
-    for window in windows:
-        span = max(_NARROWEST, (window["end"] - window["start"]) / length * width)
-        tall = max(1.5, window[task] * height)
-        bars.append(
-            {
-                "x": round(min(window["start"] / length * width, width - span), 2),
-                "y": round(height - tall, 2),
-                "width": round(span, 2),
-                "height": round(tall, 2),
-                "colour": colour(window[task], threshold),
-                "title": f"{clock(window['start'])}–{clock(window['end'])}: {window[task]:.2f}",
-            }
-        )
-    return {
-        "width": width,
-        "height": height,
-        "bars": bars,
-        "threshold": round(height * (1 - threshold), 2),
-        "length": clock(length),
-    }
-
-
-def heat_map(result: Result, task: str) -> dict[str, Any] | None:
-    """Where in the picture the task was seen: the views' probabilities spread over cells, and the views themselves."""
-    views = [view for view in result.get("map", ()) if task in view]
-    video = result.get("video") or {}
-    if not views or not video.get("width") or not video.get("height"):
-        return None
-    width, height = int(video["width"]), int(video["height"])
-    threshold = result["tasks"][task]["threshold"]
-    places: dict[tuple[int, int, int], list[float]] = {}
-    for view in views:
-        places.setdefault((view["x"], view["y"], view["size"]), []).append(view[task])
-    means = {place: float(np.mean(said)) for place, said in places.items()}
-    boxes = [
-        {"x": x, "y": y, "size": size, "colour": colour(mean, threshold), "title": f"{mean:.2f}"}
-        for (x, y, size), mean in means.items()
-    ]
-    spread = _spread(means, width, height, rows=max(1, round(_MAP_COLUMNS * height / width)))
-    pixels = [[bytes.fromhex(colour(float(p), threshold)[1:]) for p in line] for line in spread]
-    return {"width": width, "height": height, "picture": _png(pixels), "boxes": boxes}
-
-
-def _png(pixels: Sequence[Sequence[bytes]]) -> str:
-    """A tiny RGB picture as a data URI (PNG, ISO/IEC 15948): the browser smooths it when it enlarges it."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", len(pixels[0]), len(pixels), 8, 2, 0, 0, 0)
-    lines = b"".join(b"\0" + b"".join(line) for line in pixels)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-def _spread(means: Mapping[tuple[int, int, int], float], width: int, height: int, *, rows: int) -> NDArray[np.float64]:
-    """Probability (rows, columns) of each cell: the mean of the views, weighted by nearness (inverse distance)."""
-    centres = np.array([[x + size / 2, y + size / 2] for x, y, size in means], dtype=np.float64)
-    said = np.array(list(means.values()))
-    x = (np.arange(_MAP_COLUMNS) + 0.5) * width / _MAP_COLUMNS
-    y = (np.arange(rows) + 0.5) * height / rows
-    distance = (x[None, :, None] - centres[:, 0]) ** 2 + (y[:, None, None] - centres[:, 1]) ** 2
-    weight = 1 / (distance + (_REACH * width / 3) ** 2) ** 2
-    return np.asarray((weight * said).sum(axis=2) / weight.sum(axis=2))
-
-
-def _histogram(results: Sequence[Result], task: str) -> dict[str, Any]:
-    """Files by probability. Heights are roots of counts, so that a single find beside thousands shows."""
-    blocks = [r["tasks"][task] for r in results if r["status"] == "ok" and task in r["tasks"]]
-    values = [block["probability"] for block in blocks]
-    threshold = blocks[0]["threshold"] if blocks else 0.5
-    counts = np.bincount([min(int(value * BINS), BINS - 1) for value in values], minlength=BINS)
-    tallest = max(1.0, float(np.sqrt(counts.max()))) if values else 1.0
-    bars = [
-        {
-            "x": index,
-            "height": round(float(np.sqrt(count)) / tallest, 4),
-            "colour": colour((index + 0.5) / BINS, threshold),
-            "title": f"{count} with {index / BINS:.2f}–{(index + 1) / BINS:.2f}",
-        }
-        for index, count in enumerate(counts)
-        if count
-    ]
-    found = sum(block["label"] for block in blocks)
-    return {
-        "task": task.replace("_", " "),
-        "bars": bars,
-        "bins": BINS,
-        "threshold": threshold,
-        "found": found,
-        "word": verdict(task, 1),
-        "part": found / len(blocks) if blocks else 0.0,
-    }
-
-
-def _totals(results: Sequence[Result], tasks: Sequence[str]) -> dict[str, Any]:
-    states = [_state(result) for result in results]
-    strengths = [s for r in results for task in tasks if _found(r, task) and (s := _strength(r, task)) is not None]
-    return {
-        "files": len(results),
-        "found": states.count("found"),
-        "clean": states.count("clean"),
-        "errors": states.count("error"),
-        "length": clock(sum((r.get("video") or {}).get("duration") or 0.0 for r in results)),
-        "strength": float(np.median(strengths)) if strengths else None,
-    }
-
-
-def _state(result: Result) -> str:
-    if result["status"] != "ok":
-        return "error"
-    return "found" if any(block["label"] for block in result["tasks"].values()) else "clean"
-
-
-def _found(result: Result, task: str) -> bool:
-    return bool(result.get("tasks", {}).get(task, {}).get("label"))
-
-
 def _strength(result: Result, task: str) -> float | None:
-    value: float | None = result.get("tasks", {}).get(task, {}).get("strength")
-    return value
+    return result["tasks"][task].get("strength") if task in result.get("tasks", {}) else None
 
 
-def _likeliest(result: Result) -> float:
-    return max((block["probability"] for block in result.get("tasks", {}).values()), default=-1.0)
+def _median_strength(results: Sequence[Result], measured: Sequence[str]) -> float | None:
+    """Of the files with the artifact; None for several tasks, whose units differ."""
+    if len(measured) != 1:
+        return None
+    (task,) = measured
+    found = [result for result in results if task in result.get("tasks", {}) and result["tasks"][task]["label"]]
+    values = [value for result in found if (value := _strength(result, task)) is not None]
+    return median(values) if values else None
 
 
-def _most_telling(results: Sequence[Result]) -> list[Result]:
+def _units(measured: Sequence[str], units: Mapping[str, str]) -> str:
+    """`8-bit luma codes` of a single task; of several, `8-bit luma codes for graininess, …`."""
+    texts = {task: units.get(task) or task_of(task).unit or "the units of the training data" for task in measured}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return ", ".join(f"{text} for {task_of(task).title}" for task, text in texts.items())
+
+
+def _most_important(results: Sequence[Result]) -> list[Result]:
     """At most ROWS results in their order: errors first to stay, then by probability."""
     if len(results) <= ROWS:
         return list(results)
@@ -238,56 +132,52 @@ def _most_telling(results: Sequence[Result]) -> list[Result]:
     return [results[k] for k in sorted(ranked[:ROWS])]
 
 
+def _likeliest(result: Result) -> float:
+    return max((block["probability"] for block in result.get("tasks", {}).values()), default=-1.0)
+
+
 def _row(result: Result, tasks: Sequence[str]) -> Row:
     path = result["path"]
-    error = result.get("error") or {}
-    judged = result.get("tasks", {})
-    ranked = sorted((task for task in tasks if task in judged), key=lambda task: -judged[task]["probability"])
-    blocks = [_task(result, task) for task in ranked]
-    if len(tasks) > 1 and blocks and not any(block["label"] for block in blocks):
-        blocks[0]["verdict"] = "clean"
-    shown = [block for block in blocks if block["label"]] or blocks[:1]
-    for block in shown:
-        block["map"] = heat_map(result, block["task"])
-    worst = worst_window(result, ranked[0]) if ranked else None
+    ranked = findings(result, tasks)
+    worthy = worth_showing(ranked)
+    blocks = [_block(result, finding, mapped=finding in worthy) for finding in ranked]
+    shown = [block for block in blocks if block.finding in worthy]
     place, _, name = path.rpartition("/")
+    error = result.get("error")
+    worst = shown[0].finding.worst if shown else None
     return Row(
         folder=printable(place + "/") if place else "",
         name=printable(name) or printable(str(PurePosixPath(path))),
-        state=_state(result),
+        state=state(result),
         shown=shown,
         tasks=blocks,
         probability=_likeliest(result),
-        strength=max((block["strength"] or 0.0 for block in shown), default=-1.0),
-        worst=worst["start"] if worst else -1.0,
+        strength=max((block.finding.strength or 0.0 for block in shown), default=-1.0),
+        worst=-1.0 if worst is None else worst,
         video=describe_video(result),
+        unreliable=printable(", ".join(result.get("unreliable", ()))),
         facts=_facts(result),
-        error=explain(result) if error else "",
-        hint=printable(str(error.get("hint") or "")),
+        error=explain(path, error["message"]) if error else "",
+        hint=printable(error["hint"]) if error else "",
     )
 
 
-def _task(result: Result, task: str) -> dict[str, Any]:
-    block = result["tasks"][task]
-    window = worst_window(result, task)
-    return {
-        "task": task,
-        "name": task.replace("_", " "),
-        "label": block["label"],
-        "verdict": verdict(task, block["label"]),
-        "probability": block["probability"],
-        "threshold": block["threshold"],
-        "strength": block.get("strength"),
-        "colour": colour(block["probability"], block["threshold"]),
-        "worst": clock(window["start"]) if window else "",
-        "timeline": timeline(result, task),
-    }
+def _block(result: Result, finding: Finding, *, mapped: bool) -> Block:
+    return Block(
+        finding=finding,
+        title=task_of(finding.task).title,
+        colour=colour(finding.probability, finding.threshold),
+        worst="" if finding.worst is None else clock(finding.worst),
+        timeline=timeline(result, finding.task),
+        map=heat_map(result, finding.task) if mapped else None,
+    )
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
     """What the details of a file list, as far as it is known."""
     video = result.get("video") or {}
     size = (result.get("file") or {}).get("size")
+    windows = count(len(result.get("windows", ())), "window")
     facts = [
         ("path", result["path"]),
         ("picture", f"{video['width']} × {video['height']}" if video.get("width") else ""),
@@ -295,7 +185,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("frame rate", f"{video['fps']:g} fps" if video.get("fps") else ""),
         ("length", clock(video["duration"]) if video.get("duration") else ""),
         ("size", f"{size / 1e6:,.1f} MB" if size else ""),
-        ("views", f"{result['views']} in {len(result.get('windows', ()))} windows" if "views" in result else ""),
-        ("took", f"{result['seconds']:.2f} s" if "seconds" in result else ""),
+        ("views", f"{result['views']:,} in {windows}" if "views" in result else ""),
+        ("time taken", f"{result['seconds']:.2f} s" if "seconds" in result else ""),
     ]
     return [(key, printable(text)) for key, text in facts if text]

@@ -7,14 +7,11 @@ reads of them goes through `printable` first.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
 
+from grainscan.results import Result
 from grainscan.tasks import task_of
 
 _JOINERS = "\u200c\u200d"  # invisible, but they hold emoji and scripts together
-
-Result = Mapping[str, Any]
 
 
 def printable(text: str) -> str:
@@ -43,24 +40,18 @@ def verdict(task: str, label: int) -> str:
     return task_of(task).word(label)
 
 
+def count(number: int, noun: str) -> str:
+    """`1 file`, `1,024 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def clock(seconds: float) -> str:
-    """83.25 as 1:23.3, an hour and more as 1:00:00."""
+    """83.25 as 1:23.2, an hour and more as 1:00:00."""
     tenths = round(seconds * 10)
     if tenths >= 36000:
         minutes, rest = divmod(tenths // 10, 60)
         return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
-
-
-def worst_window(result: Result, task: str) -> Mapping[str, Any] | None:
-    """The window with the highest probability of a task, the first of equals."""
-    windows = [window for window in result.get("windows", ()) if task in window]
-    return max(windows, key=lambda window: window[task]) if windows else None
-
-
-def tasks_of(results: Iterable[Result]) -> tuple[str, ...]:
-    """The tasks in the order in which results first name them."""
-    return tuple(dict.fromkeys(task for result in results for task in result.get("tasks", ())))
 
 
 def describe_video(result: Result) -> str:
@@ -71,8 +62,6 @@ def describe_video(result: Result) -> str:
     return " ".join(printable(part) for part in (size, video.get("codec") or "", fps) if part)
 
 
-def explain(result: Result) -> str:
-    """The message of an error row, without the path that stands beside it."""
-    error = result.get("error") or {}
-    message = str(error.get("message") or error.get("type") or "cannot be judged")
-    return printable(message.removeprefix(f"{result.get('path')}: "))
+def explain(path: str, message: str) -> str:
+    """The message of an error, without the path that is shown beside it."""
+    return printable(message.removeprefix(f"{path}: "))

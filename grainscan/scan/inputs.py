@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from grainscan.errors import DependencyError, GrainscanError, UsageError, VideoError
+from grainscan.files import walk
 from grainscan.video import is_video_name
 
 # The many os.path calls here take names of any bytes as they are, and are hot over whole libraries.
-# ruff: noqa: PTH111, PTH112, PTH116, PTH118, PTH122, PTH207
+# ruff: noqa: PTH111, PTH112, PTH116, PTH122, PTH207
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 STDIN = "-"
@@ -88,18 +89,9 @@ def _walk(name: str) -> Iterator[str]:
     if not os.path.isdir(name):
         yield name
         return
-    seen: set[str] = set()
     unreadable: list[str] = []
-    for root, folders, files in os.walk(name, followlinks=True, onerror=lambda e: unreadable.append(e.filename)):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]
-        for file in files:
-            if is_video_name(file) and not file.startswith("."):
-                yield os.path.normpath(os.path.join(root, file))
+    files = walk(name, failed=lambda folder, error: unreadable.append(folder))
+    yield from (os.path.normpath(file.path) for file in files if is_video_name(file.name))
     yield from unreadable  # error rows too
 
 

@@ -1,1 +1,1 @@
-"""Pixels to views: which crops of a window, native planes to RGB, and classical noise estimators beside the model."""
+"""Pixels to views: which crops of a window, native planes to RGB, and classical noise estimators."""

@@ -1,6 +1,8 @@
-"""Native planes to RGB, and the code values of black and white. Pure arithmetic."""
+"""Native planes to RGB, and the codes of black and white. Pure arithmetic."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from grainscan.video import Block, PixelFormat
 
 _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # Kr, Kb
+_CLIPPED = 3  # 8-bit codes from black or white within which a mean level counts as black or white
 
 
 def to_rgb(block: Block) -> NDArray[np.float32]:
@@ -23,7 +26,9 @@ def to_rgb(block: Block) -> NDArray[np.float32]:
         rgb = np.stack(block.planes, axis=1).astype(np.float32)
         rgb /= white
         return rgb
-    black, luma_span, chroma_span = (0, white, white) if form.full_range else (16 * unit, 219 * unit, 224 * unit)
+    black, top = levels(form)
+    luma_span = np.float32(top - black)
+    chroma_span = white if form.full_range else 224 * unit
     luma = np.subtract(block.planes[0], np.float32(black), dtype=np.float32)
     luma *= 1 / luma_span
     if form.layout == "gray":
@@ -49,6 +54,18 @@ def _upsampled(plane: NDArray[np.float32], form: PixelFormat, height: int, width
 
 
 def levels(form: PixelFormat) -> tuple[int, int]:
-    """Codes of black and white."""
+    """Native codes of black and white, of luma or of R, G and B."""
     unit = 1 << (form.depth - 8)
     return (0, (1 << form.depth) - 1) if form.full_range else (16 * unit, 235 * unit)
+
+
+def brightness(picture: tuple[NDArray[Any], ...], form: PixelFormat) -> NDArray[Any]:
+    """The plane (height, width) that says most about brightness: luma, or green."""
+    return picture[1] if form.layout == "rgb" else picture[0]
+
+
+def shows_something(level: NDArray[np.float64], form: PixelFormat) -> NDArray[np.bool_]:
+    """Where mean levels of `brightness`, in native codes, are neither black nor white."""
+    black, white = levels(form)
+    margin = _CLIPPED * (1 << (form.depth - 8))
+    return (level > black + margin) & (level < white - margin)

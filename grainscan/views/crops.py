@@ -10,19 +10,18 @@ skipped. The same window always gives the same views.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.video import Block, Window
-from grainscan.views.colour import levels, to_rgb
+from grainscan.views.colour import brightness, levels, shows_something, to_rgb
 
-_CELL = 8  # side of the cells whose means tell structure from grain, pixels: wider than grain, narrower than a view
+_CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
 _BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: ringing of the encoder at its edge
 _BAR_MOST = 0.75  # of a dimension; what is darker still is a dark picture, not a bar
 _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
-_CLIP_TOLERANCE = 3  # 8-bit codes from black or white within which a crop counts as clipped
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,18 @@ def fit(block: Block, size: int) -> Block:
 
     Larger blocks are returned as they are. Mirrored noise keeps its statistics, which a flat border would not.
     """
-    if block.width >= size and block.height >= size:
+    return pad(block, max(size, block.width), max(size, block.height), mode="symmetric")
+
+
+def pad(block: Block, width: int, height: int, *, mode: Literal["symmetric", "edge"]) -> Block:
+    """Grow a block to width x height at its right and bottom edge, mirroring it or repeating the edge."""
+    if (width, height) == (block.width, block.height):
         return block
-    width, height = max(size, block.width), max(size, block.height)
     planes = []
     for i, plane in enumerate(block.planes):
         sub_w, sub_h = (block.format.sub_w, block.format.sub_h) if i and block.format.layout == "yuv" else (0, 0)
         right, bottom = -(-width >> sub_w) - plane.shape[2], -(-height >> sub_h) - plane.shape[1]
-        planes.append(np.pad(plane, ((0, 0), (0, bottom), (0, right)), mode="symmetric"))
+        planes.append(np.pad(plane, ((0, 0), (0, bottom), (0, right)), mode=mode))
     return Block(tuple(planes), block.format)
 
 
@@ -65,7 +68,7 @@ def active_area(window: Window) -> tuple[int, int, int, int]:
     black, _ = levels(window.format)
     limit = black + _BAR_TOLERANCE * (1 << (window.format.depth - 8))
     pictures = [window.pictures[i] for i in sorted({0, window.frames // 2, window.frames - 1})]
-    lumas = [picture[1] if window.format.layout == "rgb" else picture[0] for picture in pictures]
+    lumas = [brightness(picture, window.format) for picture in pictures]
     top, bottom = _lit(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
     left, right = _lit(np.max([luma.max(axis=0) for luma in lumas], axis=0) > limit)
     return left, top, right - left, bottom - top
@@ -93,9 +96,7 @@ def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
         return [(0, 0)]
     corners = _corners(x, y, width, height, size, spec.crops)
     flatness, level = _structure(window, corners, size)
-    black, white = levels(window.format)
-    margin = _CLIP_TOLERANCE * (1 << (window.format.depth - 8))
-    informative = np.flatnonzero((level > black + margin) & (level < white - margin))
+    informative = np.flatnonzero(shows_something(level, window.format))
     if not len(informative):
         informative = np.arange(len(corners))
     count = min(spec.crops, len(informative))
@@ -139,8 +140,7 @@ def _structure(
     window: Window, corners: list[tuple[int, int]], size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(deviation of the cell means, mean) of each crop in the middle picture, native codes."""
-    picture = window.pictures[window.frames // 2]
-    luma = picture[1] if window.format.layout == "rgb" else picture[0]
+    luma = brightness(window.pictures[window.frames // 2], window.format)
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
     # Eight of a cell's 64 samples are enough for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]

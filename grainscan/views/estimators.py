@@ -1,11 +1,11 @@
-"""Classical grain detectors, to measure the model against on the very windows that it sees.
+"""Classical noise estimators, to compare the model with on the very windows that it sees.
 
 Each takes the luma of a window, 8-bit codes, (frames, height, width), and returns an estimate of the standard deviation
-of its noise: the larger, the grainier. They come from the literature on blind noise estimation; no constant was fitted
-to labelled clips. `measure` runs them all on a window, and a file's value is the median of its windows.
+of its noise in the same codes. They come from the literature on blind noise estimation; no constant was fitted to
+labelled clips. `measure` runs them all on a window, and a file's value is the median of its windows.
 
-A task's record names the one that is compared with the model. It was chosen on synthetic twins of training clips, as
-the model was, and not on what it is measured on; `eval` shows all of them, so that a stronger one cannot hide.
+A task's record names the one that the model is compared with. It was chosen on synthetic twins of training clips, as
+the model was, and not on what it is evaluated on; `eval` shows all of them, so that a stronger one cannot hide.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from grainscan.video import Window
 from grainscan.views.crops import active_area
 
 BLOCK = 16  # side of a block, pixels
-PERCENTILE = 10  # of the blocks: those that are flattest, hence say most about the noise
-FRAMES = 3  # consecutive frames of a window that are looked at
-WIDEST, HIGHEST = 1280, 720  # pixels; of larger pictures the middle is looked at
+PERCENTILE = 10  # of the block deviations: the flattest blocks say most about the noise
+FRAMES = 3  # consecutive frames of a window that are used
+WIDEST, HIGHEST = 1280, 720  # pixels; of larger pictures the middle is used
 
 _DARK, _BRIGHT = 20.0, 232.0  # mean luma codes between which noise is not clipped away (limited range: 16 to 235)
 _PATCH = 5  # side of the patches of `pca`, pixels
@@ -37,9 +37,9 @@ Frames = NDArray[np.float32]
 
 
 def measure(window: Window) -> dict[str, float]:
-    """The estimate of every detector for a window, in 8-bit luma codes; 0 where there is nothing to measure."""
+    """Every estimate for a window, in 8-bit luma codes; 0 where there is nothing to measure."""
     picture = Picture(luma_of(window))
-    return {name: detector(picture) for name, detector in BASELINES.items()}
+    return {name: estimate(picture) for name, estimate in ESTIMATORS.items()}
 
 
 def luma_of(window: Window) -> Frames:
@@ -53,7 +53,7 @@ def luma_of(window: Window) -> Frames:
 
 @dataclass(frozen=True)
 class Picture:
-    """The luma (T, H, W) of a window in 8-bit codes, and what several detectors want of it, computed once."""
+    """The luma (T, H, W) of a window in 8-bit codes, and what several estimators need of it, computed once."""
 
     luma: Frames
 
@@ -88,7 +88,7 @@ def flat(picture: Picture) -> float:
 
 
 def temporal(picture: Picture) -> float:
-    """The same of differences of consecutive frames: texture at rest cancels, grain does not.
+    """`flat` of differences of consecutive frames: texture at rest cancels, grain does not.
 
     Ghazal, Amer & Ghrayeb, "A real-time technique for spatio-temporal video noise estimation", TCSVT 17, 2007.
     """
@@ -96,10 +96,10 @@ def temporal(picture: Picture) -> float:
 
 
 def laplacian(picture: Picture) -> float:
-    """The deviation of the flattest blocks after Immerkaer's operator, which takes shading and straight edges away.
+    """The deviation of the flattest blocks after Immerkaer's operator, which removes shading and straight edges.
 
     Tai & Yang, "A fast method for image noise estimation using Laplacian operator and adaptive edge detection",
-    ISCCSP 2008, with flat blocks in the place of an edge detector.
+    ISCCSP 2008, with flat blocks instead of an edge detector.
     """
     return picture.lowest(immerkaer_operator(picture.luma))
 
@@ -144,7 +144,7 @@ def pca(picture: Picture) -> float:
 
 
 def weak_texture(picture: Picture) -> float:
-    """The same of patches whose gradients noise alone explains, found by turns with the noise level.
+    """`pca` of patches whose gradients noise alone explains, found by iteration with the noise level.
 
     Liu, Tanaka & Okutomi, "Single-image noise level estimation for blind denoising", TIP 22, 2013; the distribution of
     the texture strength is taken as normal, with the moments that white noise gives it.
@@ -163,7 +163,7 @@ def weak_texture(picture: Picture) -> float:
     return deviation
 
 
-BASELINES: dict[str, Callable[[Picture], float]] = {
+ESTIMATORS: dict[str, Callable[[Picture], float]] = {
     "flat": flat,
     "temporal": temporal,
     "laplacian": laplacian,

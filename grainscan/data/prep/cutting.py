@@ -1,8 +1,8 @@
 """One source to its clips. Everything here runs in a worker process.
 
-A clip is a run of consecutive frames from a key frame on (as `predict` sees them) and a square of native pixels. A
-clean clip that gets twins is written as it comes out of the same encoders as the first of them, so that nothing but
-grain tells the two apart.
+A clip is a run of consecutive frames from a key frame on (as `predict` sees them), cropped to a square of native
+pixels. A clean clip with twins is written as it comes out of the encoders of the first of them, so that the two differ
+in the artifact alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -25,18 +25,18 @@ from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
 from grainscan.errors import DataError, OutputError, VideoError
 from grainscan.video import Block, Window, read_windows, write_clip
+from grainscan.views.colour import brightness, shows_something
 from grainscan.views.crops import active_area
 
 if TYPE_CHECKING:
-    from grainscan.data.synth import Recipe, Twin
+    from grainscan.data.synth import BaseRecipe, Twin
 
 log = logging.getLogger(__name__)
 
 _FEW = 4096  # places in a picture up to which all are considered
-_TRIES = 16  # positions drawn for a crop, of which the best is taken
-_DRAWS = 3  # recipes drawn for a twin before it is given up; not every encoder takes every picture
-_MARGIN = 3  # 8-bit codes from black or white within which a crop counts as flat black or white
-_FPS = (Fraction(1), Fraction(240))  # outside, a container's frame rate is not believed
+_TRIES = 16  # positions drawn for a crop, of which the best is used
+_DRAWS = 3  # recipes drawn for a twin before it is given up: not every encoder accepts every picture
+_FPS = (Fraction(1), Fraction(240))  # beyond these a container's frame rate is not trusted
 
 Box = tuple[int, int, int, int]  # x, y, width, height
 Entry = dict[str, Any]  # of a clip in the manifest
@@ -44,7 +44,7 @@ Entry = dict[str, Any]  # of a clip in the manifest
 
 @dataclass(frozen=True)
 class Job:
-    """What is wanted of one source. `clips`: number of a clip -> its twins."""
+    """What to cut from one source. `clips`: number of a clip -> how many twins it gets."""
 
     path: str
     name: str
@@ -52,18 +52,18 @@ class Job:
     examined: Examined
     labels: dict[str, int]
     clips: dict[int, int]
-    windows: int  # clips that a source gives without a limit
+    windows: int  # clips per source where nothing limits them
     frames: int
     size: int
     task: str | None  # to synthesise
     seed: int
     destination: str
-    journal: str  # file that remembers the clips which are done
+    journal: str  # file that records the finished clips
 
-    def names(self) -> Iterator[str]:
-        """The clips and their twins."""
+    def names(self, first: int = 0) -> Iterator[str]:
+        """The clips and their twins; from `first` 1 on, the twins alone."""
         for clip, twins in self.clips.items():
-            yield from (self.clip_name(clip, number) for number in range(twins + 1))
+            yield from (self.clip_name(clip, number) for number in range(first, twins + 1))
 
     def clip_name(self, clip: int, number: int = 0) -> str:
         """The name of a clip, or of its twin with that number (from 1)."""
@@ -72,15 +72,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Cut:
-    """What came of a job."""
+    """The result of a job."""
 
     entries: dict[str, Entry]  # of the manifest, by name
     failed: dict[str, str]  # clip -> reason
-    missing: int = 0  # clips for which the source has no more places
+    missing: int = 0  # clips for which the source has no place left
 
 
 def cut(job: Job) -> Cut:
-    """Write the clips of a source that are not there yet. Faults of the footage end up in the result.
+    """Write the clips of a source that do not exist yet. Faults of the footage are part of the result.
 
     Raises OutputError where the destination cannot be written.
     """
@@ -105,18 +105,18 @@ def cut(job: Job) -> Cut:
     except OSError as error:
         raise OutputError(
             f"{job.destination}: cannot be written: {error.strerror or error}",
-            hint="Nothing is lost: the same command goes on from here.",
+            hint="Finished clips are kept: the same command continues from here.",
         ) from None
     return Cut(entries, failed, len(left))
 
 
 def recall(job: Job) -> dict[str, Entry]:
-    """The entries of clips that were done before a worker died."""
+    """The entries of clips that were finished before a worker died."""
     return _Journal(job).entries
 
 
 class _Journal:
-    """The clips of a source that are done, a line each, so that an interruption costs one clip."""
+    """The finished clips of a source, one per line, so that an interruption costs one clip."""
 
     def __init__(self, job: Job) -> None:
         self._path = Path(job.journal)
@@ -142,8 +142,8 @@ class _Journal:
 def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
     """Up to `count` clips as (number, window, box), all different.
 
-    Each window gives one clip; a source with fewer windows than clips is gone through again for other crops. Which
-    place a clip gets does not depend on which others are wanted.
+    Each window gives one clip; a source with fewer windows than clips is read again for other crops. The place of a
+    clip does not depend on which others are wanted.
     """
     taken: dict[float, list[Box]] = {}
     clip = 0
@@ -167,8 +167,8 @@ def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
 def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[Box]) -> Box | None:
     """A square of `size` native pixels on the chroma grid, outside black bars; None when all places are taken.
 
-    Of a few random places the first that shows something (is not flat black or white) and overlaps least with those
-    taken. A picture smaller than the square is taken whole.
+    Of a few random places, the first that shows something (is not black or white throughout) and overlaps least with
+    those taken. A picture smaller than the square is used whole.
     """
     left, top, width, height = active_area(window)
     if width < size or height < size:
@@ -192,12 +192,8 @@ def _starts(first: int, last: int, step: int) -> range:
 def _shows(window: Window, box: Box) -> bool:
     """Whether the middle picture is neither black nor white in the box, on average."""
     x, y, width, height = box
-    form = window.format
-    unit = 1 << (form.depth - 8)
-    black, white = (0, 255 * unit) if form.full_range else (16 * unit, 235 * unit)
-    luma = window.pictures[window.frames // 2][1 if form.layout == "rgb" else 0]
-    level = float(luma[y : y + height : 4, x : x + width : 4].mean())
-    return black + _MARGIN * unit < level < white - _MARGIN * unit
+    luma = brightness(window.pictures[window.frames // 2], window.format)
+    return bool(shows_something(luma[y : y + height : 4, x : x + width : 4].mean(), window.format))
 
 
 def _overlap(box: Box, taken: list[Box]) -> int:
@@ -239,7 +235,7 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
             entries[job.clip_name(clip)] = entry | {
                 "labels": {job.task: 0},
                 "strength": {job.task: 0.0},
-                "synthesis": replace(recipe, grain=None).to_dict(),
+                "synthesis": recipe.clean().to_dict(),
                 "twin": job.clip_name(clip, 1),
             }
             write_clip(folder / job.clip_name(clip), pair.clean, fps=fps)
@@ -249,18 +245,18 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
             "synthesis": recipe.to_dict(),
             "twin": job.clip_name(clip),
         }
-        write_clip(folder / job.clip_name(clip, number), pair.grainy, fps=fps)
+        write_clip(folder / job.clip_name(clip, number), pair.affected, fps=fps)
     return entries
 
 
-def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[Recipe, Twin]:
-    """Draw a recipe and carry it out; another where the encoders do not take this picture."""
-    from grainscan.data.synth import draw, twin  # not needed, and not loaded, where nothing is synthesised
+def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[BaseRecipe, Twin]:
+    """Draw a recipe and carry it out; another one where an encoder refuses this picture."""
+    from grainscan.data.synth import synthesiser, twin  # not loaded where nothing is synthesised
 
     fault: DataError | None = None
     for draws in range(_DRAWS):
         rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))
-        recipe = draw(job.task or "", rng, width=block.width, height=block.height)
+        recipe = synthesiser(job.task or "").draw(rng, width=block.width, height=block.height)
         try:
             return recipe, twin(block, recipe)
         except DataError as error:
@@ -271,6 +267,6 @@ def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[Recipe,
 
 
 def _frame_rate(text: str) -> Fraction:
-    """The footage's frame rate, as far as a container is to be believed and .avi can hold it."""
+    """The footage's frame rate, where it is plausible, as .avi can store it; else 25."""
     rate = Fraction(text) if text else Fraction(25)
     return rate.limit_denominator(1001) if _FPS[0] <= rate <= _FPS[1] else Fraction(25)

@@ -1,18 +1,20 @@
-"""Which files are footage, what they are called, and whether they decode."""
+"""Which files are footage, their names, and whether they decode."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from grainscan.data.prep.crew import alive
 from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.files import identity, walk
 from grainscan.options import ScanConfig
 from grainscan.video import Reader, is_video_name
 
@@ -23,8 +25,8 @@ _STEM_LENGTH = 80  # characters of a clip's name that come from its source
 class Source:
     """A file of footage.
 
-    `name` is unique and the same on every machine: the path from the folder that was asked for or, where there are
-    several, from the one that holds them all. `stem` begins the names of its clips. `root` is the folder asked for.
+    `name` is unique and the same on every machine: the path from the folder that was named or, where there are several,
+    from the one that holds them all. `stem` begins the names of its clips. `root` is the folder that was named.
     """
 
     path: Path
@@ -37,15 +39,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that gave no clips because something is wrong with it, or a clip that could not be made of it."""
+    """A file that cannot be read, or a clip that could not be made."""
 
     file: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Examined:
-    """What decoding a whole file told: frames, their size and rate ("25/1", "" unknown); or why it is of no use."""
+    """What a whole file decodes to: frames, their size and rate ("25/1", "" unknown); or why it cannot be used."""
 
     frames: int = 0
     width: int = 0
@@ -55,31 +60,37 @@ class Examined:
 
 
 def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Source], list[Skipped]]:
-    """Every video below `paths`, by name; files named outright whatever their suffix. Raises UsageError, DataError.
+    """Every video below `paths`, by name, and what cannot be read; files that are named themselves with any suffix.
 
-    Links are followed, but no folder and no file is taken twice, however many links lead to it. `apart_from` (the
-    folder for the clips) is left out.
+    Links are followed, but no folder and no file is used twice, however many links lead to it. `apart_from` (the folder
+    for the clips) is left out. Raises UsageError for a path that does not exist, DataError when there is no video.
     """
     found: list[tuple[Path, Path, os.stat_result]] = []
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
-    _mark(apart_from, seen)
+    with contextlib.suppress(OSError):  # there is no such folder yet
+        seen.add(identity(apart_from.stat()))
+
+    def unreadable(folder: str, error: OSError) -> None:
+        skipped.append(Skipped(folder, f"the folder cannot be listed: {error.strerror or error}"))
+
     for path in paths:
         if not os.path.lexists(path):
             raise UsageError(f"{path}: no such file or folder", hint="Name videos, or folders that hold some.")
-        root = path if path.is_dir() else path.parent
-        for file in _walk(path, seen, skipped):
+        folder = path.is_dir()
+        root = path if folder else path.parent
+        inside = (Path(item.path) for item in walk(path, seen=seen, failed=unreadable) if is_video_name(item.name))
+        for file in inside if folder else (path,):
             try:
                 status = file.stat()
             except OSError as error:
                 skipped.append(Skipped(str(file), error.strerror or str(error)))
                 continue
-            identity = (status.st_dev, status.st_ino)
-            if identity not in seen:
-                seen.add(identity)
+            if identity(status) not in seen:
+                seen.add(identity(status))
                 found.append((file, root, status))
     if not found:
-        raise DataError("no video was found", hint="Folders are searched for files with the suffixes of videos.")
+        raise DataError("no video found", hint="Folders are searched for files with the suffixes of videos.")
     names = _names([(file, root) for file, root, _ in found])
     stems = _stems(names)
     sources = [
@@ -104,35 +115,6 @@ def examine(path: str) -> Examined:
             return Examined(frames, width, height, str(reader.info.fps or ""))
     except VideoError as error:
         return Examined(reason=error.message.removeprefix(f"{path}: "))
-
-
-def _mark(folder: Path, seen: set[tuple[int, int]]) -> bool:
-    """Note a folder as visited; False where it was before."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return True
-    identity = (status.st_dev, status.st_ino)
-    if identity in seen:
-        return False
-    seen.add(identity)
-    return True
-
-
-def _walk(path: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-
-    def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(str(error.filename), error.strerror or str(error)))
-
-    for root, folders, files in os.walk(path, followlinks=True, onerror=unreadable):
-        if not _mark(Path(root), seen):
-            folders.clear()
-            continue
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        yield from (Path(root, file) for file in sorted(files) if is_video_name(file) and not file.startswith("."))
 
 
 def _names(files: list[tuple[Path, Path]]) -> list[str]:

@@ -1,8 +1,9 @@
 """The labels of footage: from a labels.json, from a CSV, or from the names of folders.
 
-Without --labels, each file takes them from the labels.json (or labels.csv) nearest above it, within the folder that was
-asked for. Where there is none, a folder called like a task or an adjective of it (`graininess/`, `grainy/`) means 1,
-and `clean/` or `pristine/` mean 0 for every task that other folders name, or that the command asks for.
+Without --labels, each file takes them from the nearest labels.json (or labels.csv), in its folder or above it, up to
+the folder that was named. Where there is none, a folder named after a task or with an adjective of its record
+(`banding/`, `banded/`) means 1, and `clean/` or `pristine/` mean 0 for every task that other folders name or that the
+command asks for.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grainscan.data.labels import LABELS_FILE, MEDIA_FOLDER, parse_labels, task_fault
+from grainscan.data.labels import LABELS_FILE, MEDIA_FOLDER, parse_labels, raise_faults, task_fault
 from grainscan.data.prep.footage import Source
+from grainscan.data.words import counted, some
 from grainscan.errors import LabelsError
 from grainscan.options import PrepConfig
 from grainscan.tasks import DEFAULT_TASK, STANDARD
@@ -27,27 +29,27 @@ NAME_COLUMNS = ("file", "path", "name", "filename", "video", "clip")
 CLEAN_FOLDERS = frozenset({"clean", "pristine"})
 ADJECTIVES = {word: task.name for task in STANDARD for word in task.folders}
 _VALUES = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-_SHOWN = 3  # names in a note
+_SHOWN = 10  # unlabelled videos named in a note
 
 Known = dict[str, int]  # task -> 0 or 1
 
 
 @dataclass
 class Labelling:
-    """Labels by source name; sources without any are absent. `notes` say in words where they came from."""
+    """Known labels by source name, and `notes` on where they came from. Sources without a known label are absent."""
 
     labels: dict[str, Known] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
-    """The labels of all sources. Raises LabelsError for a faulty labels file, or one that matches nothing."""
+    """The labels of the sources. Raises LabelsError for a faulty labels file, or for --labels that match nothing."""
     found = Labelling()
     if config.labels is not None:
         _apply(config.labels, sources, found)
         if not found.labels:
             raise LabelsError(
-                f"{config.labels}: names none of the {len(sources)} videos",
+                f"{config.labels}: none of its names matches the footage ({counted(len(sources), 'video')})",
                 hint="Names are paths from the folder of the labels, or from that of the footage.",
             )
     else:
@@ -60,21 +62,27 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
                 _apply(file, group, found)
         _from_folders(groups.get(None, []), config, found)
     _assume_clean(sources, config, found)
+    found.labels = {name: labels for name, labels in found.labels.items() if labels}
+    unlabelled = [source.name for source in sources if source.name not in found.labels]
+    if unlabelled and found.labels:
+        found.notes.append(f"{counted(len(unlabelled), 'video')} without a label, left out: {some(unlabelled, _SHOWN)}")
+    elif unlabelled:
+        found.notes.append("no video has a label, so that the clips have none")
     return found
 
 
 def _assume_clean(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Footage handed to --synthesize without a word about the task is clean: that is what synthesis asks for."""
+    """Footage for --synthesize without a single label for the task is clean: that is what synthesis needs."""
     task = config.synthesize
     if task is None or any(task in labels for labels in found.labels.values()):
         return
     for source in sources:
         found.labels.setdefault(source.name, {})[task] = 0
-    found.notes.append(f"no label for {task} was found; all {len(sources)} videos are taken as clean (--synthesize)")
+    found.notes.append(f"no label for {task}: {counted(len(sources), 'video')} taken as clean (--synthesize)")
 
 
 class _Nearest:
-    """The labels file that is responsible for a source: in its folder, or the next above it, up to its root."""
+    """The labels file of a source: in its folder, or in the nearest one above it, up to its root."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Path | None] = {}
@@ -97,24 +105,19 @@ def _apply(file: Path, sources: Sequence[Source], found: Labelling) -> None:
     )
     shared = Counter(source.path.name for source in sources)
     used = set()
-    unlabelled = []
     for source in sources:
         key = next((key for key in _keys(source, file.parent, shared) if key in table), None)
-        if key is None:
-            unlabelled.append(source.name)
-        else:
+        if key is not None:
             used.add(key)
             found.labels[source.name] = {task: label for task, label in table[key].items() if label is not None}
-    found.notes.append(f"labels of {len(used)} videos from {file}")
-    if unlabelled:
-        found.notes.append(f"{len(unlabelled)} videos have no label in {file}: {_some(unlabelled)}")
+    found.notes.append(f"labels of {counted(len(used), 'video')} from {file}")
     unused = [key for key in table if key not in used]
     if unused:
-        found.notes.append(f"{len(unused)} names in {file} match no video: {_some(unused)}")
+        found.notes.append(f"{counted(len(unused), 'name')} in {file} without a video: {some(unused)}")
 
 
 def _keys(source: Source, folder: Path, shared: Counter[str]) -> Iterable[str]:
-    """What a labels file may call a source, the surest first. A bare name counts where only one file has it."""
+    """What a labels file may call a source, the surest name first. A bare name counts if only one file has it."""
     names = [
         _below(source.path, folder),
         source.name,
@@ -136,11 +139,11 @@ def _below(path: Path, folder: Path) -> str:
 
 
 def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
-    """A table with a column `file` (or path, name, …) and a column for each task, of 0, 1, true, false or nothing.
+    """A table with a column `file` (or path, name, …) and one column per task, with 0, 1, true, false or nothing in it.
 
-    Raises LabelsError with every fault at once, by line and column.
+    Raises LabelsError with all faults at once, by line and column.
     """
-    hint = "The first line names the columns, such as: file,graininess,banding"
+    hint = f"The first line names the columns, such as: file,{DEFAULT_TASK},{STANDARD[1].name}"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -156,7 +159,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
     header = [re.sub(r"[\s-]+", "_", title.strip().lower()) for title in rows[0]] if rows else []
     naming = next((header.index(title) for title in NAME_COLUMNS if title in header), None)
     if naming is None:
-        raise LabelsError(f"{path}: line 1 names no column for the file ({', '.join(NAME_COLUMNS)})", hint=hint)
+        raise LabelsError(f"{path}: line 1 has no column for the file ({', '.join(NAME_COLUMNS)})", hint=hint)
     faults = [
         f"line 1, column {number + 1}: {title!r}: {fault}"
         for number, title in enumerate(header)
@@ -167,7 +170,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
-            faults.append(f"line {number}: has {len(row)} columns, the header {len(header)}")
+            faults.append(f"line {number}: has {counted(len(row), 'column')}, the header {len(header)}")
             continue
         name = row[naming].strip().replace("\\", "/").removeprefix("./")
         if not name or name in table:
@@ -179,8 +182,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
                 faults.append(f"line {number}, column {title}: {cell.strip()[:40]!r} is not 0, 1, true, false or empty")
             elif title != header[naming]:
                 table[name][title] = _VALUES[value]
-    if faults:
-        raise LabelsError(f"{path}: {len(faults)} faults", faults=faults, hint=hint)
+    raise_faults(path, faults, hint=hint)
     return table
 
 
@@ -189,7 +191,7 @@ def _column_fault(title: str, header: list[str]) -> str | None:
 
 
 def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Labels from the folders from the root, its own name included, to the file; the innermost has the last word."""
+    """Labels from the names of the folders between the root, included, and the file; the innermost decides."""
     asked = {task for task in (config.balance, config.synthesize) if task}
     meaning = _meanings({*(task.name for task in STANDARD), *asked})
     folders = {source.name: _folders(source) for source in sources}
@@ -205,7 +207,8 @@ def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labellin
         if labels:
             found.labels[name] = labels
     found.notes += [
-        f"folder {part}/ means {task} {label} ({count} videos)" for (part, task, label), count in sorted(counts.items())
+        f"folder {part}/ means {task} {label} ({counted(videos, 'video')})"
+        for (part, task, label), videos in sorted(counts.items())
     ]
 
 
@@ -226,8 +229,3 @@ def _meanings(tasks: set[str]) -> Callable[[str], Known]:
         return {words[bare]: 0} if bare != part and bare in words else {}
 
     return meaning
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

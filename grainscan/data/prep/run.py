@@ -1,8 +1,8 @@
-"""The whole of `grainscan prep`: plan, cut, resume, and what is written beside the clips.
+"""`grainscan prep` as a whole: plan, cut, resume, and what is written beside the clips.
 
-While it runs, DST/.prep/ holds the plan and, a file for each source, the clips that are done. The same call after an
-interruption goes on from there; any other call into the same folder is refused. labels.json and manifest.json come
-last, so that a folder with a labels.json is complete.
+While it runs, DST/.prep/ holds the plan and one journal of finished clips per source. The same call after an
+interruption continues from there; any other call into the same folder is refused. labels.json and manifest.json are
+written last, so that a folder with a labels.json is complete.
 """
 
 from __future__ import annotations
@@ -23,41 +23,45 @@ from grainscan.data.prep.cutting import Cut, Entry, Job, cut, recall
 from grainscan.data.prep.footage import Examined, Skipped, Source, examine, find_footage
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
+from grainscan.data.words import counted, some
 from grainscan.errors import ConfigError, DataError, OutputError
 from grainscan.files import TEMPORARY, write_text
 from grainscan.options import PrepConfig
+from grainscan.results import Report
+from grainscan.tasks import synthesised, task_of
 
 WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
 _CRASHED = "the decoder crashed, or hung"
-_SHOWN = 3  # names in a note
+_SHOWN = 3  # faults in an error
 
 Progress = Callable[[int, int, str], object]  # done, total, what
 
 
 @dataclass(frozen=True)
-class PrepReport:
-    """What was, or (dry run) would be written. `state`: planned, written, or unchanged (it was all there).
+class PrepReport(Report):
+    """What was written, or would be (dry run). `state`: planned, written, or unchanged (everything was there already).
 
     `skipped` are the faults: files that do not decode, clips that could not be made. `notes` say the rest in words:
-    where labels came from, what was inferred, what was left out.
+    where labels came from, what was inferred, what was left out. `next_steps`: what to do now, alternatives in order.
     """
 
     destination: Path
     state: Literal["planned", "written", "unchanged"]
-    videos: int  # that can be used
+    videos: int  # that clips come from
     clips: dict[str, dict[str, int | None]]  # labels by name; of planned twins, those expected
-    prevalence: dict[str, Prevalence]  # of each task
+    prevalence: dict[str, Prevalence]  # by task
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
 
 
 def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepReport:
     """Cut labelled clips from footage into `config.destination`.
 
-    A file that does not decode is listed in the report and the manifest, never an exception. Raises ConfigError,
-    UsageError and LabelsError for a wrong request, DataError when nothing can be made of the footage, OutputError when
-    the destination holds something else or cannot be written.
+    Videos without a known label are left out, unless none has one. A file that does not decode is listed in the report
+    and the manifest and never raises. Raises ConfigError, UsageError and LabelsError for a wrong request, DataError
+    when no clip can be made of the footage, OutputError when the destination holds something else or cannot be written.
     """
     _check(config)
     tell = progress or (lambda done, total, what: None)
@@ -67,6 +71,8 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     finished = _finished(config.destination, options)
     if finished is not None:
         return finished
+    if labelling.labels:
+        sources = [source for source in sources if source.name in labelling.labels]
     examined = _examined_before(config.destination, options) or _examine(sources, config, tell)
     skipped += [Skipped(name, about.reason) for name, about in examined.items() if about.reason]
     notes = [*labelling.notes]
@@ -83,7 +89,8 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
         return _report(folder, "planned", len(jobs), _expected(jobs), skipped, notes)
     _begin(folder, options, examined)
     entries = _cut(jobs, config, tell, skipped, notes)
-    entries = _kept(_in_order(wanted, jobs, entries), config, notes)
+    twins = {name for job in jobs for name in job.names(1)}
+    entries = _kept(_in_order(wanted, jobs, entries), twins, config, notes)
     if not entries:
         raise DataError("no clip could be made", hint="; ".join(item.reason for item in skipped[:_SHOWN]))
     manifest = {"schema": MANIFEST_SCHEMA, "grainscan": __version__, "seed": config.seed, "options": options}
@@ -96,10 +103,9 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
 def _check(config: PrepConfig) -> None:
     """Refuse what cannot work before any footage is touched."""
     if config.synthesize is not None:
-        from grainscan.data.synth import TASKS
+        from grainscan.data.synth import synthesiser
 
-        if config.synthesize not in TASKS:
-            raise ConfigError(f"{config.synthesize!r} cannot be synthesised", hint=f"Can be: {', '.join(TASKS)}.")
+        synthesiser(config.synthesize)
     if config.balance is not None:
         if fault := task_fault(config.balance):
             raise ConfigError(f"balance is {config.balance!r}: {fault}")
@@ -118,7 +124,7 @@ def _check(config: PrepConfig) -> None:
 
 
 def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling) -> dict[str, Any]:
-    """All that the result depends on. The digest stands for the footage and its labels."""
+    """All that the result depends on; `footage` is a digest of the footage and its labels."""
     known = asdict(config)
     for key in ("destination", "workers", "dry_run"):
         del known[key]
@@ -133,7 +139,7 @@ def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling
 
 
 def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
-    """The report of a folder that this very call has filled before. Raises OutputError when another call has."""
+    """The report of a folder that the same call has filled before. Raises OutputError when another call has."""
     if not (folder / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(folder, brief=True) or {}
@@ -149,7 +155,7 @@ def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
 
 
 def _examined_before(folder: Path, options: dict[str, Any]) -> dict[str, Examined] | None:
-    """What an interrupted run knew of the footage. Raises OutputError when it was another run."""
+    """What an interrupted run knew about the footage. Raises OutputError when it had other options."""
     path = folder / WORK_FOLDER / PLAN_FILE
     if not path.is_file():
         return None
@@ -159,13 +165,13 @@ def _examined_before(folder: Path, options: dict[str, Any]) -> dict[str, Examine
             raise _other(folder)
         return {name: Examined(**about) for name, about in plan["footage"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise OutputError(f"{path}: cannot be read", hint=f"Remove {folder} and begin anew.") from None
+        raise OutputError(f"{path}: cannot be read", hint=f"Remove {folder} and start again.") from None
 
 
 def _other(folder: Path) -> OutputError:
     return OutputError(
         f"{folder}: holds clips of other footage or other options",
-        hint="Repeat the command as it was to continue it, or name a new folder.",
+        hint="Repeat the earlier command to continue it, or name a new folder.",
     )
 
 
@@ -180,7 +186,7 @@ def _examine(sources: Sequence[Source], config: PrepConfig, tell: Progress) -> d
 
 
 def _available(examined: Mapping[str, Examined], config: PrepConfig, notes: list[str]) -> dict[str, int]:
-    """How many clips each source can give. Small sources are kept or skipped, and named, as the policy says."""
+    """How many clips each source can give. Small sources are kept or left out, and named, as `small` says."""
     available = {}
     small = []
     for name, about in examined.items():
@@ -195,8 +201,8 @@ def _available(examined: Mapping[str, Examined], config: PrepConfig, notes: list
         one_place = about.width <= config.size and about.height <= config.size
         available[name] = min(config.clips, windows) if one_place else config.clips
     if small:
-        done = "left out" if config.small == "skip" else "taken whole"
-        notes.append(f"{len(small)} videos are smaller or shorter than a clip and {done}: {_some(small)}")
+        done = "left out" if config.small == "skip" else "used whole"
+        notes.append(f"{counted(len(small), 'video')} smaller or shorter than a clip, {done}: {some(small)}")
     return available
 
 
@@ -247,7 +253,7 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
         (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be made: {error.strerror or error}", hint="Name a folder that can be written."
+            f"{folder}: cannot be created: {error.strerror or error}", hint="Name a folder that can be written."
         ) from None
     footage = {name: asdict(about) for name, about in examined.items()}
     write_text(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
@@ -270,39 +276,36 @@ def _cut(
         tell(done, total, "cutting")
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
-        notes.append(f"{missing} clips fewer than asked for: their videos are too short or small for more")
+        notes.append(f"{counted(missing, 'clip')} fewer than asked for: short or small videos have no place for more")
     return entries
 
 
 def _in_order(wanted: Sequence[Wanted], jobs: Sequence[Job], entries: dict[str, Entry]) -> dict[str, Entry]:
-    """The entries in the order of selection, by which a surplus is left out."""
+    """The entries in the order of selection, the last of which are left out first."""
     by_name = {job.name: job for job in jobs}
     names = (by_name[item.source].clip_name(item.clip, n) for item in wanted for n in range(item.twins + 1))
     return {name: entries[name] for name in names if name in entries}
 
 
-def _kept(entries: dict[str, Entry], config: PrepConfig, notes: list[str]) -> dict[str, Entry]:
-    """The entries without what would upset the balance, now that the labels of the twins are known."""
+def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes: list[str]) -> dict[str, Entry]:
+    """The entries without those that upset the balance, now that the labels of the twins are known."""
     if config.synthesize:
-        faint = sum(_is_twin(entry) and entry["labels"][config.synthesize] != 1 for entry in entries.values())
+        faint = sum(entries[name]["labels"][config.synthesize] != 1 for name in twins & entries.keys())
         if faint:
-            notes.append(f"in {faint} twins the encoder left too little {config.synthesize} for the label 1")
+            what = task_of(config.synthesize).title
+            notes.append(f"{counted(faint, 'twin')} not labelled 1: encoding left too little {what}")
     if config.balance is not None:
         extra = surplus({name: entry["labels"].get(config.balance) for name, entry in entries.items()})
         if extra:
-            notes.append(f"{len(extra)} clips were left out again to keep {config.balance} balanced")
+            notes.append(f"{counted(len(extra), 'clip')} left out again to keep {config.balance} balanced")
         entries = {name: entry for name, entry in entries.items() if name not in extra}
     return {
         name: {**entry, "twin": entry["twin"] if entry["twin"] in entries else None} for name, entry in entries.items()
     }
 
 
-def _is_twin(entry: Entry) -> bool:
-    return entry["synthesis"] is not None and entry["synthesis"]["grain"] is not None
-
-
 def _finish(folder: Path, jobs: Sequence[Job], manifest: dict[str, Any]) -> None:
-    """Remove what is not wanted after all and what a killed worker left; labels.json comes last."""
+    """Remove clips that are not wanted after all and what a killed worker left; labels.json is written last."""
     entries = manifest["clips"]
     for name in {name for job in jobs for name in job.names()}.difference(entries):
         (folder / name).unlink(missing_ok=True)
@@ -327,9 +330,15 @@ def _report(
 ) -> PrepReport:
     clips = dict(sorted(clips.items()))
     counts = prevalence(clips.values(), task_names(clips.values()))
-    return PrepReport(folder, state, videos, clips, counts, tuple(skipped), tuple(notes))
+    steps = () if state == "planned" else _next_steps(folder, labelled=bool(counts))
+    return PrepReport(folder, state, videos, clips, counts, tuple(skipped), tuple(notes), steps)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _next_steps(folder: Path, *, labelled: bool) -> tuple[str, ...]:
+    if labelled:
+        return (f"grainscan split {folder}",)
+    return (
+        f"write 0 or 1 for each clip in {folder / LABELS_FILE}, then grainscan split {folder}",
+        f"grainscan predict {folder}",
+        *(f"prepare the footage again into a new folder with --synthesize {task}" for task in synthesised()),
+    )

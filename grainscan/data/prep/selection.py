@@ -1,4 +1,4 @@
-"""Which clips are wanted of which source, decided before anything is cut. Plain arithmetic."""
+"""Which clips to cut from which source, decided before anything is cut. Plain arithmetic."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grainscan.data.words import counted
 from grainscan.errors import DataError
 from grainscan.options import PrepConfig
+from grainscan.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Wanted:
 
 
 def digest(*parts: object) -> int:
-    """A number that depends on all parts and nothing else: the root of every random choice."""
+    """A number that depends on all parts and nothing else: the seed of every random choice."""
     text = "\0".join(str(part) for part in parts).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(text).digest()[:16], "big")
 
@@ -28,9 +30,9 @@ def digest(*parts: object) -> int:
 def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]], config: PrepConfig) -> list[Wanted]:
     """Choose among the clips that each source can give, first clips first, sources in a seeded order.
 
-    Without `balance`: all, or as many as `limit` allows, twins counted. With it: as many clips with the artifact as
-    without (at most `limit` of each), of known labels only. Synthesised twins fill up what footage with the artifact
-    lacks, spread evenly over the clean clips. Raises DataError when a class is empty.
+    Without `balance`: all, or as many as `limit` allows, twins included. With it: as many clips with the artifact as
+    without (at most `limit` of each), all with known labels. Synthesised twins make up for missing footage with the
+    artifact, spread evenly over the clean clips. Raises DataError when a class is empty.
     """
     queue = sorted(
         (
@@ -48,8 +50,8 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     each = min(len(clean), len(affected) + _twins(config) * len(clean), config.limit or len(clips))
     if not each:
         raise DataError(
-            f"no balanced subset: {len(affected)} clips are labelled {task} 1, and {len(clean)} are labelled 0",
-            hint=f"Label more footage, or add --synthesize {task}." if clean else "Label footage without it, too.",
+            f"no balanced subset: {counted(len(affected), 'clip')} with {task} 1 and {len(clean)} with 0",
+            hint=_remedy(task) if clean else f"Label footage without {task_of(task).title} as well.",
         )
     needed = max(0, each - len(affected))
     chosen = [
@@ -57,6 +59,10 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
         for number, (name, clip) in enumerate(clean[:each])
     ]
     return chosen + [Wanted(name, clip) for name, clip in affected[:each]]
+
+
+def _remedy(task: str) -> str:
+    return f"Label more footage, or add --synthesize {task}." if task_of(task).synthesiser else "Label more footage."
 
 
 def _limited(clips: list[tuple[str, int]], labels: Mapping[str, Mapping[str, int]], config: PrepConfig) -> list[Wanted]:

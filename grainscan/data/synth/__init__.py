@@ -2,41 +2,48 @@
 
 In use:
 
-    rng = np.random.default_rng(seed)
-    recipe = draw("graininess", rng, width=128, height=128)
-    pair = twin(block, recipe)  # pair.grainy, pair.clean, pair.strength, pair.label
+    recipe = synthesiser("graininess").draw(rng, width=128, height=128)
+    pair = twin(block, recipe)  # pair.affected, pair.clean, pair.strength, pair.label
 
-The modules:
+To synthesise another artifact, write a module with a class `Recipe` derived from `BaseRecipe` and name the module in
+the task's record. `graininess` is the one that exists, with `grain` for its fields. What they share:
 
-    recipe    what is done, as data                    grain       the grain itself
-    drawing   the distribution of recipes              defects     dirt, scratches, flicker, frozen noise
-    twins     carrying a recipe out, measuring         negatives   combs, fades, camera shake
-    stack     float planes, filters, scaling           textures    foliage, water, gravel, fabric, text, screens
-    fields    random fields with a given spectrum      process     sharpening, denoising, scaling after grain
+    recipe    what is done, as data                    process     sharpening, denoising, scaling after the artifact
+    drawing   how often what occurs, and how strongly  defects     dirt, scratches, flicker, frozen noise
+    twins     both branches, strength and label        negatives   combs, fades, camera shake
+    encoding  chains of encoders, what survives them   textures    foliage, water, gravel, fabric, text, screens
+    stack     float planes, filters, scaling           fields      random fields with a given spectrum
 """
 
 from __future__ import annotations
 
-from grainscan.data.synth.drawing import TASKS, draw
-from grainscan.data.synth.recipe import Effect, Generation, Grain, Recipe, Scale
-from grainscan.data.synth.twins import CLEAN, GRAINY, Synthesis, Twin, apply, degrade, encode, label_of, surviving, twin
+from importlib import import_module
+
+from grainscan.data.synth.encoding import Generation, encode, surviving
+from grainscan.data.synth.recipe import BaseRecipe, Effect, Scale
+from grainscan.data.synth.twins import Synthesis, Twin, apply, twin
+from grainscan.errors import ConfigError
+from grainscan.tasks import synthesised, task_of
 
 __all__ = [
-    "CLEAN",
-    "GRAINY",
-    "TASKS",
+    "BaseRecipe",
     "Effect",
     "Generation",
-    "Grain",
-    "Recipe",
     "Scale",
     "Synthesis",
     "Twin",
     "apply",
-    "degrade",
-    "draw",
     "encode",
-    "label_of",
     "surviving",
+    "synthesiser",
     "twin",
 ]
+
+
+def synthesiser(task: str) -> type[BaseRecipe]:
+    """The class of a task's recipes. Raises ConfigError for tasks that cannot be synthesised."""
+    module = task_of(task).synthesiser
+    if module is None:
+        raise ConfigError(f"{task!r} cannot be synthesised", hint=f"Tasks that can: {', '.join(synthesised())}.")
+    recipe: type[BaseRecipe] = import_module(f"{__name__}.{module}").Recipe
+    return recipe

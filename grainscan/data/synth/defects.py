@@ -1,7 +1,7 @@
 """Defects of a print, a transfer or a camera that are not grain: dirt, hairs, scratches, flicker, frozen noise.
 
-They come after grain (dirt lies on it) and in the clean branch too: no detector may take them for grain. Strengths are
-in 8-bit codes.
+They come after the artifact (dirt covers grain) and in the clean branch too, so that no detector takes them for it.
+Strengths are in 8-bit codes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from grainscan.data.synth.stack import Array, Stack, Step, add_luma, blur, cover
 
 
 def dirt(stack: Stack, rng: np.random.Generator, *, density: float, size: float, opacity: float) -> Stack:
-    """Specks of dust, dark or bright, each on one picture only; `density` of them on 100x100 pixels of a picture.
+    """Specks of dust, dark or bright, each on one picture only; `density` of them per 100x100 pixels of a picture.
 
     Shapes are ragged: a disc of log-normal radius about `size` / 2, its edge disturbed by a few waves around it.
     """
     frames, height, width = stack.shape
     count = rng.poisson(density * height * width / 1e4 * frames)
     dark, bright = np.zeros(stack.shape, np.float32), np.zeros(stack.shape, np.float32)
-    white = rng.random() < 0.5  # most prints show one sort: dust on the negative is white, on the print black
+    white = rng.random() < 0.5  # most prints show one kind: dust on the negative is white, on the print black
     for _ in range(count):
         target = bright if (rng.random() < 0.85) == white else dark
         _speck(target[rng.integers(frames)], rng, size / 2 * rng.lognormal(0, 0.5))
@@ -31,7 +31,7 @@ def dirt(stack: Stack, rng: np.random.Generator, *, density: float, size: float,
 
 
 def hairs(stack: Stack, rng: np.random.Generator, *, density: float, opacity: float) -> Stack:
-    """Curled fibres, each on one picture; `density` of them on 100x100 pixels of a picture."""
+    """Curled fibres, each on one picture; `density` of them per 100x100 pixels of a picture."""
     frames, height, width = stack.shape
     lines = np.zeros(stack.shape, np.float32)
     for _ in range(rng.poisson(density * height * width / 1e4 * frames)):
@@ -49,7 +49,7 @@ def hairs(stack: Stack, rng: np.random.Generator, *, density: float, opacity: fl
 def scratches(stack: Stack, rng: np.random.Generator, *, number: float, contrast: float, width: float) -> Stack:
     """Upright scratches that last for many pictures, wander a little and break off; dark or bright.
 
-    `number` is the mean count on 100 columns; `width` in pixels.
+    `number` is the mean count per 100 columns; `width` in pixels.
     """
     frames, rows, columns = stack.shape
     lines = np.zeros(stack.shape, np.float32)

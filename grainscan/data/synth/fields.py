@@ -2,7 +2,7 @@
 
 A field is drawn in the frequency domain, as independent coefficients times a transfer function, and transformed back.
 It is periodic, Gaussian by the central limit theorem (each pixel is a sum over thousands of coefficients), of zero mean
-in every picture and of unit standard deviation. Frequencies are in cycles a pixel.
+in every picture and of unit standard deviation. Frequencies are in cycles per pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from grainscan.data.synth.stack import Array
 Transfer = NDArray[np.float32] | NDArray[np.complex64]  # (height, width // 2 + 1)
 
 FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of unit standard deviation
-RINGING = 12.0  # the most that an autoregressive filter may amplify a frequency; beyond, it draws lines, not grain
+RINGING = (
+    12.0  # the most that an autoregressive filter may amplify a frequency; beyond, the field shows lines, not grain
+)
 
 
 @lru_cache(maxsize=64)
@@ -91,7 +93,7 @@ def discs(height: int, width: int, size: float, spread: float = 0.3) -> Array:
 
     The spectrum of a Boolean model of discs is that of one disc, the squared jinc function, averaged over the radii
     (Newson, Delon, Galerne: "A stochastic film grain model for resolution-independent rendering", 2017). A Gaussian of
-    0.35 pixels stands for the aperture of the scanner.
+    0.35 pixels models the aperture of the scanner.
     """
     y, x = frequencies(height, width)
     frequency = np.hypot(x, y)
@@ -131,7 +133,7 @@ def fitted(lag: int, size: float, aspect: float) -> tuple[float, ...]:
     """Coefficients that give grain of this size as nearly as the lag allows, in steps of 1/128 as AV1 sends them.
 
     An encoder estimates them from a picture by least squares (Norkin, Birkbeck: "Film grain synthesis for AV1 video
-    codec", 2018); with a known covariance, here a Gaussian's, that is the Yule-Walker system. They are drawn
+    codec", 2018); with a known covariance, here a Gaussian's, that is the Yule-Walker system. They are scaled
     towards zero until the filter no longer rings.
     """
     if lag == 0:
@@ -155,8 +157,8 @@ def fitted(lag: int, size: float, aspect: float) -> tuple[float, ...]:
 def tiled(rng: np.random.Generator, pattern: Array, shape: tuple[int, int, int], side: int) -> Array:
     """Fill (frames, height, width) with square blocks of a smaller pattern, each from a random place of it.
 
-    So decoders do it: AV1 with blocks of 32 luma samples from a template of 73x82, drawn anew for each picture, H.274
-    with blocks of 8 from one pattern of 64x64. `pattern` is (n, h, w); picture t takes its blocks from pattern t mod n.
+    As decoders do: AV1 with blocks of 32 luma samples from a template of 73x82, new for each picture, H.274 with
+    blocks of 8 from one pattern of 64x64. `pattern` is (n, h, w); picture t takes its blocks from pattern t mod n.
     """
     frames, height, width = shape
     rows, columns = -(-height // side), -(-width // side)

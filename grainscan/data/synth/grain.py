@@ -1,21 +1,24 @@
-"""Grain: a random field for luma and chroma, its amplitude led by the brightness of the picture.
+"""Grain: a random field for luma and chroma, whose amplitude follows the brightness of the picture.
 
     picture + sigma * gain(luma) * field
 
-The kinds differ in the field's spectrum and in how it is laid out; `KINDS` lists them. Grain is independent from one
-picture to the next: what stays in place belongs to `defects` (frozen noise) or to the scene.
+The kinds differ in the field's spectrum and layout; `KINDS` lists them. Grain is independent from one picture to the
+next: what stays in place belongs to `defects` (frozen noise) or to the scene.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from grainscan.data.synth import fields
-from grainscan.data.synth.recipe import Curve, Grain
 from grainscan.data.synth.stack import RGB_OF_CHROMA, Array, Stack, luma, pool
+
+Curve = tuple[tuple[float, float], ...]  # (luma level, gain) with rising levels
+FLAT: Curve = ((0.0, 1.0), (255.0, 1.0))
 
 AV1_TEMPLATE, AV1_BLOCK = (73, 82), 32
 _AV1_GRID = (80, 84)  # the template is cut from a grid whose sides suit the Fourier transform
@@ -25,11 +28,27 @@ Shape = tuple[int, int, int]
 Fields = tuple[Array, Array | None, Array | None]  # luma, Cb, Cr on the sampling grids of their planes
 
 
+@dataclass(frozen=True)
+class Grain:
+    """A kind of grain (one of `KINDS`) and its measures."""
+
+    kind: str
+    sigma: float  # standard deviation over the clip before anything follows, 8-bit luma codes
+    size: float = 1.0  # width of a grain in pixels, full width at half maximum; fixed for white and sensor
+    aspect: float = 1.0  # width over height
+    gain: Curve = FLAT
+    chroma: float = 0.0  # deviation of chroma grain over that of luma grain; 0: black and white
+    coupling: float = 0.0  # correlation of chroma grain with luma grain
+    skew: float = 0.0
+    lag: int = 3  # of the autoregressive kind: 0 to 3
+    low: float = 0.0  # of the band kind: lower over upper cut-off frequency
+
+
 def add_grain(stack: Stack, grain: Grain, rng: np.random.Generator) -> Stack:
     """The pictures with grain whose luma has standard deviation `grain.sigma`, 8-bit codes, over the whole clip.
 
     The gain curve only distributes it: it is scaled to a root mean square of one over the clip (within limits, so that
-    a black picture stays calm under a curve that vanishes there).
+    a black picture stays free of noise under a curve that vanishes there).
     """
     brightness, blue, red = _fields(stack, grain, rng)
     gain = amplitude(luma(stack), grain.gain) * np.float32(grain.sigma)
@@ -117,7 +136,7 @@ def _band(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
     """Frequency-filtering model of ITU-T H.274 (film grain characteristics SEI) in the layout of SMPTE RDD 5.
 
     Blocks of 8x8 from random places of one 64x64 pattern with low and high cut-off frequencies, their edges smoothed.
-    Real decoders smooth upright edges alone; coarse grain would then show the others.
+    Real decoders smooth upright edges alone; with coarse grain the others would then show.
     """
     pattern = fields.shaped(rng, (1, *H274_PATTERN), fields.band(*H274_PATTERN, grain.size, grain.aspect, grain.low))
     field = fields.tiled(rng, pattern, shape, H274_BLOCK).copy()
@@ -169,7 +188,7 @@ def _fields(stack: Stack, grain: Grain, rng: np.random.Generator) -> Fields:
         return brightness, None, None
     sub_w, sub_h = stack.subsampling(1)
     shape = (stack.shape[0], -(-stack.shape[1] // (1 << sub_h)), -(-stack.shape[2] // (1 << sub_w)))
-    finer = grain.resized(grain.size / math.sqrt((1 << sub_w) * (1 << sub_h)))
+    finer = replace(grain, size=grain.size / math.sqrt((1 << sub_w) * (1 << sub_h)))
     own, shared = math.sqrt(1 - grain.coupling**2) * grain.chroma, grain.coupling * grain.chroma
     chroma = []
     for _ in range(2):

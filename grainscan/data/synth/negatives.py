@@ -1,7 +1,7 @@
 """Hard negatives made from the pictures themselves: what moves or changes every pixel without being grain.
 
 Each takes a stack and returns a stack of the same shape; it happens in front of the camera or in the edit, before
-grain, in the clean and in the grainy branch alike.
+the artifact, in the clean and in the affected branch alike.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, mapped, resample, taken
+from grainscan.views.colour import levels
 
 
 def comb(stack: Stack, rng: np.random.Generator, *, bottom_first: float) -> Stack:
@@ -44,10 +45,8 @@ def fade(stack: Stack, rng: np.random.Generator, *, level: float, depth: float, 
 
 def dim(stack: Stack, rng: np.random.Generator, *, exposure: float) -> Stack:
     """Poor light: brightness and colour times `exposure`. What is added afterwards, as a sensor's noise, is not."""
-    if stack.format.layout == "rgb":
-        rests = (0.0, 0.0, 0.0)
-    else:
-        rests = (0.0 if stack.format.full_range else 16.0, NEUTRAL, NEUTRAL)
+    black = levels(stack.format)[0] >> (stack.format.depth - 8)
+    rests = (black,) * 3 if stack.format.layout == "rgb" else (black, NEUTRAL, NEUTRAL)
     planes = (
         np.float32(rest) + np.float32(exposure) * (plane - np.float32(rest))
         for plane, rest in zip(stack.planes, rests, strict=False)

@@ -1,6 +1,6 @@
-"""Processing between the grain and the encoder: scaling, sharpening, softening, denoising, grading, repeated frames.
+"""Processing between the artifact and the encoder: scaling, sharpening, softening, denoising, grading, repeated frames.
 
-Grain goes through it as the picture does, in both branches; what is left of it there is what can be found later.
+The artifact goes through it with the picture, in both branches; only what is left of it can be found later.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def enlarge(stack: Stack, factor: float, taps: int) -> Stack:
 
 
 def widen(stack: Stack, factor: float) -> Stack:
-    """What comes before `reduce`: the whole picture on a grid finer by 1 / factor, on which grain is then put."""
+    """What comes before `reduce`: the whole picture on a grid finer by 1 / factor, to which grain is then added."""
     _, height, width = stack.shape
     cell_h, cell_w = 1 << stack.format.sub_h, 1 << stack.format.sub_w
     return _fitted(stack, cell_h * round(height / factor / cell_h), cell_w * round(width / factor / cell_w), 4)
 
 
 def reduce(stack: Stack, height: int, width: int, taps: int) -> Stack:
-    """The whole picture scaled down to (height, width) with a low-pass that fits: grain becomes finer and weaker."""
+    """The whole picture scaled down to (height, width) with a matching low-pass: grain becomes finer and weaker."""
     return _fitted(stack, height, width, taps)
 
 
@@ -50,7 +50,7 @@ def soften(stack: Stack, rng: np.random.Generator, *, radius: float) -> Stack:
 
 
 def denoise(stack: Stack, rng: np.random.Generator, *, threshold: float, radius: float) -> Stack:
-    """Coring: detail (what a blur of `radius` takes away) below `threshold` codes is suppressed, detail above stays."""
+    """Coring: detail (what a blur of `radius` removes) below `threshold` codes is suppressed, detail above stays."""
 
     def cored(plane: Array) -> Array:
         smooth = blur(plane, radius)
@@ -62,9 +62,9 @@ def denoise(stack: Stack, rng: np.random.Generator, *, threshold: float, radius:
 
 
 def settle(stack: Stack, rng: np.random.Generator, *, strength: float, threshold: float) -> Stack:
-    """Recursive temporal denoiser: each picture is blended with the last result where they differ little.
+    """Recursive temporal denoiser: each picture is blended with the previous result where the two differ little.
 
-    The weight of the past is strength / (1 + (difference / threshold)^2), difference smoothed over 3x3 pixels or so.
+    The weight of the past is strength / (1 + (difference / threshold)^2), difference smoothed over about 3x3 pixels.
     """
 
     def settled(plane: Array) -> Array:
@@ -94,9 +94,9 @@ def bleach(stack: Stack, rng: np.random.Generator, *, saturation: float) -> Stac
 
 
 def cadence(stack: Stack, rng: np.random.Generator, *, hold: float) -> Stack:
-    """Repeated frames: a slower film played faster. Of hold + 1 pictures the last repeats the one before it.
+    """Repeated frames: a film of a lower frame rate. Of hold + 1 pictures the last repeats the one before it.
 
-    `hold` 1 doubles every picture (12 to 24 a second), 2 is 16 to 24, 4 is 24 to 30. Repeats repeat their grain.
+    `hold` 1 doubles every picture (12 to 24 per second), 2 is 16 to 24, 4 is 24 to 30. Repeats repeat their grain.
     """
     period = round(hold) + 1
     numbers = np.arange(stack.shape[0])

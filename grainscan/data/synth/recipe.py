@@ -1,45 +1,33 @@
-"""What is done to a clip, as data: a frozen, JSON-able `Recipe`, in the order of its steps.
+"""What is done to a clip, as data: a frozen recipe that JSON can hold, in the order of its steps.
 
-    scene -> grain -> defects -> scale -> process -> encode
+    scene -> artifact -> defects -> scale -> process -> encode
 
-`drawing.draw` decides what stands here; `Recipe.seed` then fixes every random detail, so that the same recipe on the
-same block gives the same pixels.
+Everything but the artifact is shared. A synthesiser is a module with a class `Recipe`, derived from `BaseRecipe`, that
+adds what it puts into the picture. `seed` fixes every random detail, so that the same recipe on the same block gives
+the same pixels.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+
+from grainscan.data.synth.encoding import Generation, surviving
+from grainscan.data.synth.stack import Array, Stack
 from grainscan.errors import DataError
+from grainscan.video import Block
 
-Curve = tuple[tuple[float, float], ...]  # (luma level, gain) with rising levels
-FLAT: Curve = ((0.0, 1.0), (255.0, 1.0))
-
-
-@dataclass(frozen=True)
-class Grain:
-    """A kind of grain and its measures; the kinds stand in `grain.KINDS`."""
-
-    kind: str
-    sigma: float  # standard deviation over the clip before anything follows, 8-bit luma codes
-    size: float = 1.0  # width of a grain in pixels, full width at half maximum; fixed for white and sensor
-    aspect: float = 1.0  # width over height
-    gain: Curve = FLAT
-    chroma: float = 0.0  # deviation of chroma grain over that of luma grain; 0: black and white
-    coupling: float = 0.0  # correlation of chroma grain with luma grain
-    skew: float = 0.0
-    lag: int = 3  # of the autoregressive kind: 0 to 3
-    low: float = 0.0  # of the band kind: lower over upper cut-off frequency
-
-    def resized(self, size: float) -> Grain:
-        return replace(self, size=size)
+Stage = Literal["scene", "defects", "process"]
+STAGES: tuple[Stage, ...] = ("scene", "defects", "process")
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A step of another family: its name there and its keyword arguments."""
+    """A step of a stage: its name there and its keyword arguments."""
 
     kind: str
     values: Mapping[str, float] = field(default_factory=dict)
@@ -47,63 +35,95 @@ class Effect:
 
 @dataclass(frozen=True)
 class Scale:
-    """Scaling after grain: factor > 1 enlarges, < 1 reduces. taps: 2 bilinear, 4 bicubic, 6 Lanczos."""
+    """Scaling after the artifact: factor > 1 enlarges, < 1 reduces. taps: 2 bilinear, 4 bicubic, 6 Lanczos."""
 
     factor: float
     taps: int = 4
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One pass through an encoder: names and scales of quality are those of `video.CODECS`."""
+class BaseRecipe(ABC):
+    """Everything that happens to a clip. A synthesiser adds fields for its artifact, and the methods below.
 
-    codec: str
-    quality: int | None = None
-    gop: int | None = None  # frames between key frames; None: the encoder's choice
-    speed: int = 1  # 0 the encoder's usual effort, 2 the fastest
+    Strengths are in the unit of the task's record. From `visible` on a clip is labelled 1, below `negligible` 0;
+    in between people disagree, and so would labels: such a clip has a strength but no label.
+    """
 
+    task: ClassVar[str]
+    visible: ClassVar[float]
+    negligible: ClassVar[float]
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that happens to a clip. `grain` None: a clip that stays clean."""
-
-    task: str = "graininess"
     seed: int = 0
-    grain: Grain | None = None
     scene: tuple[Effect, ...] = ()
     defects: tuple[Effect, ...] = ()
     scale: Scale | None = None
     process: tuple[Effect, ...] = ()
     encode: tuple[Generation, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; floats keep all their digits, so that the same pixels come out after reading."""
-        record = asdict(self)
-        for family in ("scene", "defects", "process"):
-            record[family] = [{"kind": effect.kind, **effect.values} for effect in getattr(self, family)]
-        record["encode"] = [asdict(generation) for generation in self.encode]
-        if self.grain is not None:
-            record["grain"]["gain"] = [list(point) for point in self.grain.gain]
-        return record
+    @classmethod
+    @abstractmethod
+    def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Self:
+        """A random recipe for a clip of this size."""
+
+    @abstractmethod
+    def clean(self) -> Self:
+        """The same recipe without the artifact."""
+
+    @abstractmethod
+    def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
+        """The pictures with the artifact, before anything follows. Raises DataError for what is unknown."""
+
+    def strength(self, reference: Block, decoded: Block, added: Array) -> float:
+        """How strong the artifact is after encoding: `decoded` against `reference`, the clean branch.
+
+        `added` (frames, height, width) is what the artifact changed in luma before encoding, in 8-bit codes.
+        """
+        return surviving(reference, decoded, added)
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Recipe:
+    def label_of(cls, strength: float) -> Literal[0, 1] | None:
+        """1 from `visible` on, 0 below `negligible`, None between."""
+        if strength >= cls.visible:
+            return 1
+        return 0 if strength < cls.negligible else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON; floats keep all their digits, so that the same pixels come out after reading."""
+        record = asdict(self)
+        for stage in STAGES:
+            record[stage] = [{"kind": effect.kind, **effect.values} for effect in getattr(self, stage)]
+        artifact = {key: value for key, value in record.items() if key not in _SHARED}
+        return {"task": self.task, "seed": record.pop("seed"), **artifact, **record}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote. Raises DataError when it is something else."""
         try:
-            known = dict(record)
-            if known.get("grain") is not None:
-                values = dict(known["grain"])
-                values["gain"] = tuple((float(level), float(gain)) for level, gain in values["gain"])
-                known["grain"] = Grain(**values)
-            for family in ("scene", "defects", "process"):
-                known[family] = tuple(_effect(values) for values in known.get(family, ()))
-            known["scale"] = None if known.get("scale") is None else Scale(**known["scale"])
-            known["encode"] = tuple(Generation(**values) for values in known.get("encode", ()))
-            return cls(**known)
+            values = dict(record)
+            if values.pop("task", cls.task) != cls.task:
+                raise ValueError(f"it is for {record['task']}")
+            for stage in STAGES:
+                values[stage] = tuple(_effect(effect) for effect in values.get(stage, ()))
+            values["scale"] = None if values.get("scale") is None else Scale(**values["scale"])
+            values["encode"] = tuple(Generation(**generation) for generation in values.get("encode", ()))
+            return cls(**cls._read(values))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"a recipe of the synthesiser cannot be read: {error}", hint="It must be as `Recipe.to_dict` writes it."
             ) from None
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields with those of the artifact read from JSON, where they are more than numbers and text."""
+        return values
+
+
+_SHARED = frozenset(field.name for field in fields(BaseRecipe))
+
+
+def unknown(what: str, name: str) -> DataError:
+    """The error for a recipe that names what does not exist."""
+    return DataError(f"the recipe names an unknown {what}: {name}", hint="It comes from another version of grainscan.")
 
 
 def _effect(record: Mapping[str, Any]) -> Effect:

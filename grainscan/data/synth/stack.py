@@ -1,7 +1,7 @@
 """The working representation of the synthesiser: the planes of a block as float32 in 8-bit codes.
 
-Every family takes a `Stack` and returns a new one, whatever the bit depth, the subsampling or the layout of the block
-was. Planes are never changed in place, so that the clean and the grainy branch can share what they have in common.
+Every step takes a `Stack` and returns a new one, whatever the bit depth, subsampling or layout of the block. Planes are
+never changed in place, so that the clean and the affected branch can share what they have in common.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from grainscan.video import Block, PixelFormat
 Array = NDArray[np.float32]
 
 NEUTRAL = 128.0  # chroma without colour, 8-bit codes
-# R, G, B from a change of Y, Cb, Cr (ITU-R BT.709, full range): only used to put luma-chroma noise into RGB blocks.
+# R, G, B from a change of Y, Cb, Cr (ITU-R BT.709, full range): only used to add luma-chroma noise to RGB blocks.
 RGB_OF_CHROMA = ((0.0, 1.5748), (-0.1873, -0.4681), (1.8556, 0.0))
 
 

@@ -1,8 +1,8 @@
 """Hard negatives painted into the picture: textures that look like grain in one picture but move with the scene.
 
-Foliage, water, gravel, fabric, falling particles, text, screen content and dithered gradients. They happen before
-grain, in the clean and in the grainy branch alike. Natural textures modulate the brightness inside a soft mask that
-rests; text and screens cover what was there.
+Foliage, water, gravel, fabric, falling particles, text, screen content and dithered gradients. They happen before the
+artifact, in the clean and in the affected branch alike. Natural textures modulate the brightness inside a soft mask
+that rests; text and screens cover what was there.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Write what was measured into the embedded model's card: `python examples/card.py DST --protocol P.json …`.
+"""Write measured figures into the embedded model's card: `python examples/embedded/card.py DST --protocol P.json …`.
 
-    grainscan predict DST --model small --format jsonl -o P.jsonl
-    python examples/protocol_report.py DST --results P.jsonl --output P.json
+    grainscan predict DST --model small -o P.jsonl
+    python examples/embedded/protocol_report.py DST --results P.jsonl --output P.json
     grainscan eval CLIPS --model small --format json -o R.json               # clips judged by eye, if there are any
-    python examples/card.py DST --protocol P.json --results P.jsonl --real R.json
+    python examples/embedded/card.py DST --protocol P.json --results P.jsonl --real R.json
 
 DST is the protocol set (`protocol.py`). Nothing is judged here: every figure is taken from these files. The picture of
-failures shows the clips of computed scenes, which are our own, that the model ranks worst.
+failures shows the computed scenes, which are our own, that the model ranks worst.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import TASK, Entry, read_set
 from matplotlib.figure import Figure
-from protocol_report import TASK, read_rows, rows_of
+from protocol_report import read_rows, rows_of
 
-import grainscan
-from grainscan.data.manifest import read_manifest
 from grainscan.files import replacing, write_text
-from grainscan.model.spec import EMBEDDED
+from grainscan.model.spec import find_model
 from grainscan.video import Reader, read_windows
 from grainscan.views.colour import to_rgb
 
-BEGIN, END = "<!-- measured: examples/card.py -->", "<!-- end of measured -->"
-OURS = "made-"  # names of computed scenes
-CROP = (160, 120)  # pixels, shown twice as large
+BEGIN, END = "<!-- measured: examples/embedded/card.py -->", "<!-- end of measured -->"
+OURS = "made-"  # how the names of computed scenes begin
+CROP = (160, 120)  # pixels; shown at twice the size
 SHOWN = 3  # of each kind of failure
 PICTURE = "failures.png"
 
@@ -38,32 +37,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DST", help="the protocol set")
     parser.add_argument("--protocol", type=Path, required=True, help="written by protocol_report.py --output")
-    parser.add_argument("--results", type=Path, required=True, help="written by grainscan predict --format jsonl")
+    parser.add_argument("--results", type=Path, required=True, help="written by grainscan predict -o P.jsonl")
     parser.add_argument("--real", type=Path, help="written by grainscan eval --format json")
     options = parser.parse_args()
-    directory = Path(grainscan.__file__).parent / "models" / EMBEDDED["small"]
-    manifest = read_manifest(options.folder)
-    if manifest is None:
-        raise SystemExit(f"{options.folder} has no manifest.json; protocol.py writes it")
+    directory = find_model("small")
+    entries = read_set(options.folder, "python examples/embedded/protocol.py DST")
     lines = [BEGIN, "", *protocol_table(json.loads(options.protocol.read_text(encoding="utf-8")))]
     if options.real:
         lines += real_table(json.loads(options.real.read_text(encoding="utf-8")))
-    lines += failures(options.folder, manifest["clips"], read_rows(options.results), directory / PICTURE)
+    lines += failures(options.folder, entries, read_rows(options.results), directory / PICTURE)
     write_between(directory / "README.md", [*lines, "", END])
     print(f"{directory / 'README.md'}, {PICTURE}")
 
 
 def protocol_table(figures: dict[str, Any]) -> list[str]:
-    """Markdown of what `protocol_report.py` found."""
+    """The figures of `protocol_report.py` as Markdown."""
     sigmas = list(figures["all"]["sigma"])
     lines = [
         "## Known grain through HEVC",
         "",
-        f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw (`examples/protocol.py`).",
-        "AUROC of the clips with grain of one sigma",
-        "against the pristine ones of the same QP; in parentheses the median deviation, in 8-bit luma codes, that",
-        "the encoder left of it. By survival: clips with at least 1.5 codes left against those with less than 0.6.",
-        "`python examples/protocol_report.py DST`",
+        f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw "
+        "(`examples/embedded/protocol.py`).",
+        "AUROC of the clips with grain of one sigma against the pristine ones of the same QP; in parentheses, the",
+        "median standard deviation, in 8-bit luma codes, that the encoder left of it. By survival: clips with at least",
+        "1.5 codes left against those with less than 0.6. `python examples/embedded/protocol_report.py DST`",
         "",
         "| | "
         + " | ".join(f"sigma {sigma}" for sigma in sigmas)
@@ -77,11 +74,11 @@ def protocol_table(figures: dict[str, Any]) -> list[str]:
         ends = (part["overall"]["auroc"], survival["auroc"], survival["ece"], part["strength_spearman"])
         lines.append("| " + " | ".join([name, *cells, *map(number, ends)]) + " |")
     both = number(figures["strength_spearman_qp22_qp32"])
-    return [*lines, "", f"Strength at QP 22 and 32 together: Spearman {both} against the true surviving deviation.", ""]
+    return [*lines, "", f"Strength at QP 22 and 32 together: Spearman {both} against the true surviving strength.", ""]
 
 
 def real_table(report: dict[str, Any]) -> list[str]:
-    """Markdown of what `eval` found on clips judged by eye."""
+    """The figures of `eval` on clips judged by eye as Markdown."""
     block = report["tasks"][TASK]
     (tn, fp), (fn, tp) = block["confusion"]
     low, high = block["ci95"]["auroc"]
@@ -105,8 +102,8 @@ def real_table(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], picture: Path) -> list[str]:
-    """Markdown and picture of the computed scenes that are ranked worst: clean ones first, then grainy ones."""
+def failures(folder: Path, entries: dict[str, Entry], rows: list[dict[str, Any]], picture: Path) -> list[str]:
+    """Draw the computed scenes that are ranked worst, clean ones above grainy ones; Markdown that shows the picture."""
     judged = {name: row["tasks"][TASK]["probability"] for name, row in rows_of(folder, rows).items()}
     known = [
         (judged[name], name, entry)
@@ -115,13 +112,12 @@ def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], 
     ]
     clean = sorted((item for item in known if item[2]["labels"][TASK] == 0), key=lambda item: -item[0])
     grainy = sorted((item for item in known if item[2]["labels"][TASK] == 1), key=lambda item: item[0])
-    columns, shown = [], set()
+    columns = []
     for group, title in ((clean, "clean"), (grainy, "grainy")):
         different: dict[str, tuple[float, str, Any]] = {}
         for item in group:
             different.setdefault(item[2]["source"], item)
         columns.append((title, list(different.values())[:SHOWN]))
-        shown |= {item[1] for item in columns[-1][1]}
     figure = Figure(figsize=(SHOWN * CROP[0] * 2 / 100, 2 * (CROP[1] * 2 + 28) / 100), dpi=100)
     axes = figure.subplots(2, SHOWN, squeeze=False)
     for line, (title, items) in zip(axes, columns, strict=True):
@@ -137,8 +133,8 @@ def failures(folder: Path, entries: dict[str, Any], rows: list[dict[str, Any]], 
     return [
         "## Known failures",
         "",
-        "Of the computed scenes of that set, the clean clips that it takes most for grainy and the grainy ones that it",
-        "takes least for it, a part of a frame at twice its size:",
+        "Of the computed scenes of that set: the clean clips with the highest probability and the grainy ones with the",
+        "lowest, a part of a frame at twice its size.",
         "",
         f"![The clean and the grainy clips ranked worst]({PICTURE})",
     ]
@@ -154,7 +150,7 @@ def middle(path: Path) -> np.ndarray:
 
 
 def write_between(path: Path, lines: list[str]) -> None:
-    """Put the lines in the place of those from BEGIN to END, or before the figures of the training."""
+    """Replace the lines from BEGIN to END, or insert them before the figures of the training."""
     text = path.read_text(encoding="utf-8")
     if BEGIN in text:
         head, rest = text.split(BEGIN, 1)

@@ -1,4 +1,4 @@
-"""What happens to frames between camera and screen, none of it grain: fades, flicker, combs, bars, cuts, titles.
+"""What happens to frames between camera and screen without being grain: fades, flicker, combs, bars, cuts, titles.
 
 Used by `material.py`. Every function takes and returns frames (frames, height, width, 3), RGB in [0, 1].
 """
@@ -18,14 +18,14 @@ Rng = np.random.Generator
 
 
 def fade(frames: Frames, rng: Rng) -> Frames:
-    """To or from black or white."""
+    """A fade to or from black or white."""
     ramp = np.linspace(0, 1, len(frames), dtype=np.float32) ** rng.uniform(0.5, 2)
     ramp = (ramp if rng.random() < 0.5 else ramp[::-1])[:, None, None, None]
     return frames * ramp if rng.random() < 0.75 else 1 - (1 - frames) * ramp
 
 
 def flicker(frames: Frames, rng: Rng) -> Frames:
-    """Exposure that changes from frame to frame, as of hand-cranked cameras, lamps and flashes."""
+    """Exposure that changes from frame to frame, as with hand-cranked cameras, lamps and flashes."""
     gains = 1 + rng.normal(0, rng.uniform(0.005, 0.06), len(frames))
     if rng.random() < 0.3:
         gains[rng.integers(len(frames))] *= 1.6
@@ -33,7 +33,7 @@ def flicker(frames: Frames, rng: Rng) -> Frames:
 
 
 def comb(frames: Frames, rng: Rng) -> Frames:
-    """Fields of two moments in one frame, or of another moment every other frame."""
+    """Interlacing: two fields from different moments in every frame, or in every other frame."""
     mixed = frames.copy()
     stop = len(frames) - 1
     step = 1 if rng.random() < 0.7 else 2
@@ -55,13 +55,13 @@ def bars(frames: Frames, rng: Rng) -> Frames:
 
 
 def cut(frames: Frames, rng: Rng) -> Frames:
-    """A cut: what follows is mirrored and of another exposure."""
+    """A cut: what follows is mirrored and exposed differently."""
     at = int(rng.integers(4, len(frames) - 3))
     return np.concatenate([frames[:at], np.clip(frames[at:, :, ::-1] * np.float32(rng.uniform(0.6, 1.2)), 0, 1)])
 
 
 def repeat(frames: Frames, rng: Rng) -> Frames:
-    """Repeated frames, one now and then or every other."""
+    """Repeated frames: a few, or every other one."""
     index = np.arange(len(frames))
     if rng.random() < 0.5:
         index = index // 2 * 2
@@ -72,7 +72,7 @@ def repeat(frames: Frames, rng: Rng) -> Frames:
 
 
 def titles(frames: Frames, rng: Rng) -> Frames:
-    """A subtitle or a caption, still."""
+    """A subtitle or a caption that does not move."""
     height, width = frames.shape[1:3]
     mask = Image.new("L", (width * 2, height * 2))
     font = ImageFont.truetype(str(font_file("DejaVuSans")), int(height * rng.uniform(0.04, 0.09)) * 2)
@@ -85,7 +85,7 @@ def titles(frames: Frames, rng: Rng) -> Frames:
 
 
 def passing(frames: Frames, rng: Rng) -> Frames:
-    """Something that passes before the camera: a soft-edged part of the picture, mirrored and darker or lighter."""
+    """Something passes in front of the camera: a soft-edged part of the picture, mirrored, darker or lighter."""
     height, width = frames.shape[1:3]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     turn, radius = np.linspace(0, 2 * np.pi, 8), rng.uniform(0.08, 0.3) * height
@@ -103,7 +103,7 @@ def passing(frames: Frames, rng: Rng) -> Frames:
 
 
 def beside_calm(frames: Frames, rng: Rng) -> Frames:
-    """A busy scene in a part of the frame only, a smooth surface in the rest."""
+    """The scene in one part of the frame only, a smooth surface in the rest."""
     height, width = frames.shape[1:3]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi)
@@ -116,14 +116,14 @@ def beside_calm(frames: Frames, rng: Rng) -> Frames:
 
 
 _Edit = Callable[[NDArray[np.float32], Rng], NDArray[np.float32]]
-EDITS: tuple[tuple[_Edit, float], ...] = (  # in this order, each with its probability
+EDITS: tuple[tuple[_Edit, float], ...] = (  # in this order, with their probabilities
     (passing, 0.08), (cut, 0.05), (repeat, 0.04), (flicker, 0.08), (fade, 0.06), (titles, 0.06), (comb, 0.06),
     (bars, 0.06),
 )  # fmt: skip
 
 
 def draw(frames: Frames, rng: Rng) -> Frames:
-    """Apply what the dice say; most clips pass unchanged."""
+    """Apply each edit with its probability; most clips pass unchanged."""
     for edit, probability in EDITS:
         if rng.random() < probability:
             frames = edit(frames, rng)

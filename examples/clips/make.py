@@ -1,8 +1,8 @@
-"""Make the tiny example clips: `python examples/make_clips.py [DST]`, by default into examples/clips.
+"""Make the tiny clips of this folder: `python examples/clips/make.py [DST]`.
 
-Computed scenes (`procedural.py`), so that nothing in them has another owner. The clean ones are full of what looks
-like noise: leaves in wind, stones under a moving camera, rippled water. The grainy ones carry known grain of three
-kinds; what is left of it after encoding stands in the manifest.
+The scenes are computed (`examples/embedded/procedural.py`), so that nothing in them has another owner. The clean ones
+are full of what looks like noise: leaves in wind, stones under a moving camera, rippled water. The grainy ones carry
+known grain of three kinds; the manifest says how much of it is left after encoding.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from camera import Canvas, Frames, Pose, shoot, to_block
-from edits import Rng
-from procedural import clouds, foliage, grass, gravel, shapes, water
 
-from grainscan import __version__
-from grainscan.data.labels import write_labels
-from grainscan.data.manifest import write_manifest
-from grainscan.data.synth import Grain, Recipe, apply, surviving
-from grainscan.data.synth.grain import film_curve
+from grainscan.data.synth import apply, surviving
+from grainscan.data.synth.grain import Grain, film_curve
+from grainscan.data.synth.graininess import Recipe
 from grainscan.video import PixelFormat, read_clip, write_clip
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.with_name("embedded")))
+
+from camera import Canvas, Frames, Pose, shoot, to_block  # noqa: E402
+from common import TASK, Entry, write_set  # noqa: E402
+from procedural import Rng, clouds, foliage, grass, gravel, shapes, water  # noqa: E402
 
 SIZE = (448, 252)
 FRAMES = 32
@@ -31,7 +32,7 @@ FRAMES = 32
 
 @dataclass(frozen=True)
 class Example:
-    """A clip: its scene, its format and encoder, and its grain if any."""
+    """A clip: its scene, its format and encoder, and its grain, if any."""
 
     name: str
     scene: Callable[[Rng], Frames]
@@ -43,7 +44,7 @@ class Example:
 
 
 def leaves(rng: Rng) -> Frames:
-    """Leaves before a sky."""
+    """Leaves in front of a sky."""
     return _beside(foliage(rng, SIZE, FRAMES), sky(rng), _slope(rng))
 
 
@@ -53,7 +54,7 @@ def meadow(rng: Rng) -> Frames:
 
 
 def sky(rng: Rng) -> Frames:
-    """Soft clouds before blue."""
+    """Soft clouds on blue."""
     soft = clouds(rng, SIZE, FRAMES).mean(axis=-1, keepdims=True)
     soft = (soft - soft.min()) / (soft.max() - soft.min())
     blue, white = np.array([0.38, 0.58, 0.80]), np.array([0.88, 0.90, 0.92])
@@ -112,21 +113,15 @@ EXAMPLES = (
 
 
 def main() -> int:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("clips")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     folder.mkdir(parents=True, exist_ok=True)
-    clips: dict[str, dict[str, Any]] = {}
-    for example in EXAMPLES:
-        clips[example.name] = make(example, folder / example.name)
-        size = (folder / example.name).stat().st_size
-        print(f"{example.name}: {size / 1000:.0f} kB, {clips[example.name]['strength']}")
-    write_labels(folder, {name: entry["labels"] for name, entry in clips.items()})
-    options = {"made by": "examples/make_clips.py"}
-    write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": 0, "options": options, "clips": clips})
+    clips = {example.name: make(example, folder / example.name) for example in EXAMPLES}
+    write_set(folder, clips, script="clips/make.py")
     return 0
 
 
-def make(example: Example, path: Path) -> dict[str, Any]:
-    """Write one clip and return its entry for the manifest."""
+def make(example: Example, path: Path) -> Entry:
+    """Write one clip; its entry in the manifest."""
     block = to_block(example.scene(np.random.default_rng(example.seed)), PixelFormat.of(example.pix_fmt))
     recipe = Recipe(seed=example.seed, grain=example.grain)
     made = apply(block, recipe)
@@ -134,15 +129,14 @@ def make(example: Example, path: Path) -> dict[str, Any]:
     if example.grain is not None:
         write_clip(path, made.clean, codec=example.codec, quality=example.quality)
         reference = read_clip(path)
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
         strength = surviving(reference, read_clip(path), made.added)
     else:
-        write_clip(path, made.block, codec=example.codec, quality=example.quality)
-    return {
-        "source": path.stem, "frames": FRAMES, "labels": {"graininess": int(example.grain is not None)},
-        "strength": {"graininess": round(strength, 2)},
-        "synthesis": recipe.to_dict() if example.grain else None,
-    }  # fmt: skip
+        write_clip(path, made.affected, codec=example.codec, quality=example.quality)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, strength {strength:.2f}")
+    labels = {"labels": {TASK: int(example.grain is not None)}, "strength": {TASK: round(strength, 2)}}
+    synthesis = recipe.to_dict() if example.grain else None
+    return {"source": path.stem, "frames": FRAMES, **labels, "synthesis": synthesis}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""How fast `predict` is, against what bounds it and against the usual way.
+"""How fast `predict` is, compared with what bounds it and with the usual recipe.
 
-    python examples/benchmark.py                 # clips of 720p to 2160p, H.264 and HEVC, 10 s to 10 min
-    python examples/benchmark.py --quick         # two small kinds only
-    python examples/benchmark.py --cold          # one clip in a new process, against `import torch` in another
-    python examples/benchmark.py --folder clips  # keep the clips for the next run
+    python examples/embedded/benchmark.py                 # clips of 720p to 2160p, H.264 and HEVC, 10 s to 10 min
+    python examples/embedded/benchmark.py --quick         # two small kinds of clips only
+    python examples/embedded/benchmark.py --cold          # one clip in a new process, against `import torch` in another
+    python examples/embedded/benchmark.py --folder clips  # keep the clips for the next run
 
 The floor is the decoding of the very frames that the model looks at, by as many processes as there are processors, and
 nothing else: no crop, no colour, no model. The usual recipe decodes every frame, resizes it to 224 lines and gives 32
-of them to ViViT-B (random weights: the time is the same). Everything is measured in the same run on the same files.
-Wall-clock ratios need a quiet machine; the ratio of processor times hardly does.
+of them to ViViT-B (random weights: they take the same time). Everything is measured in the same run on the same files.
+Ratios of wall-clock time need a quiet machine; ratios of processor time hardly do.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from grainscan import Scanner, console
+from grainscan.files import replacing
 from grainscan.scan.engine import cpus
-from grainscan.scan.scanner import Scanner
 from grainscan.video import Block, PixelFormat, Reader, read_windows, write_clip
 
 FPS = 25
-SECONDS_ENCODED = 2  # of footage; the packets are repeated to the length of the clip
+SECONDS_ENCODED = 2  # of footage; its packets are repeated to the length of the clip
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "2160p": (3840, 2160)}
 QUALITY = {"h264": 23, "hevc": 28}
 LENGTHS = {"10 s": 10, "60 s": 60, "10 min": 600}
@@ -50,7 +50,7 @@ RECIPE_FRAMES, RECIPE_SIZE = 32, 224
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of clip and where it lies."""
+    """A kind of clip and its file."""
 
     size: str
     codec: str
@@ -68,14 +68,8 @@ def footage(width: int, height: int, frames: int, seed: int = 0) -> Block:
     texture = np.kron(coarse, np.ones((8, 8)))[:height]
     fine = rng.normal(size=(height, width + 8 * frames)) * 6
     scene = 110 + 18 * texture[:, : width + 8 * frames - 8] + fine[:, : width + 8 * frames - 8]
-    luma = np.stack(
-        [
-            np.clip(scene[:, 3 * t : 3 * t + width] + rng.normal(scale=2, size=(height, width)), 16, 235).astype(
-                np.uint8
-            )
-            for t in range(frames)
-        ]
-    )
+    grainy = (scene[:, 3 * t : 3 * t + width] + rng.normal(scale=2, size=(height, width)) for t in range(frames))
+    luma = np.stack([np.clip(frame, 16, 235).astype(np.uint8) for frame in grainy])
     chroma = [np.full((frames, height // 2, width // 2), 120 + 10 * i, np.uint8) for i in range(2)]
     return Block((luma, *chroma), PixelFormat.of("yuv420p"))
 
@@ -101,7 +95,11 @@ def make_clips(folder: Path, kinds: list[tuple[str, str, str]]) -> list[Kind]:
 
 def repeat_packets(source: Path, target: Path, times: int) -> None:
     """Write the packets of a clip `times` times in a row, without encoding anything again."""
-    with av.open(str(source)) as reading, av.open(str(target) + ".part", "w", format="mp4") as writing:
+    with (
+        replacing(target, durable=False) as temporary,
+        av.open(str(source)) as reading,
+        av.open(str(temporary), "w", format="mp4") as writing,
+    ):
         template = reading.streams.video[0]
         stream = writing.add_stream_from_template(template)
         packets = [packet for packet in reading.demux(template) if packet.dts is not None]
@@ -113,7 +111,6 @@ def repeat_packets(source: Path, target: Path, times: int) -> None:
                 copy.time_base, copy.duration, copy.is_keyframe = packet.time_base, packet.duration, packet.is_keyframe
                 copy.stream = stream
                 writing.mux(copy)
-    Path(f"{target}.part").replace(target)
 
 
 # ------------------------------------------------------------------------------------------------------------- memory
@@ -125,7 +122,6 @@ class Peak:
 
     parent: int = 0
     worker: int = 0
-    children: set[int] = field(default_factory=set)
 
 
 @contextmanager
@@ -169,7 +165,7 @@ def descendants(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pass over some files: seconds on the clock, seconds of all processors."""
+    """Of one pass over some files: wall-clock seconds, and seconds of all processors together."""
 
     wall: float
     processor: float
@@ -190,12 +186,12 @@ def decode_and_throw_away(job: tuple[str, int, int]) -> int:
 
 
 def floor(paths: list[str], scanner: Scanner) -> Cost:
-    """Decode the frames that the model would see, in as many processes as there are processors."""
+    """Decode the frames that the model looks at, in as many processes as there are processors."""
     view = scanner.job.view
     jobs = [(path, view.windows, view.frames) for path in paths]
     before = processor_time()
     with multiprocessing.get_context("spawn").Pool(min(cpus(), len(paths))) as pool:
-        pool.map(decode_and_throw_away, jobs[: cpus()], chunksize=1)  # imports are done
+        pool.map(decode_and_throw_away, jobs[: cpus()], chunksize=1)  # loads the modules
         began = time.perf_counter()
         pool.map(decode_and_throw_away, jobs, chunksize=1)
         wall = time.perf_counter() - began
@@ -205,7 +201,7 @@ def floor(paths: list[str], scanner: Scanner) -> Cost:
 
 
 def predict(paths: list[str], scanner: Scanner) -> Cost:
-    """The scanner with its own choice of workers; started on as many files as the floor's processes."""
+    """The scanner with its own choice of workers, after a start on as many files as the floor has processes."""
     before = processor_time()
     for _ in scanner.scan(paths[: min(cpus(), len(paths))]):
         pass
@@ -219,7 +215,7 @@ def predict(paths: list[str], scanner: Scanner) -> Cost:
 
 
 def usual_recipe(path: str) -> None:
-    """Decode everything, resize to 224, ViViT-B on 32 frames. Runs in a process of its own; prints its time."""
+    """Decode everything, resize to 224 lines, ViViT-B on 32 frames. Runs in its own process and prints its time."""
     import torch
     from transformers import VivitConfig, VivitForVideoClassification
 
@@ -238,14 +234,14 @@ def usual_recipe(path: str) -> None:
 
 
 def cold_start(pairs: int) -> str:
-    """`grainscan predict CLIP` against `python -c "import torch"`, each in a new process, in turns."""
-    clip = min((Path(__file__).parent / "clips").glob("*.mp4"))
+    """`grainscan predict CLIP` against `python -c "import torch"`, each in a new process, alternating."""
+    clip = min((Path(__file__).parents[1] / "clips").glob("*.mp4"))
     commands = {
         "predict": [sys.executable, "-m", "grainscan", "predict", str(clip)],
         "torch": [sys.executable, "-c", "import torch"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for pair in range(pairs + 1):  # the first fills the disk cache and does not count
+    for pair in range(pairs + 1):  # the first pair fills the disk cache and does not count
         for name in sorted(commands, reverse=pair % 2 == 1):
             began = time.perf_counter()
             subprocess.run(commands[name], check=True, capture_output=True)
@@ -268,25 +264,22 @@ def measured(run: Callable[[], Cost], repeats: int) -> Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Throughput of predict against its floor and the usual recipe.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="model directory (default: the embedded model)")
-    parser.add_argument("--folder", type=Path, help="where the clips are kept (default: a temporary folder)")
-    parser.add_argument("--files", type=int, default=8, help="copies of a clip in a pass")
-    parser.add_argument("--repeats", type=int, default=3, help="passes, of which the median counts")
-    parser.add_argument("--cold", action="store_true", help="measure the start alone")
-    parser.add_argument("--pairs", type=int, default=10, help="of cold starts")
+    parser.add_argument("--folder", type=Path, help="keep the clips here (default: a temporary folder)")
+    parser.add_argument("--files", type=int, default=8, help="copies of a clip per pass")
+    parser.add_argument("--repeats", type=int, default=3, help="passes; the median counts")
+    parser.add_argument("--cold", action="store_true", help="measure only the start")
+    parser.add_argument("--pairs", type=int, default=10, help="pairs of cold starts")
     parser.add_argument("--quick", action="store_true", help="two small kinds of clips, without the usual recipe")
-    parser.add_argument(
-        "--only", nargs="+", metavar="WORD", help="kinds with all these words, such as 1080p hevc '60 s'"
-    )
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="kinds with all these words: 1080p hevc '60 s'")
     parser.add_argument("--recipe", metavar="CLIP", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.recipe:
         usual_recipe(options.recipe)
         return
-    console = Console(width=120 if not sys.stdout.isatty() else None)
     if options.cold:
-        console.print(cold_start(options.pairs))
+        console.out().print(cold_start(options.pairs))
         return
     kinds = list(itertools.product(SIZES, QUALITY, LENGTHS))
     if options.quick:
@@ -296,13 +289,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose memory is not to be counted here
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # its memory does not count here
             clips = pool.apply(make_clips, (folder, kinds))
-        report(clips, options, console)
+        report(clips, options)
 
 
-def report(clips: list[Kind], options: argparse.Namespace, console: Console) -> None:
-    table = Table(title=f"{cpus()} processors, {options.files} files a pass, median of {options.repeats}")
+def report(clips: list[Kind], options: argparse.Namespace) -> None:
+    table = Table(title=f"{cpus()} processors, {options.files} files per pass, median of {options.repeats}")
     for name in ("clip", "codec", "length", "files/s", "of the floor", "by CPU time", "parent MB", "worker MB"):
         table.add_column(name, justify="left" if name in ("clip", "codec", "length") else "right")
     totals: dict[str, list[Cost]] = {"floor": [], "predict": []}
@@ -329,9 +322,9 @@ def report(clips: list[Kind], options: argparse.Namespace, console: Console) -> 
     wall, processor = everything["floor"].over(everything["predict"])
     table.add_section()
     table.add_row("all", "", "", "", f"{wall:.2f}", f"{processor:.2f}", "", "")
-    console.print(table)
+    console.out().print(table)
     if recipe:
-        console.print(recipe)
+        console.out().print(recipe)
 
 
 def against_the_recipe(path: Path, ours: Cost, files: int) -> str:

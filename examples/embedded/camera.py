@@ -1,11 +1,11 @@
 """A camera for stills: moves over a picture, resampled so that sharpness does not change from frame to frame.
 
-The second stage of `material.py`. A still becomes a canvas at twice the density of the output (`Canvas`), a move gives
-a pose a frame (`moves`), `shoot` takes the frames, `Grade` sets exposure and colour, `to_block` makes native planes.
+The second stage of `material.py`. A still becomes a canvas at twice the density of the output (`Canvas`), `move` gives
+a pose per frame, `shoot` takes the frames, `Grade` sets exposure and colour, `to_block` makes native planes.
 
 Interpolation between the samples of a still blurs by an amount that depends on the subpixel position: a slow pan would
 pulse, and pulsing detail looks like noise to a detector of noise. Here the kernel is as wide as an output pixel and is
-evaluated at its exact position on a canvas twice as dense, where what is left of that effect lies above the output's
+evaluated at its exact position on a canvas twice as dense, where the rest of that effect lies above the output's
 Nyquist frequency.
 """
 
@@ -22,8 +22,9 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from grainscan.video import Block, PixelFormat
+from grainscan.views.colour import levels
 
-DENSITY = 2  # canvas samples an output pixel
+DENSITY = 2  # canvas samples per output pixel
 NOISE_LIMIT = 0.4  # 8-bit codes left in flat parts, above which a still is cored
 KERNELS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], float]] = {}
 
@@ -44,7 +45,10 @@ class Pose:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A still at `DENSITY` samples an output pixel; `reduction` is the side of the squares averaged into each."""
+    """A still at `DENSITY` samples per output pixel.
+
+    `reduction` is the side, in source pixels, of the square averaged into an output pixel.
+    """
 
     picture: Picture
     reduction: float
@@ -62,8 +66,8 @@ class Canvas:
 def open_canvas(path: Path, reduction: float, *, core: bool = True, box: Box | None = None) -> Canvas:
     """Read a still and average `reduction` x `reduction` of its pixels into each output pixel.
 
-    With `core`, what noise is left in flat parts is removed by coring: high frequencies weaker than 1.5 deviations
-    of that noise are taken out everywhere, stronger ones keep the rest of their amplitude.
+    With `core`, noise that is left in flat parts is removed by coring: detail weaker than 1.5 standard
+    deviations of that noise is taken out everywhere, stronger detail is reduced by as much.
     """
     Image.MAX_IMAGE_PIXELS = None
     with Image.open(path) as image:
@@ -90,11 +94,11 @@ def luma(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def residual(y: NDArray[np.float32], density: int = 1) -> float:
-    """Deviation in 8-bit codes of what is finer than a pixel or two, in the flattest twentieth of 16x16 blocks.
+    """Standard deviation in 8-bit codes of detail of a pixel or two, in the flattest twentieth of the 16x16 blocks.
 
     `y` is luma in [0, 1], (frames, height, width). Blocks are ranked by their low-passed deviation, which noise
-    hardly moves, so that the ranking does not favour blocks that happen to be quiet. Of a picture without flat parts it
-    measures texture, and so is an upper bound.
+    hardly changes, so that the ranking does not favour blocks that happen to be quiet. In a picture without flat parts
+    this measures texture, and so is an upper bound.
     """
     side = 16
     values = []
@@ -137,10 +141,10 @@ MOVES = ("tripod", "pan", "drift", "zoom", "handheld", "rotation", "whip")
 
 
 def move(kind: str, rng: np.random.Generator, *, frames: int, slack: tuple[float, float]) -> list[Pose]:
-    """Poses of a move that stays within `slack` output pixels of the middle, to either side, where it can.
+    """Poses of a move that stays within `slack` output pixels to either side of the middle where it can.
 
-    Speeds are in output pixels a frame: pan 0.3-6, drift 0.02-0.3, whip 8-24; zooms by up to 1 % and rotations by up
-    to 0.25 degrees a frame; handheld is a sum of slow and fast sway.
+    Speeds are in output pixels per frame: pan 0.3-6, drift 0.02-0.3, whip 8-24; zooms by up to 1 % and rotations by up
+    to 0.25 degrees per frame; handheld is a sum of slow and fast sway.
     """
     time = np.arange(frames, dtype=np.float64)
     x, y = np.zeros(frames), np.zeros(frames)
@@ -199,12 +203,12 @@ KERNELS |= {"lanczos": (lanczos(2), 2.0), "mitchell": (mitchell, 2.0), "gaussian
 def shoot(
     canvas: Canvas, poses: Sequence[Pose], size: tuple[int, int], *, kernel: str = "lanczos", shutter: float = 0.0
 ) -> Frames:
-    """Frames of `size` (width, height), one a pose. `shutter`: part of the frame interval over which motion blurs."""
+    """Frames of `size` (width, height), one per pose; motion blurs over the part `shutter` of the frame interval."""
     frames = np.empty((len(poses), size[1], size[0], 3), dtype=np.float32)
     for number, pose in enumerate(poses):
         following = poses[min(number + 1, len(poses) - 1)]
         length = shutter * float(np.hypot(following.x - pose.x, following.y - pose.y))
-        steps = min(6, 1 + int(length / 1.5))  # closer steps change nothing that is seen
+        steps = min(6, 1 + int(length / 1.5))  # closer steps make no visible difference
         taken = [_between(pose, following, shutter * step / steps) for step in range(steps)]
         frames[number] = np.mean([_frame(canvas.picture, item, size, kernel) for item in taken], axis=0)
     return np.clip(frames, 0, 1, out=frames)
@@ -248,7 +252,7 @@ def _extent(matrix: Any) -> tuple[int, int]:
 
 
 def _rotated(picture: Picture, pose: Pose, size: tuple[int, int]) -> Picture:
-    """Four bicubic samples an output pixel, averaged: the general and slower way."""
+    """The average of four bicubic samples per output pixel: the general and slower way."""
     step = 1 / pose.zoom
     across = (np.arange(2 * size[0]) - (2 * size[0] - 1) / 2) * step + pose.x * DENSITY
     down = (np.arange(2 * size[1]) - (2 * size[1] - 1) / 2) * step + pose.y * DENSITY
@@ -295,19 +299,19 @@ class Grade:
         return np.clip(graded, 0, 1, out=graded)
 
     def keeps(self, frames: Frames) -> bool:
-        """Whether something is left to see: most of a frame neither black nor white."""
+        """Whether something is left to see: most of a frame is neither black nor white."""
         level = luma(self.apply(frames[:1, ::4, ::4].copy()))
         return float(((level > 0.03) & (level < 0.97)).mean()) > 0.6
 
 
 def fitting_grade(frames: Frames, rng: np.random.Generator) -> Grade:
-    """A drawn grade that leaves something to see of these frames, the neutral one if none of a few does."""
+    """A random grade that leaves something of these frames to see; the neutral one if a few draws fail."""
     drawn = (draw_grade(rng) for _ in range(6))
     return next((grade for grade in drawn if grade.keeps(frames)), Grade())
 
 
 def draw_grade(rng: np.random.Generator) -> Grade:
-    """Mostly mild; one in six a dark scene, one in ten hard contrast, one in twelve without colour."""
+    """A random grade: mostly mild; one in six dark, one in ten of hard contrast, one in twelve without colour."""
     dark = rng.random() < 1 / 6
     hard = rng.random() < 0.1
     return Grade(
@@ -320,27 +324,29 @@ def draw_grade(rng: np.random.Generator) -> Grade:
     )
 
 
-_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # red, blue
+_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # of red and blue
 
 
 def to_block(frames: Frames, form: PixelFormat) -> Block:
-    """RGB in [0, 1] as native planes; chroma is averaged over its samples, codes are rounded without dither."""
-    depth = 1 << (form.depth - 8)
-    low, span, chroma_span = 16 * depth, 219 * depth, 224 * depth
-    if form.full_range:
-        low, span, chroma_span = 0, 256 * depth - 1, 256 * depth - 1
+    """RGB in [0, 1] as native planes, the inverse of `grainscan.views.colour.to_rgb`.
+
+    Chroma is averaged over the pixels of each sample; codes are rounded without dither.
+    """
+    unit, top = 1 << (form.depth - 8), (1 << form.depth) - 1
+    black, white = levels(form)
+    chroma_span = top if form.full_range else 224 * unit
     if form.layout == "rgb":
-        planes = [frames[..., channel] * np.float32(256 * depth - 1) for channel in range(3)]
+        planes = [frames[..., channel] * np.float32(top) for channel in range(3)]
         return Block(tuple(_codes(plane, form) for plane in planes), form)
     red, blue = _LUMA_WEIGHTS[form.matrix]
     y = frames @ np.array([red, 1 - red - blue, blue], dtype=np.float32)
-    first = _codes(low + span * y, form)
+    first = _codes(black + (white - black) * y, form)
     if form.layout == "gray":
         return Block((first,), form)
     chroma = []
     for channel, weight in ((2, blue), (0, red)):
         difference = (frames[..., channel] - y) / np.float32(2 * (1 - weight))
-        chroma.append(_codes(128 * depth + chroma_span * _average(difference, form), form))
+        chroma.append(_codes(128 * unit + chroma_span * _average(difference, form), form))
     return Block((first, *chroma), form)
 
 

@@ -1,8 +1,8 @@
-"""Scenes that are computed: noise-free by construction, and made of what detectors mistake for noise.
+"""Computed scenes: noise-free by construction, and full of what detectors mistake for noise.
 
-The third stage of `material.py`. Every function takes a generator, a size (width, height) and a number of frames and
-returns frames (frames, height, width, 3), RGB in [0, 1]. Everything is drawn at twice the density and averaged, so that
-fine detail moves without aliasing. `SCENES` lists them by name.
+The third stage of `material.py`. Every function takes a random generator, a size (width, height) and a number of frames
+and returns frames (frames, height, width, 3), RGB in [0, 1]. Everything is drawn at twice the density and averaged, so
+that fine detail moves without aliasing. `SCENES` lists the scenes by name.
 """
 
 from __future__ import annotations
@@ -65,9 +65,13 @@ class _Painter:
 
     def frame(self) -> Picture:
         self.canvas.draw()
-        drawn = np.asarray(self.canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
-        height, width = drawn.shape[0] // DENSITY, drawn.shape[1] // DENSITY
-        return drawn.reshape(height, DENSITY, width, DENSITY, 3).mean((1, 3))
+        return _averaged(np.asarray(self.canvas.buffer_rgba())[..., :3].astype(np.float32) / 255)
+
+
+def _averaged(drawn: Picture) -> Picture:
+    """From the drawing density to that of the output."""
+    height, width = drawn.shape[0] // DENSITY, drawn.shape[1] // DENSITY
+    return drawn.reshape(height, DENSITY, width, DENSITY, 3).mean((1, 3))
 
 
 def _gradient(rng: Rng, size: Size, low: float = 0.2, high: float = 0.9) -> Picture:
@@ -81,7 +85,7 @@ def _gradient(rng: Rng, size: Size, low: float = 0.2, high: float = 0.9) -> Pict
 
 
 def _field(rng: Rng, shape: tuple[int, int], scale: float, exponent: float = 1.6) -> NDArray[np.float32]:
-    """Periodic smooth noise of zero mean and unit deviation, nothing finer than `scale` samples."""
+    """Periodic smooth noise of zero mean and unit standard deviation, nothing finer than `scale` samples."""
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
     radius = np.hypot(fx, fy)
@@ -104,7 +108,7 @@ def foliage(rng: Rng, size: Size, frames: int) -> Frames:
     leaf = np.stack([np.cos(outline), width * np.sin(outline) * (1 - 0.35 * np.cos(outline))], -1)
     length = scale * rng.lognormal(0, 0.3, count)
     angle = rng.normal(rng.uniform(0, np.pi), 0.8, count)
-    depth = np.linspace(0.35, 1.15, count)[:, None]  # the first lie behind, in the shade
+    depth = np.linspace(0.35, 1.15, count)[:, None]  # the first leaves are behind, in the shade
     colours = np.clip(_colours(rng, str(rng.choice(["leaves", "leaves", "autumn"])), count) * depth, 0, 1)
     wind, pace = rng.uniform(0.3, 3.0), rng.uniform(0.05, 0.22)
     phase, own = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.7, 1.4, count)
@@ -124,7 +128,7 @@ def foliage(rng: Rng, size: Size, frames: int) -> Frames:
 
 
 def grass(rng: Rng, size: Size, frames: int) -> Frames:
-    """Blades that bend in travelling gusts."""
+    """Blades of grass that bend in travelling gusts."""
     count = int(rng.integers(1500, 4000))
     root = np.stack([rng.uniform(-30, size[0] + 30, count), rng.uniform(0.1, 1.35, count) * size[1]], -1)
     order = np.argsort(root[:, 1])
@@ -155,7 +159,7 @@ def grass(rng: Rng, size: Size, frames: int) -> Frames:
 
 
 def particles(rng: Rng, size: Size, frames: int) -> Frames:
-    """Confetti, snow, sparks or rain before a smooth background: small, bright, elsewhere in every frame."""
+    """Confetti, snow, sparks or rain in front of a smooth background: small, bright, elsewhere in every frame."""
     kind = str(rng.choice(["confetti", "snow", "sparks", "rain"]))
     count = int(rng.integers(150, 1200))
     place = rng.uniform((0, 0), size, (count, 2))
@@ -308,13 +312,12 @@ def water(rng: Rng, size: Size, frames: int) -> Frames:
         height = np.clip(0.5 + 1.2 * sy + 0.5 * sx, 0, 1)[..., None]
         colour = deep * (1 - fresnel) + fresnel * (sky[0] + height * (sky[1] - sky[0]))
         glint = np.clip((sx * 0.6 + sy - 0.9 * steepness) * 3, 0, 1)[..., None] ** 3
-        drawn = np.clip(colour + 0.7 * glint, 0, 1).astype(np.float32)
-        result.append(drawn.reshape(size[1], DENSITY, size[0], DENSITY, 3).mean((1, 3)))
+        result.append(_averaged(np.clip(colour + 0.7 * glint, 0, 1).astype(np.float32)))
     return np.stack(result)
 
 
 def clouds(rng: Rng, size: Size, frames: int) -> Frames:
-    """Slow smooth drift, as of fog or defocus: gradients, and the bands that rounding leaves in them."""
+    """Slow, smooth drift, as of fog or defocus: gradients, and the bands that rounding leaves in them."""
     shape = (size[1] * DENSITY * 5 // 4, size[0] * DENSITY * 5 // 4)
     first, second = (_field(rng, shape, rng.uniform(20, 80), 2.0) for _ in range(2))
     low, high = rng.uniform(0.02, 0.5, 3), rng.uniform(0.2, 0.95, 3)
@@ -366,8 +369,7 @@ def screen(rng: Rng, size: Size, frames: int) -> Frames:
         tip = np.array(at) + 30
         pointer = [tuple(tip), tuple(tip + [0, 26]), tuple(tip + [18, 18])]
         ImageDraw.Draw(image).polygon(pointer, fill="white", outline="black")
-        drawn = np.asarray(image, np.float32) / 255
-        result.append(drawn.reshape(size[1], DENSITY, size[0], DENSITY, 3).mean((1, 3)))
+        result.append(_averaged(np.asarray(image, np.float32) / 255))
     return np.stack(result)
 
 

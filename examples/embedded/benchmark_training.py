@@ -1,24 +1,23 @@
-"""How fast `train` is, against what bounds it.
+"""How fast `train` is, compared with what bounds it.
 
-    python examples/benchmark_training.py                  # the embedded model, all processors
-    python examples/benchmark_training.py --size 64 --threads 1 --output training.json
+    python examples/embedded/benchmark_training.py                  # the embedded model, all processors
+    python examples/embedded/benchmark_training.py --size 64 --threads 1 --output training.json
 
-Three rates, in views a second, each in every round and in turns, so that a busy machine slows them alike:
+Three rates, in views per second, all in every round and alternating, so that a busy machine slows them alike:
 
     loader     the views alone: cutting, turning and colouring, without a model
     train      the trainer of `grainscan train`, fed by that loader
-    bare loop  forward, loss, backward, clipping and AdamW in plain PyTorch, over tensors that are in memory already
+    bare loop  forward, loss, backward, clipping and AdamW in plain PyTorch, over tensors that are already in memory
 
 The ratio of train to bare loop is what the trainer and its loader cost; its median over the rounds counts. By the clock
 it needs a quiet machine; by processor time (of this process: on a CPU, without loader processes) it hardly does. Clips
-are made here, decoded into a cache of their own beforehand, and gone afterwards, as are the weights.
+are made here, decoded beforehand into a temporary cache, and removed afterwards, as are the weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -29,12 +28,13 @@ from pathlib import Path
 
 import torch
 from benchmark import footage
-from rich.console import Console
 from rich.table import Table
 
+from grainscan import console
 from grainscan.data.cache import CACHE_VARIABLE
 from grainscan.data.dataset import Batch
 from grainscan.data.labels import write_labels
+from grainscan.files import write_json
 from grainscan.options import TrainConfig
 from grainscan.train.run import Progress
 from grainscan.train.setup import prepare, quiet_libraries
@@ -49,14 +49,14 @@ BATCHES = 8  # of the bare loop, one after another
 
 @dataclass(frozen=True)
 class Rate:
-    """Views a second, by the clock and of the processor's time."""
+    """Views per second of wall-clock time, and per second of processor time."""
 
     wall: float
     processor: float
 
 
 class Clock(Progress):
-    """When each step ended."""
+    """Notes when each step ended."""
 
     def __init__(self) -> None:
         self.times: list[tuple[float, float]] = []
@@ -65,7 +65,7 @@ class Clock(Progress):
         self.times.append((time.perf_counter(), time.process_time()))
 
     def rate(self, views_per_step: int) -> Rate:
-        """Of the steps after the warm-up."""
+        """The rate of the steps after the warm-up."""
         views = (len(self.times) - WARM_UP) * views_per_step
         spent = (end - begun for begun, end in zip(self.times[WARM_UP - 1], self.times[-1], strict=True))
         return Rate(*(views / seconds for seconds in spent))
@@ -89,15 +89,15 @@ class Round:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="small", help="as of `grainscan train`")
-    parser.add_argument("--size", type=int, help="side of a view, pixels; default: the model's")
-    parser.add_argument("--batch-size", type=int, default=TrainConfig.batch_size)
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
-    parser.add_argument("--steps", type=int, default=20, help="timed in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts")
+    parser.add_argument("--model", default="small", help="as for `grainscan train`")
+    parser.add_argument("--size", type=int, help="side of a view in pixels (default: the model's)")
+    parser.add_argument("--batch-size", type=int, default=TrainConfig.batch_size, help="views per step")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps per round")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--workers", type=int, default=-1, help="of the loader, as of `grainscan train`")
+    parser.add_argument("--workers", type=int, default=-1, help="of the loader, as for `grainscan train`")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     if options.threads:
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def make_clips(folder: Path) -> Path:
-    """Labelled clips as `prep` leaves them; of two classes, so that the loss is the usual one."""
+    """Labelled clips as `prep` writes them; of two classes, so that the loss is the usual one."""
     folder.mkdir()
     names = [f"clip{number:02d}.avi" for number in range(CLIPS)]
     for number, name in enumerate(names):
@@ -132,7 +132,7 @@ def configuration(options: argparse.Namespace, data: Path, runs: Path, name: str
 
 
 def measure(config: TrainConfig, *, bare_first: bool) -> Round:
-    """One round. Who goes first changes from round to round."""
+    """One round. What goes first changes from round to round."""
     clock = Clock()
     setup = prepare(config, clock)
     for index in range(len(setup.training)):
@@ -172,7 +172,7 @@ def bare_loop(setup: Setup, batches: list[Batch]) -> Rate:
         optimiser.step()
         optimiser.zero_grad()
         if setup.cuda and step in (WARM_UP - 1, setup.steps - 1):
-            torch.cuda.synchronize()  # what was asked of the GPU is done when the clock is read
+            torch.cuda.synchronize()  # the GPU has finished when the clock is read
         clock.step(step + 1, setup.steps)
     return clock.rate(setup.views_per_step)
 
@@ -181,7 +181,7 @@ def report(rounds: list[dict[str, float]], options: argparse.Namespace) -> None:
     medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     threads = torch.get_num_threads()
     size = f"{options.size} pixels" if options.size else "the model's size"
-    title = f"Views a second: {options.model}, {size}, batches of {options.batch_size}, {threads} threads"
+    title = f"Views per second: {options.model}, {size}, batches of {options.batch_size}, {threads} threads"
     table = Table(title=title, caption=f"{len(rounds)} rounds of {options.steps} steps, {options.precision}")
     for name in ("round", "loader", "train", "bare loop", "train / bare loop", "by processor time"):
         table.add_column(name, justify="right")
@@ -189,11 +189,11 @@ def report(rounds: list[dict[str, float]], options: argparse.Namespace) -> None:
         table.add_row(str(number), *cells(each))
     table.add_section()
     table.add_row("median", *cells(medians))
-    Console(width=120 if not sys.stdout.isatty() else None).print(table)
+    console.out().print(table)
     if options.output:
         asked = {name: value for name, value in vars(options).items() if name != "output"}
         figures = {"schema": 1, "options": asked | {"threads": threads}, "median": medians, "rounds": rounds}
-        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, figures)
 
 
 def cells(figures: dict[str, float]) -> list[str]:

@@ -1,18 +1,17 @@
-"""Where the clean material comes from: packages that are installed by name, and what is taken out of each.
+"""Where the clean material comes from: packages that are fetched by name, and what is taken out of each.
 
 The first stage of `material.py`. A package is fetched through its own client (`pip download`, or `apt-get download`
 and `dpkg -x`, neither of which needs root) into a working folder and never installed; the photographs and videos in it
-are found by the patterns below. A package that cannot be had is skipped with a warning, so that other distributions
+are found by the patterns below. A package that cannot be fetched is skipped with a warning, so that other distributions
 and releases give a smaller set instead of none.
 
-Licences are those the packages state; nothing of them is redistributed. No package here is a source of a clip on which
-the detector is measured.
+Licences are those that the packages state; nothing of them is redistributed. No package here is a source of a clip on
+which the detector is measured.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import logging
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-logger = logging.getLogger("material")
+from common import logger
 
 Kind = Literal["photo", "texture", "art", "video"]
 Manager = Literal["apt", "pip", "installed"]
@@ -33,11 +32,11 @@ Manager = Literal["apt", "pip", "installed"]
 
 @dataclass(frozen=True)
 class Package:
-    """`patterns` are matched against the end of the path of each file, in order of `kind`."""
+    """A package and the patterns, one tuple per kind, that the ends of the paths of its files are matched against."""
 
     manager: Manager
     name: str
-    short: str  # begins the names of the scenes
+    short: str  # prefix of the names of its scenes
     licence: str
     photo: tuple[str, ...] = ()
     texture: tuple[str, ...] = ()
@@ -147,7 +146,7 @@ PACKAGES: tuple[Package, ...] = (
 
 
 def collect(folder: Path) -> list[Source]:
-    """Fetch every package into `folder` (what lies there already is used) and list what it holds, by scene name."""
+    """Fetch every package that is not in `folder` yet, and list what they hold, by scene name."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as downloads:
         _download([package for package in PACKAGES if not _root(package, folder).is_dir()], Path(downloads))
         for package in PACKAGES:
@@ -166,7 +165,7 @@ def collect(folder: Path) -> list[Source]:
 
 
 def _slug(path: Path) -> str:
-    """A scene name from a path: the file's own name, or of wallpapers in several sizes that of their folder."""
+    """A scene name from a path: the file's own name, or the folder's for wallpapers that come in several sizes."""
     sized = re.fullmatch(r"\d+x\d+", path.stem)
     name = path.parts[path.parts.index("contents") - 1] if sized and "contents" in path.parts else path.stem
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -181,7 +180,7 @@ def _root(package: Package, folder: Path) -> Path:
 
 
 def _download(packages: list[Package], folder: Path) -> None:
-    """Fetch archives: all of a client's packages at once or, if that fails, one by one with a warning a failure."""
+    """Fetch archives: all packages of a client at once or, if that fails, one by one with a warning per failure."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     clients: dict[Manager, list[str]] = {
         "apt": ["apt-get", "download"],
@@ -194,11 +193,11 @@ def _download(packages: list[Package], folder: Path) -> None:
         elif names and _run(*command, *names, cwd=folder):
             for name in names:
                 if reason := _run(*command, name, cwd=folder):
-                    logger.warning("%s (%s) cannot be had and is skipped: %s", name, manager, reason)
+                    logger.warning("%s (%s) cannot be fetched and is skipped: %s", name, manager, reason)
 
 
 def _unpack(package: Package, folder: Path, downloads: Path) -> None:
-    """Unpack a downloaded archive: a Debian package as a whole, of a wheel what is wanted."""
+    """Unpack a downloaded archive: all of a Debian package, of a wheel only what is wanted."""
     stem = package.name.replace("-", "_") if package.manager == "pip" else package.name
     archives = [
         path for path in downloads.iterdir() if path.name.lower().startswith(f"{stem}{_AFTER[package.manager]}")
@@ -217,7 +216,7 @@ def _unpack(package: Package, folder: Path, downloads: Path) -> None:
     unpacked.rename(_root(package, folder))
 
 
-_AFTER: dict[Manager, str] = {"apt": "_", "pip": "-", "installed": "/"}  # the name, in that of an archive
+_AFTER: dict[Manager, str] = {"apt": "_", "pip": "-", "installed": "/"}  # follows the name in that of an archive
 
 
 def _wanted(package: Package, wheel: zipfile.ZipFile) -> Iterator[str]:
@@ -225,7 +224,7 @@ def _wanted(package: Package, wheel: zipfile.ZipFile) -> Iterator[str]:
 
 
 def _run(*command: str, cwd: Path) -> str:
-    """Run a client quietly; why it failed in a line, or nothing."""
+    """Run a client quietly. Why it failed, in one line; empty where it did not."""
     try:
         subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=900)
     except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""Make the clean material: `python examples/material.py DST [--videos DIR]`.
+"""Make the clean material: `python examples/embedded/material.py DST [--videos DIR]`.
 
 Fetches packages by name (`sources.py`), films the photographs in them (`camera.py`), computes hard negatives
 (`procedural.py`), and writes lossless clips without grain:
@@ -8,48 +8,38 @@ Fetches packages by name (`sources.py`), films the photographs in them (`camera.
 
 Each folder has a labels.json (graininess 0 throughout) and a manifest.json with the source of every clip; names begin
 with the scene, so that `grainscan split --group auto` keeps a scene on one side. Which scenes are held out depends on
-their names alone. The same seed gives the same clips; clips that are there already are kept.
+their names alone. The same seed gives the same clips; clips that already exist are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
+import os
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import edits
 import numpy as np
 from camera import KERNELS, MOVES, Canvas, Frames, fitting_grade, move, open_canvas, residual, shoot, to_block
+from common import TASK, Entry, log_to_stderr, logger, make_all, share, write_set
 from PIL import Image
 from procedural import SCENES, wobble
-from rich.console import Console
-from rich.progress import Progress
 from sources import Source, collect
 
-from grainscan import __version__
-from grainscan.data.labels import write_labels
-from grainscan.data.manifest import write_manifest
-from grainscan.errors import GrainscanError
 from grainscan.video import Block, PixelFormat, is_video_name, probe, read_clip, write_clip
 
-logger = logging.getLogger("material")
-
 TRAINING, HELD_OUT = "scenes", "held-out"
-HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.0, "art": 0.10}  # of the scenes of a kind
-HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # by the end of the file's stem, whatever stands before it
-CLIPS = {"photo": 4, "texture": 1, "art": 1}  # for training, from one still
-COMPUTED = 9  # for training, of each kind of procedural scene; one more is held out
+HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.0, "art": 0.10}  # of the scenes of each kind
+HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # how the stems of these files end
+CLIPS = {"photo": 4, "texture": 1, "art": 1}  # training clips of one still
+COMPUTED = 9  # training clips of each kind of computed scene; one more is held out
 FRAMES = {TRAINING: 24, HELD_OUT: 36}
 TRAINING_SIZES = ((640, 360), (512, 384), (576, 432), (480, 272), (768, 432))
 HELD_OUT_SIZES = ((1280, 720), (1152, 648), (960, 540), (832, 468), (640, 480), (480, 384))
@@ -59,8 +49,8 @@ FORMATS = (  # name, full range, weight
     ("yuv422p10le", False, 3), ("yuv444p", False, 3), ("gray", False, 2), ("yuv444p10le", False, 1),
 )  # fmt: skip
 VIDEO_FRAMES = 48
-VIDEO_CLIPS = 3  # for training, from one video: see `_video`
-SKIPS = ((1, 0.55), (2, 0.20), (3, 0.15), (4, 0.10))  # of the frames of a move one in so many is shot
+VIDEO_CLIPS = 3  # training clips of one video: see `_video`
+SKIPS = ((1, 0.55), (2, 0.20), (3, 0.15), (4, 0.10))  # every Nth frame of a move is shot; with its probability
 
 
 @dataclass(frozen=True)
@@ -75,6 +65,9 @@ class Job:
     package: str
     seed: int
 
+    def __str__(self) -> str:
+        return self.scene
+
     def rng(self) -> np.random.Generator:
         digest = hashlib.sha256(f"{self.seed}/{self.folder}/{self.scene}/{self.number}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -83,13 +76,14 @@ class Job:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("destination", type=Path, metavar="DST")
-    parser.add_argument("--videos", type=Path, help="a folder of clean real videos to add to the training scenes")
-    parser.add_argument("--packages", type=Path, help="keep the packages here and use those that are there already")
-    parser.add_argument("--only", choices=(TRAINING, HELD_OUT), help="make one of the two folders")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--videos", type=Path, help="folder of clean real videos to add to the training scenes")
+    parser.add_argument("--packages", type=Path, help="folder in which packages are kept between runs")
+    parser.add_argument("--only", choices=(TRAINING, HELD_OUT), help="make only one of the two folders")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch: the processes divide the processors among themselves
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grainscan-packages-") as temporary:
         packages = options.packages or Path(temporary)
@@ -128,8 +122,7 @@ def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]
 def _held_out(scene: str, kind: str) -> bool:
     if kind == "video":
         return scene.lower().endswith(HELD_OUT_VIDEOS)
-    part = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:4], "big") / 2**32
-    return part < HELD_OUT_SHARE[kind]
+    return share(scene) < HELD_OUT_SHARE[kind]
 
 
 # ----------------------------------------------------------------------------------------------------------- making
@@ -139,39 +132,26 @@ def make(jobs: list[Job], folder: Path, workers: int, seed: int) -> None:
     """Write the clips of one folder with its labels and manifest, in an order that makes any part of them varied."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = sorted(jobs, key=lambda job: job.rng().random())
-    clips: dict[str, dict[str, Any]] = {}
-    bar = Progress(console=Console(stderr=True))
-    with bar, ProcessPoolExecutor(workers, initializer=_single_threaded) as pool:
-        task = bar.add_task(folder.name, total=len(jobs))
-        for made in pool.map(_attempt, jobs, [folder] * len(jobs)):
-            clips.update(made)
-            bar.advance(task)
-    write_labels(folder, {name: {"graininess": 0} for name in clips})  # only now: a folder with labels is complete
-    head = {"schema": 1, "grainscan": __version__, "seed": seed, "options": {"made by": "examples/material.py"}}
-    write_manifest(folder, {**head, "clips": clips})
+    clips = make_all(_clip, jobs, folder, workers=workers)
+    write_set(folder, clips, script="embedded/material.py", seed=seed)
     kinds = Counter(entry["kind"] for entry in clips.values())
     scenes = len({entry["source"] for entry in clips.values()})
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     logger.info("%s: %d clips of %d scenes (%s)", folder, len(clips), scenes, listed)
 
 
-def _single_threaded() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _attempt(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
-    """The manifest's entry of the clip made, none where the source is of no use."""
-    try:
-        return _video(job, folder) if job.kind == "video" else _filmed(job, folder)
-    except (GrainscanError, OSError, ValueError) as error:
-        logger.warning("%s is left out: %s", job.scene, error)
-        return {}
+def _clip(job: Job, folder: Path) -> dict[str, Entry]:
+    """Make a clip; its entry in the manifest by its name, or nothing where the source does not allow such a clip."""
+    return _video(job, folder) if job.kind == "video" else _filmed(job, folder)
 
 
-def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
-    """A clip from a still or of a computed scene."""
+def _entry(job: Job, **more: object) -> Entry:
+    labels = {"labels": {TASK: 0}, "strength": {TASK: 0.0}}
+    return {"source": job.scene, "kind": job.kind, "package": job.package, **more, **labels}
+
+
+def _filmed(job: Job, folder: Path) -> dict[str, Entry]:
+    """A clip of a still or of a computed scene."""
     rng = job.rng()
     canvas: Canvas | None = None
     if job.path is None:
@@ -181,8 +161,7 @@ def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         canvas, size = _canvas(job, rng)
     name = f"{job.scene}_{size[0]}x{size[1]}_{job.number}.mkv"
     frames = FRAMES[job.folder]
-    entry: dict[str, Any] = {"source": job.scene, "kind": job.kind, "package": job.package, "frames": frames,
-                             "labels": {"graininess": 0}, "strength": {"graininess": 0.0}}  # fmt: skip
+    entry = _entry(job, frames=frames)
     if canvas is not None:
         entry |= {"reduction": round(canvas.reduction, 2), "residual": round(canvas.noise, 2)}
     if (folder / name).is_file():
@@ -203,13 +182,13 @@ def _filmed(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _canvas(job: Job, rng: np.random.Generator) -> tuple[Canvas, tuple[int, int]]:
-    """The still at a density that hides its sensor noise, and a frame size that it fills."""
+    """The still, reduced enough to hide its sensor noise, and a frame size that it fills."""
     assert job.path is not None
     Image.MAX_IMAGE_PIXELS = None
     with Image.open(job.path) as image:
         width, height = image.size
     box = None
-    if width > 6000:  # a panorama: a part of it
+    if width > 6000:  # of a panorama, a part
         part = min(height, 4 * width // 10) * 6 // 10, min(height * 3 // 4, width // 4)
         part = (min(width, part[1] * 16 // 9), part[1])
         left, top = int(rng.integers(width - part[0])), (height - part[1]) // 2
@@ -238,10 +217,10 @@ def _own_size(width: int, height: int, reduction: float) -> tuple[int, int]:
 
 
 def _moved(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int], frames: int, *, fast: bool) -> Frames:
-    """A move over a still. With `fast` some go as in films of few frames a second: details jump by many pixels."""
+    """A move over a still. With `fast`, some moves skip frames: details jump by many pixels per frame."""
     slack = max(0.0, (canvas.width - size[0]) / 2 - 2), max(0.0, (canvas.height - size[1]) / 2 - 2)
     kind = str(rng.choice(MOVES, p=(0.14, 0.30, 0.16, 0.12, 0.18, 0.05, 0.05)))
-    if kind == "rotation" and size[0] * size[1] > 300_000:  # slow, and not for its look
+    if kind == "rotation" and size[0] * size[1] > 300_000:  # too slow to compute
         kind = "handheld"
     skips, weights = zip(*SKIPS, strict=True)
     skip = int(rng.choice(skips, p=weights)) if fast and kind != "whip" else 1
@@ -258,16 +237,15 @@ def _format(rng: np.random.Generator, folder: str) -> PixelFormat:
     return PixelFormat.of(name, full_range=full, matrix="bt601" if rng.random() < 0.2 else "bt709")
 
 
-def _video(job: Job, folder: Path) -> dict[str, dict[str, Any]]:
-    """A clip of a video. Held out: a part of it.
+def _video(job: Job, folder: Path) -> dict[str, Entry]:
+    """A clip of a video; for the held-out folder, a part of it.
 
-    For training number 0 is the file as it is; number 1, of large ones, a part at half size, free of codec noise;
-    number 2 a part of which only every third or fourth frame is kept, so that all that moves moves far.
+    For training, number 0 is the file as it is; number 1, of large videos, a part at half size, free of codec noise;
+    number 2 a part of which only every third or fourth frame is kept, so that everything that moves moves far.
     """
     assert job.path is not None
     about = probe(job.path)
-    entry: dict[str, Any] = {"source": job.scene, "kind": "video", "package": job.package,
-                             "labels": {"graininess": 0}, "strength": {"graininess": 0.0}}  # fmt: skip
+    entry = _entry(job)
     if job.number == 0 and job.folder == TRAINING:
         name = f"{job.scene}_{about.width}x{about.height}_0{job.path.suffix}"
         if not (folder / name).is_file():

@@ -1,4 +1,4 @@
-"""Teach grainscan a kind of grain that it does not know: `python examples/teach.py WORK [--material DIR]`.
+"""Teach grainscan a kind of grain that it does not know: `python examples/embedded/teach.py WORK [--material DIR]`.
 
 The kind is the noise of analogue video tape. A recorder limits the bandwidth of luma along the line and nowhere else,
 so its noise is drawn out into streaks of 10 to 40 pixels while neighbouring lines have nothing in common; the level of
@@ -14,7 +14,7 @@ The scenes are those of `material.py` (made first if no DIR is given); the clips
     WORK/runs/tape/   what `train` makes of that
     WORK/figures.json
 
-Every step but the making of clips is a grainscan command, printed as it runs. Finished steps are not done again. The
+Every step but the making of clips is a grainscan command, printed as it runs. Finished steps are not repeated. The
 last one judges both sets with the embedded model and with the taught one: AUROC with 95 % intervals from resampling
 scenes, and the difference on the same resamples.
 """
@@ -24,33 +24,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import resource
 import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import TASK, Entry, grainscan, make_all, make_material, middle, read_set, write_set
 from material import HELD_OUT, TRAINING
 from rich.console import Console
 from rich.table import Table
 
-from grainscan import Scanner, __version__
-from grainscan.data.labels import LABELS_FILE, write_labels
-from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan import Scanner, console
+from grainscan.data.labels import LABELS_FILE
 from grainscan.data.synth import fields, surviving
 from grainscan.data.synth.stack import Array, add_luma, from_block, to_block
 from grainscan.evaluate import bootstrap
-from grainscan.video import Block, read_clip, write_clip
+from grainscan.files import write_json
+from grainscan.video import read_clip, write_clip
 
-TASK = "graininess"
 LABELLED = 40  # clips that are taught, half of them with tape noise
 FRAMES = 24
 WIDTH, HEIGHT = 384, 288  # at most: a part of a picture of 720x576
@@ -62,10 +58,10 @@ TRAIN = ("--batch-size", "32", "--views-per-clip", "8", "--lr", "5e-5")
 class Tape:
     """Tape noise of one clip, in 8-bit codes and pixels."""
 
-    sigma: float  # deviation of the streaks
+    sigma: float  # standard deviation of the streaks
     length: float  # of a streak: full width at half maximum
-    level: float  # deviation of a line's level
-    dropouts: float  # a picture
+    level: float  # standard deviation of the level of a line
+    dropouts: float  # per picture
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Tape:
@@ -73,7 +69,7 @@ class Tape:
         return cls(sigma, rng.uniform(10, 40), rng.uniform(0.1, 0.4) * sigma, rng.uniform(0, 2))
 
     def field(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Array:
-        """What is added to luma, (frames, height, width): nothing of it lasts for more than a picture."""
+        """What is added to luma, (frames, height, width); independent from picture to picture."""
         frames, height, width = shape
         _, x = fields.frequencies(height, width)
         along = np.exp(-2 * (np.pi * self.length / fields.FWHM * x) ** 2)
@@ -88,71 +84,65 @@ class Tape:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to be made of a scene: its name, the clean scene, and whether it gets tape noise."""
+    """A clip to make of a clean scene, with tape noise or without."""
 
     name: str
     scene: Path
     source: str
     noisy: bool
 
+    def __str__(self) -> str:
+        return self.name
+
     def rng(self) -> np.random.Generator:
-        """A clip and its clean twin are drawn alike."""
+        """The same for a clip and its clean twin."""
         return np.random.default_rng(list(hashlib.sha256(self.source.encode()).digest()))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, metavar="WORK")
-    parser.add_argument("--material", type=Path, metavar="DIR", help="of material.py; else made here")
-    parser.add_argument("--scenes", type=int, default=0, help="judge the first N held-out scenes only; 0: all")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--material", type=Path, metavar="DIR", help="written by material.py (default: made first)")
+    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="the first N held-out scenes only; 0: all")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--train", type=shlex.split, default=TRAIN, metavar="FLAGS", help="of `grainscan train`")
     options = parser.parse_args()
-    work = options.work.absolute()
-    material = (options.material or made(work / "material")).absolute()
+    work: Path = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    material = (options.material or make_material(work / "material")).absolute()
     held_out = scenes(material / HELD_OUT)[: options.scenes or None]
-    with ProcessPoolExecutor(options.workers) as pool:
-        write(work / "footage", footage(scenes(material / TRAINING)), pool)
-        write(work / "tape", [clip for scene in held_out for clip in pair(*scene)], pool)
-    workers = ("--workers", str(options.workers))
-    clean = [os.fspath(path) for _, path in held_out]
+    write(work / "footage", footage(scenes(material / TRAINING)), options.workers)
+    write(work / "tape", [clip for scene in held_out for clip in pair(*scene)], options.workers)
+    workers = ("--workers", options.workers)
+    clean = [path for _, path in held_out]
     if not (work / "old" / LABELS_FILE).is_file():
-        grainscan(work, "prep", *clean, "old", "--synthesize", TASK, "--clips", "2", "--seed", "1", *workers)
+        grainscan("prep", *clean, "old", "--synthesize", TASK, "--clips", 2, "--seed", 1, *workers, cwd=work)
     if not (work / "data" / "train" / LABELS_FILE).is_file():
         if not (work / "data" / LABELS_FILE).is_file():
-            grainscan(work, "prep", "footage", "data", "--synthesize", TASK, *workers)
-        grainscan(work, "split", "data", "--ratios", "80/20/0")
-    figures = taught(work, options.train)
+            grainscan("prep", "footage", "data", "--synthesize", TASK, *workers, cwd=work)
+        grainscan("split", "data", "--ratios", "80/20/0", cwd=work)
+    figures: dict[str, Any] = {"training": taught(work, options.train)}
     for name in ("tape", "old"):
         figures[name] = compared(work / name, work / "runs" / "tape")
     figures["tape"]["surviving"] = survival(work / "tape")
-    (work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    show(figures, Console())
+    write_json(work / "figures.json", figures)
+    show(figures, console.out())
     return 0
 
 
 # -------------------------------------------------------------------------------------------------------------- clips
 
 
-def made(folder: Path) -> Path:
-    script = Path(__file__).with_name("material.py")
-    subprocess.run([sys.executable, os.fspath(script), os.fspath(folder)], check=True)
-    return folder
-
-
 def scenes(folder: Path) -> list[tuple[str, Path]]:
     """(source, first clip of it) of a folder of the material, sorted."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise SystemExit(f"error: {folder} has no manifest.json; run: python examples/material.py {folder.parent}")
     first: dict[str, Path] = {}
-    for name in sorted(manifest["clips"]):
-        first.setdefault(manifest["clips"][name]["source"], folder / name)
+    for name, entry in sorted(read_set(folder, f"python examples/embedded/material.py {folder.parent}").items()):
+        first.setdefault(entry["source"], folder / name)
     return sorted(first.items())
 
 
 def footage(found: list[tuple[str, Path]]) -> list[Clip]:
-    """The clips that are taught: scenes chosen by the hash of their names, every second one with tape noise."""
+    """The clips that are taught: scenes in the order of hashes of their names, every second one with tape noise."""
     chosen = sorted(found, key=lambda scene: hashlib.sha256(scene[0].encode()).digest())[:LABELLED]
     return [Clip(f"{source}.mp4", path, source, bool(i % 2)) for i, (source, path) in enumerate(chosen)]
 
@@ -161,21 +151,17 @@ def pair(source: str, path: Path) -> list[Clip]:
     return [Clip(f"{source}_{'tape' if noisy else 'clean'}.mp4", path, source, noisy) for noisy in (False, True)]
 
 
-def write(folder: Path, clips: list[Clip], pool: ProcessPoolExecutor) -> None:
-    """The clips with labels.json and manifest.json, unless they are there."""
-    if (folder / LABELS_FILE).is_file():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = dict(zip((clip.name for clip in clips), pool.map(make, clips, [folder] * len(clips)), strict=True))
-    made_by = {"made by": "examples/teach.py"}
-    write_manifest(folder, {"schema": 1, "grainscan": __version__, "seed": 0, "options": made_by, "clips": entries})
-    write_labels(folder, {name: entry["labels"] for name, entry in entries.items()})
+def write(folder: Path, clips: Sequence[Clip], workers: int) -> None:
+    """Make the clips with labels.json and manifest.json, unless they exist."""
+    if not (folder / LABELS_FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_set(folder, make_all(make, clips, folder, workers=workers), script="embedded/teach.py")
 
 
-def make(clip: Clip, folder: Path) -> dict[str, Any]:
-    """Write a clip; its entry in the manifest. `strength` is the deviation of the noise that survived the encoder."""
+def make(clip: Clip, folder: Path) -> dict[str, Entry]:
+    """Write a clip; its entry by its name. `strength` is the standard deviation of the noise that survived encoding."""
     rng = clip.rng()
-    block = cropped(read_clip(clip.scene, frames=FRAMES))
+    block = middle(read_clip(clip.scene, frames=FRAMES), WIDTH, HEIGHT, grid=16)
     how = {"codec": "h264", "quality": int(rng.integers(QUANTISERS[0], QUANTISERS[1] + 1)), "speed": 1}
     path = folder / clip.name
     write_clip(path, block, **how)
@@ -187,42 +173,31 @@ def make(clip: Clip, folder: Path) -> dict[str, Any]:
         noise = tape.field(stack.shape, rng)
         write_clip(path, to_block(add_luma(stack, noise)), **how)
         strength = surviving(reference, read_clip(path), noise)
-    return {"source": clip.source, "labels": {TASK: int(clip.noisy)}, "strength": {TASK: round(strength, 3)}}
-
-
-def cropped(block: Block) -> Block:
-    """The middle of the pictures, its sides multiples of 16."""
-    width, height = min(block.width, WIDTH) // 16 * 16, min(block.height, HEIGHT) // 16 * 16
-    return block.crop((block.width - width) // 4 * 2, (block.height - height) // 4 * 2, width, height).copy()
+    labels = {"labels": {TASK: int(clip.noisy)}, "strength": {TASK: round(strength, 3)}}
+    return {clip.name: {"source": clip.source, **labels}}
 
 
 def survival(folder: Path) -> float:
-    """The median deviation of the noise that survived the encoder, 8-bit luma codes."""
-    entries = (read_manifest(folder) or {})["clips"].values()
+    """The median standard deviation of the noise that survived the encoder, 8-bit luma codes."""
+    entries = read_set(folder, "teach.py").values()
     return round(float(np.median([entry["strength"][TASK] for entry in entries if entry["labels"][TASK]])), 2)
 
 
-# ----------------------------------------------------------------------------------------------------------- commands
+# ----------------------------------------------------------------------------------------------------------- training
 
 
-def grainscan(work: Path, *arguments: str) -> None:
-    shown = arguments if len(arguments) < 16 else (*arguments[:2], "...", *arguments[-11:])
-    print("$ grainscan", shlex.join(shown), file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "grainscan", *arguments], cwd=work, check=True)
-
-
-def taught(work: Path, flags: Iterable[str]) -> dict[str, Any]:
+def taught(work: Path, flags: Iterable[str]) -> dict[str, float]:
     """Train unless it is done; the cost of the training."""
     cost = work / "training.json"
     if not cost.is_file():
         shutil.rmtree(work / "runs" / "tape", ignore_errors=True)
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        grainscan(work, "train", "data", "--model", "small", "--name", "tape", *flags)
+        grainscan("train", "data", "--model", "small", "--name", "tape", *flags, cwd=work)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        told = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(processor, 1)}
-        cost.write_text(json.dumps(told) + "\n", encoding="utf-8")
-    return {"training": json.loads(cost.read_text(encoding="utf-8"))}
+        seconds = time.monotonic() - begun
+        write_json(cost, {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1)})
+    return dict(json.loads(cost.read_text(encoding="utf-8")))
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -230,7 +205,7 @@ def taught(work: Path, flags: Iterable[str]) -> dict[str, Any]:
 
 def compared(folder: Path, taught_model: Path) -> dict[str, Any]:
     """AUROC of the embedded and of the taught model on the labelled clips, and their difference."""
-    entries = {name: entry for name, entry in (read_manifest(folder) or {})["clips"].items() if TASK in known(entry)}
+    entries = {name: entry for name, entry in read_set(folder, "teach.py").items() if TASK in known(entry)}
     truth = [known(entry)[TASK] for entry in entries.values()]
     sources = [entry["source"] for entry in entries.values()]
     before, after = judged(folder, entries, "small"), judged(folder, entries, taught_model)
@@ -244,7 +219,7 @@ def compared(folder: Path, taught_model: Path) -> dict[str, Any]:
     }
 
 
-def known(entry: dict[str, Any]) -> dict[str, int]:
+def known(entry: Entry) -> dict[str, int]:
     return {task: label for task, label in entry["labels"].items() if label is not None}
 
 
@@ -252,14 +227,14 @@ def judged(folder: Path, names: Iterable[str], model: str | Path) -> list[float]
     """The probability of each clip."""
     paths = [str(folder / name) for name in names]
     with Scanner(model) as scanner:
-        said = {row["path"]: row for row in scanner.scan(paths)}
-    for row in said.values():
+        rows = {row["path"]: row for row in scanner.scan(paths)}
+    for row in rows.values():
         if row["status"] != "ok":
             raise SystemExit(f"error: {row['error']['message']}")
-    return [said[path]["tasks"][TASK]["probability"] for path in paths]
+    return [rows[path]["tasks"][TASK]["probability"] for path in paths]
 
 
-def show(figures: dict[str, Any], console: Console) -> None:
+def show(figures: dict[str, Any], terminal: Console) -> None:
     table = Table(title="AUROC [95 %]")
     for name in ("clips of held-out scenes", "embedded", "taught", "change"):
         table.add_column(name)
@@ -268,10 +243,10 @@ def show(figures: dict[str, Any], console: Console) -> None:
         cells = [f"{found[key]['auroc']:.3f} {span(found[key]['ci95'])}" for key in ("before", "after")]
         change = f"{found['change']['auroc']:+.3f} {span(found['change']['ci95'], '+.3f')}"
         table.add_row(f"{what} ({found['clips']} of {found['scenes']})", *cells, change)
-    console.print(table)
+    terminal.print(table)
     cost = figures["training"]
-    console.print(
-        f"Training took {cost['seconds'] / 60:.1f} minutes, {cost['processor_seconds'] / 60:.1f} of a processor. "
+    terminal.print(
+        f"Training took {cost['seconds'] / 60:.1f} minutes, {cost['processor_seconds'] / 60:.1f} of processor time. "
         f"Of the tape noise {figures['tape']['surviving']} codes survive the encoder (median)."
     )
 

@@ -1,4 +1,4 @@
-"""Draw the terminal picture of the README: `python examples/picture.py` writes examples/predict.svg from a real run."""
+"""Draw README's picture of a terminal: `python examples/embedded/picture.py` writes examples/predict.svg."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from grainscan.options import PredictConfig
 from grainscan.predict import predict
 from grainscan.report import results_table, summary
 
-HERE = Path(__file__).parent
+EXAMPLES = Path(__file__).parents[1]
 WIDTH = 108  # columns
 
 
 def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    outcome = predict(PredictConfig(inputs=("examples/clips",)), stdout=io.StringIO())
+    outcome = predict(PredictConfig(inputs=(str(EXAMPLES / "clips"),)), stdout=io.StringIO())
     console.print("[bold green]$[/] grainscan predict examples/clips")
     console.print(results_table(outcome.rows, outcome.tasks))
     console.print(summary(outcome.rows))
-    console.save_svg(str(HERE / "predict.svg"), title="grainscan")
+    console.save_svg(str(EXAMPLES / "predict.svg"), title="grainscan")
 
 
 if __name__ == "__main__":

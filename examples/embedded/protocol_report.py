@@ -1,14 +1,14 @@
-"""Figures on the protocol set by QP and sigma: `python examples/protocol_report.py DST [--model DIR]`.
+"""Figures on the protocol set by QP and sigma: `python examples/embedded/protocol_report.py DST [--model DIR]`.
 
-Judges the clips that `protocol.py` wrote (or takes `--results FILE`, written by `grainscan predict DST --format jsonl`)
+Judges the clips that `protocol.py` wrote (or takes `--results FILE`, written by `grainscan predict DST -o FILE.jsonl`)
 and prints, as a table and with `--output FILE` as JSON:
 
     AUROC    clips with grain of one sigma against the pristine ones of the same QP, whatever survived the encoder;
              with a 95 % interval from resampling scenes
     overall  the same with all sigmas together, and by the label of what survived
-    strength Spearman's rank correlation with the surviving deviation
-    ECE      expected calibration error of the probabilities against the labels by survival
-    survives the median of the surviving deviation, 8-bit luma codes
+    strength Spearman's rank correlation with the surviving standard deviation
+    ECE      expected calibration error: how far probabilities are from frequencies, labels by survival
+    survives the median of the surviving standard deviation, 8-bit luma codes
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import TASK, Entry, read_set
 from rich.console import Console
 from rich.table import Table
 
-from grainscan import Scanner
-from grainscan.data.manifest import read_manifest
+from grainscan import Scanner, console
 from grainscan.errors import GrainscanError
 from grainscan.evaluate.bootstrap import auroc_interval
 from grainscan.evaluate.metrics import auroc, ece, spearman
-
-TASK = "graininess"
+from grainscan.files import write_json
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of the set and what the detector said of it."""
+    """A clip of the set and the verdict on it."""
 
     source: str
     qp: int
@@ -50,32 +49,28 @@ class Clip:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DST")
-    parser.add_argument("--model", help="as of `grainscan predict`")
-    parser.add_argument("--results", type=Path, help="judge nothing: read this JSONL of `grainscan predict`")
+    parser.add_argument("--model", help="as for `grainscan predict`")
+    parser.add_argument("--results", type=Path, help="judge nothing, read this JSONL of `grainscan predict`")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
-    parser.add_argument("--workers", type=int, default=-1)
+    parser.add_argument("--workers", type=int, default=-1, help="as for `grainscan predict`")
     options = parser.parse_args()
-    console = Console(stderr=True)
-    manifest = read_manifest(options.folder)
-    if manifest is None:
-        console.print(f"error: {options.folder} has no manifest.json; protocol.py writes it", style="red")
-        return 2
+    entries = read_set(options.folder, "python examples/embedded/protocol.py DST")
     try:
-        clips, failed = read_clips(options, manifest["clips"])
+        clips, failed = read_clips(options, entries)
     except (GrainscanError, OSError, ValueError) as error:
-        console.print(f"error: {error}", style="red")
+        console.err().print(f"error: {error}", style="red")
         return 1
     for name in failed:
-        console.print(f"not judged: {name}", style="yellow")
+        console.err().print(f"not judged: {name}", style="yellow")
     figures = report(clips)
-    show(figures, Console())
+    show(figures, console.out())
     if options.output:
-        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(options.output, figures)
     return 1 if failed else 0
 
 
-def read_clips(options: argparse.Namespace, entries: dict[str, Any]) -> tuple[list[Clip], list[str]]:
-    """What was judged, and the names of what was not."""
+def read_clips(options: argparse.Namespace, entries: dict[str, Entry]) -> tuple[list[Clip], list[str]]:
+    """(the judged clips, the names of those that could not be judged)."""
     names = sorted(entries)
     if options.results:
         rows = read_rows(options.results)
@@ -93,17 +88,17 @@ def read_rows(results: Path) -> list[dict[str, Any]]:
 
 
 def rows_of(folder: Path, rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By name in the manifest, the rows of judged clips in `folder`: a log may hold those of other folders, too."""
+    """The rows of the judged clips in `folder` by name in the manifest; a log may also hold rows of other folders."""
     root = folder.resolve()
     judged = ((Path(row["path"]).resolve(), row) for row in rows if row["status"] == "ok")
     return {path.relative_to(root).as_posix(): row for path, row in judged if path.is_relative_to(root)}
 
 
-def _clip(entry: dict[str, Any], row: dict[str, Any]) -> Clip:
-    said = row["tasks"][TASK]
+def _clip(entry: Entry, row: dict[str, Any]) -> Clip:
+    verdict = row["tasks"][TASK]
     return Clip(
         entry["source"], entry["qp"], entry["sigma"], entry["labels"].get(TASK), entry["strength"][TASK],
-        said["probability"], said.get("strength"),
+        verdict["probability"], verdict.get("strength"),
     )  # fmt: skip
 
 
@@ -126,13 +121,13 @@ def _figures(clips: list[Clip]) -> dict[str, Any]:
     for sigma in sorted({clip.sigma for clip in clips} - {0}):
         grainy = [clip for clip in clips if clip.sigma == sigma]
         sigmas[str(sigma)] = {
-            **_put_in(pristine + grainy),
+            **_against_pristine(pristine + grainy),
             "surviving": round(float(np.median([clip.surviving for clip in grainy])), 2),
             "labels": {str(label): sum(clip.label == label for clip in grainy) for label in (1, 0, None)},
         }
     return {
         "sigma": sigmas,
-        "overall": _put_in(clips),
+        "overall": _against_pristine(clips),
         "by_survival": {
             "auroc": auroc(labels, probabilities),
             "clips": len(labelled),
@@ -142,7 +137,7 @@ def _figures(clips: list[Clip]) -> dict[str, Any]:
     }
 
 
-def _put_in(clips: list[Clip]) -> dict[str, Any]:
+def _against_pristine(clips: list[Clip]) -> dict[str, Any]:
     labels = np.array([bool(clip.sigma) for clip in clips], dtype=int)
     probabilities = _array(clips, lambda clip: clip.probability)
     interval = auroc_interval(labels, probabilities, groups=[clip.source for clip in clips])
@@ -159,7 +154,7 @@ def _array(clips: Iterable[Clip], value: Callable[[Clip], float]) -> np.ndarray:
     return np.array([value(clip) for clip in clips], dtype=np.float64)
 
 
-def show(figures: dict[str, Any], console: Console) -> None:
+def show(figures: dict[str, Any], terminal: Console) -> None:
     what = f"{figures['clips']} clips of {figures['scenes']} scenes"
     table = Table(title=f"{what}: AUROC against pristine, by grain put in")
     table.add_column("HEVC")
@@ -175,9 +170,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
         survival = part["by_survival"]
         ends = (part["overall"]["auroc"], survival["auroc"], part["strength_spearman"], survival["ece"])
         table.add_row(name, *cells, *(_text(value) for value in ends))
-    console.print(table)
-    console.print("In parentheses: median deviation of the grain that survives, 8-bit luma codes.")
-    console.print(f"Strength, Spearman at QP 22 and 32: {_text(figures['strength_spearman_qp22_qp32'])}")
+    terminal.print(table)
+    terminal.print("In parentheses: median standard deviation of the grain that survives, 8-bit luma codes.")
+    terminal.print(f"Strength, Spearman at QP 22 and 32: {_text(figures['strength_spearman_qp22_qp32'])}")
 
 
 def _text(value: float | None) -> str:

@@ -1,0 +1,186 @@
+"""The figures of one task: scores with intervals, the classical baseline, and what explains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grainscan.evaluate import bootstrap, metrics
+from grainscan.evaluate.bootstrap import Interval
+from grainscan.evaluate.judging import Judged, Sample
+from grainscan.evaluate.thresholds import Calibration, ChosenPoint, Fitted
+from grainscan.options import EvalConfig
+from grainscan.results import Report
+from grainscan.tasks import task_of
+from grainscan.views.estimators import ESTIMATORS
+
+
+@dataclass(frozen=True)
+class Strongest(Report):
+    """The best of all classical estimators on these very clips: an upper bound, since it was chosen on them."""
+
+    name: str
+    auroc: float | None
+
+
+@dataclass(frozen=True)
+class Baseline(Report):
+    """The classical estimator that the task's record names, chosen before anything was measured."""
+
+    name: str
+    auroc: float | None
+    ci95: dict[str, Interval | None]  # of "auroc"
+    strongest: Strongest
+    all: dict[str, float | None]  # AUROC of every estimator
+
+
+@dataclass(frozen=True)
+class Mistake(Report):
+    """A clip whose verdict is wrong. `label` is the true one."""
+
+    name: str
+    label: int
+    probability: float
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Source(Report):
+    """The figures of the clips of one source; `auroc` is None with a single class."""
+
+    clips: int
+    positives: int
+    accuracy: float
+    auroc: float | None
+    brier: float
+
+
+@dataclass(frozen=True)
+class StrengthFigures(Report):
+    """Estimated against true strength: rank correlation, and the median absolute error in the strength's unit."""
+
+    clips: int
+    spearman: float | None
+    median_error: float
+
+
+@dataclass(frozen=True)
+class TaskReport(Report):
+    """Everything measured about one task. A figure is None where it is undefined; see `metrics.scores`."""
+
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    auroc: float | None
+    average_precision: float | None
+    brier: float | None
+    ece: float | None
+    threshold: float
+    prevalence: float | None
+    confusion: list[list[int]]  # [[tn, fp], [fn, tp]]
+    clips: int
+    ci95: dict[str, Interval | None]  # of the first eight figures
+    baseline: Baseline | None  # None: the task's record names no estimator, or there are no clips
+    reliability: list[dict[str, float]]  # bins with a clip: from, to, clips, mean probability, observed frequency
+    mistakes: list[Mistake]  # farthest from the threshold first
+    strength: StrengthFigures | None = None  # where a manifest has true strengths
+    sources: dict[str, Source] | None = None  # the worst first, where sources are known
+    operating_point: ChosenPoint | None = None
+    calibration: Calibration | None = None
+
+
+def measure(
+    sample: Sample, fitted: Fitted, judged: Judged, manifest: dict[str, Any] | None, config: EvalConfig
+) -> TaskReport:
+    """Measure one task on its labelled clips, calling positive what reaches the threshold."""
+    drawing: dict[str, Any] = {"groups": sample.sources, "resamples": config.bootstrap, "seed": config.seed}
+    truth, probability, threshold = sample.labels, sample.probabilities, fitted.threshold
+    return TaskReport(
+        **metrics.scores(truth, probability, threshold),
+        clips=len(sample.names),
+        ci95=bootstrap.intervals(truth, probability, threshold, **drawing),
+        baseline=_baseline(sample, judged, drawing),
+        reliability=_reliability(truth, probability),
+        mistakes=_mistakes(sample, threshold, config.mistakes),
+        strength=_strength(sample, judged, manifest),
+        sources=_sources(sample, threshold),
+        operating_point=fitted.operating_point,
+        calibration=fitted.calibration,
+    )
+
+
+def _baseline(sample: Sample, judged: Judged, drawing: dict[str, Any]) -> Baseline | None:
+    chosen = task_of(sample.task).estimator
+    if chosen is None or not sample.names:
+        return None
+    values = {name: np.array([judged.baseline[clip][name] for clip in sample.names]) for name in ESTIMATORS}
+    areas = {name: metrics.auroc(sample.labels, value) for name, value in values.items()}
+    best = max(areas, key=lambda name: areas[name] or 0.0)
+    interval = bootstrap.auroc_interval(sample.labels, values[chosen], **drawing)
+    return Baseline(chosen, areas[chosen], {"auroc": interval}, Strongest(best, areas[best]), areas)
+
+
+def _strength(sample: Sample, judged: Judged, manifest: dict[str, Any] | None) -> StrengthFigures | None:
+    """Of the clips whose true strength the manifest has; None without any."""
+    entries = (manifest or {}).get("clips", {})
+    pairs = []
+    for name in sample.names:
+        true = (entries.get(name, {}).get("strength") or {}).get(sample.task)
+        estimate = judged.strength[name].get(sample.task)
+        if true is not None and estimate is not None:
+            pairs.append((estimate, true))
+    if not pairs:
+        return None
+    estimates, truths = np.array(pairs, dtype=np.float64).T
+    error = float(np.median(np.abs(estimates - truths)))
+    return StrengthFigures(len(pairs), metrics.spearman(estimates, truths), error)
+
+
+def _reliability(truth: np.ndarray, probability: np.ndarray) -> list[dict[str, float]]:
+    diagram = metrics.reliability(truth, probability)
+    return [
+        {
+            "from": round(float(diagram.edges[k]), 6),
+            "to": round(float(diagram.edges[k + 1]), 6),
+            "clips": int(diagram.count[k]),
+            "probability": float(diagram.probability[k]),
+            "observed": float(diagram.observed[k]),
+        }
+        for k in np.flatnonzero(diagram.count)
+    ]
+
+
+def _mistakes(sample: Sample, threshold: float, most: int) -> list[Mistake]:
+    wrong = np.flatnonzero((sample.probabilities >= threshold) != (sample.labels == 1))
+    distance = np.abs(sample.probabilities[wrong] - threshold)
+    return [
+        Mistake(
+            sample.names[k],
+            int(sample.labels[k]),
+            float(sample.probabilities[k]),
+            sample.sources[k] if sample.sources else None,
+        )
+        for k in wrong[np.argsort(-distance, kind="stable")][:most]
+    ]
+
+
+def _sources(sample: Sample, threshold: float) -> dict[str, Source] | None:
+    if sample.sources is None:
+        return None
+    members: dict[str, list[int]] = {}
+    for index, source in enumerate(sample.sources):
+        members.setdefault(source, []).append(index)
+    table: dict[str, Source] = {}
+    for source, indices in members.items():
+        truth, probability = sample.labels[indices], sample.probabilities[indices]
+        table[source] = Source(
+            clips=len(indices),
+            positives=int(truth.sum()),
+            accuracy=float(np.mean((probability >= threshold) == (truth == 1))),
+            auroc=metrics.auroc(truth, probability),
+            brier=float(np.mean((probability - truth) ** 2)),
+        )
+    return dict(sorted(table.items(), key=lambda item: (item[1].accuracy, -item[1].brier, item[0])))

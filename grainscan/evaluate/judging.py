@@ -1,0 +1,101 @@
+"""What a model says about labelled clips, paired with their labels.
+
+Clips go through the same Scanner as in `predict`, so what is measured here is what people get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from grainscan.data.labels import LabelSet
+from grainscan.data.sources import group_clips
+from grainscan.errors import DataError
+from grainscan.options import EvalConfig
+from grainscan.results import Failure, Result
+from grainscan.scan.scanner import Scanner
+
+Progress = Callable[[int, int, str], None]  # clips done, clips in all, what is being done
+
+
+class ClipError(Failure):
+    """A clip that could not be judged. It takes no part in any figure."""
+
+    name: str
+    path: str
+
+
+@dataclass
+class Judged:
+    """What a model said about the clips of a folder, by name of the clip, then by task or baseline."""
+
+    model: str
+    tasks: tuple[str, ...]
+    thresholds: dict[str, float]
+    probability: dict[str, dict[str, float]] = field(default_factory=dict)
+    strength: dict[str, dict[str, float]] = field(default_factory=dict)
+    baseline: dict[str, dict[str, float]] = field(default_factory=dict)
+    errors: list[ClipError] = field(default_factory=list)
+
+    def record(self, name: str, result: Result) -> None:
+        """Take in the result of one clip."""
+        if result["status"] != "ok":
+            self.errors.append({"name": name, "path": result["path"], **result["error"]})
+            return
+        verdicts = {task: result["tasks"][task] for task in self.tasks}
+        self.probability[name] = {task: verdict["probability"] for task, verdict in verdicts.items()}
+        self.strength[name] = {
+            task: verdict["strength"] for task, verdict in verdicts.items() if verdict.get("strength") is not None
+        }
+        self.baseline[name] = result.get("baseline", {})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The judged clips with a known label of one task; arrays and lists (n,) in the order of the names."""
+
+    task: str
+    names: list[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    sources: list[str] | None  # None: no clip has a known source
+
+    @classmethod
+    def of(cls, task: str, labels: LabelSet, judged: Judged, sources: Mapping[str, str] | None) -> Sample:
+        names = [name for name in judged.probability if task in labels.clips[name]]
+        return cls(
+            task,
+            names,
+            np.array([labels.clips[name][task] for name in names], dtype=np.int64),
+            np.array([judged.probability[name][task] for name in names], dtype=np.float64),
+            None if sources is None else [sources[name] for name in names],
+        )
+
+
+def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
+    """Scan the clips that have a label for one of the model's tasks. Raises DataError when there are none."""
+    with Scanner.from_config(config, baseline=baselines) as scanner:
+        spec = scanner.spec
+        names = [name for name, known in labels.clips.items() if any(task in known for task in spec.tasks)]
+        if not names:
+            raise DataError(
+                f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(spec.tasks)})",
+                hint=f"The labels are for: {', '.join(labels.tasks) or 'nothing'}.",
+            )
+        judged = Judged(spec.name, spec.tasks, {task: spec.threshold_of(task) for task in spec.tasks})
+        note = f"{spec.name} on {labels.folder.name}"
+        progress(0, len(names), note)
+        results: Any = scanner.scan([labels.path[name] for name in names])
+        for done, (name, result) in enumerate(zip(names, results, strict=True), 1):
+            judged.record(name, result)
+            progress(done, len(names), note)
+    return judged
+
+
+def known_sources(labels: LabelSet, manifest: dict[str, Any] | None) -> dict[str, str] | None:
+    """The source of each clip, as `split` sees it; None when every clip would be a source of its own."""
+    sources = group_clips(labels.clips, manifest, "auto")
+    return sources if any(source != name for name, source in sources.items()) else None
