@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from grainscan.cli.help import Command, Group
-from grainscan.errors import GrainscanError, UsageError
+from grainscan.errors import GrainscanError, UsageError, missing_package
 from grainscan.options import EvalConfig, PredictConfig, PrepConfig, ScanConfig, SplitConfig, TrainConfig, resolve
 
 INTERRUPTED = 130
@@ -22,6 +22,11 @@ class ErrorGroup(Group):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (missing := missing_package(error)) is None:
+                raise
+            _explain(missing)
+            raise typer.Exit(missing.exit_code) from None
         except GrainscanError as error:
             _explain(error)
             raise typer.Exit(error.exit_code) from None
