@@ -64,6 +64,16 @@ class DependencyError(GrainscanError):
     """An optional package is missing; the hint names the extra that brings it."""
 
 
+def missing_package(error: ModuleNotFoundError) -> DependencyError | None:
+    """What to do about a library that is not there, as in an install for judging only; None if it is not a library."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "grainscan"):
+        return None
+    return DependencyError(
+        f"this command needs {name}, which is not installed", hint="`pip install grainscan` brings all that is missing."
+    )
+
+
 class UsageError(GrainscanError):
     """The request itself is wrong."""
 

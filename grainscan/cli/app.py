@@ -12,7 +12,7 @@ import typer
 from grainscan import console, signals
 from grainscan.cli.commands import command
 from grainscan.cli.help import Group
-from grainscan.errors import GrainscanError, Interrupted
+from grainscan.errors import GrainscanError, Interrupted, missing_package
 from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
 
 FAILED, INTERRUPTED = 1, 130
@@ -24,6 +24,11 @@ class ErrorGroup(Group):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (missing := missing_package(error)) is None:
+                raise
+            _explain(missing)
+            raise typer.Exit(missing.exit_code) from None
         except GrainscanError as error:
             _explain(error)
             raise typer.Exit(error.exit_code) from None
