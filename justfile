@@ -37,7 +37,7 @@ coverage *arguments:
 # The fast tests with another Python and the lowest (lowest-direct) or newest (highest) versions; needs uv
 compat version="3.11" resolution="lowest-direct":
     uv venv --clear --python {{ version }} .compat
-    uv pip install --python .compat --resolution {{ resolution }} '.[dev]'
+    uv pip install --python .compat --resolution {{ resolution }} --only-binary :all: --no-binary grainscan '.[dev]'
     .compat/bin/python -m pytest -p no:cacheprovider -m "not slow and not bench"
 
 # How fast scanning is, against decoding alone

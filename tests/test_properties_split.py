@@ -12,7 +12,7 @@ import property_kit  # noqa: F401 (loads the profile)
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_split import tree
+from test_split import sides, tree
 
 from grainscan.data.labels import SPLITS, parse_labels, read_labels, write_labels
 from grainscan.data.manifest import read_manifest, write_manifest
@@ -130,15 +130,15 @@ def test_a_split_divides_no_source_and_undo_takes_all_of_it_back(data: DataSet, 
         assert tree(folder) == before
         done = split(config)
         assert done.assignment == planned.assignment
-        assert leaks(folder) == {}
-        sides: dict[str, set[str]] = {}
+        assert leaks(sides(folder)) == ()
+        places: dict[str, set[str]] = {}
         found: dict[str, dict[str, int]] = {}
         for part in SPLITS:
             if (folder / part).is_dir():
                 found |= read_labels(folder / part).clips  # every clip is there, and has its label
                 for clip in parse_labels(folder / part / "labels.json"):
-                    sides.setdefault(sources[clip], set()).add(part)
-        assert all(len(parts) == 1 for parts in sides.values())
+                    places.setdefault(sources[clip], set()).add(part)
+        assert all(len(parts) == 1 for parts in places.values())
         assert found == {
             clip: {task: value for task, value in entry.items() if value is not None}
             for clip, entry in data.labels.items()
