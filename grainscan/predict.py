@@ -1,12 +1,12 @@
-"""Everything behind `grainscan predict`: inputs to results, to where they were asked for.
+"""`grainscan predict`: from inputs to results, written to a file or a stream.
 
-Results that go into a file are kept in a log while they are computed, so that no interruption loses them. A JSONL file
-is that log itself; other files are written from a log beside them, `report.html.partial.jsonl`, which the same command
-continues and which is removed when the file is complete. On stdout JSONL, JSON and CSV are streamed; only a table or a
-page holds all results in memory.
+Results for a file are kept in a log while they are computed, so that an interruption loses none. A JSONL file is its
+own log; other files are written from a log beside them, such as `report.html.partial.jsonl`, which the same command
+continues and which is removed once the file is complete. JSONL, JSON and CSV are streamed to stdout; only tables and
+pages hold all results in memory.
 
-The exit code is 1 where an input could not be judged, whatever else was found, since the answer is then incomplete;
-3 where `--fail-on` found its task; else 0.
+The exit code is 1 if an input could not be judged, whatever else was found, since the answer is then incomplete; else
+3 if `--fail-on` found its task; else 0.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ FAILED, FOUND = 1, 3
 
 @dataclass(frozen=True)
 class PredictReport(Report):
-    """What a scan came to. `rows` are the results where a table is wanted, else empty."""
+    """The outcome of a scan. `rows` are the results if a table is wanted on stdout, else empty."""
 
     model: str
     tasks: tuple[str, ...]
     format: str
     output: Path | None  # None: stdout
-    tally: Tally = field(default_factory=Tally)  # files by what was found
-    skipped: int = 0  # files that a log held already
-    replaced: bool = False  # whether the output existed before and is not the log itself
+    tally: Tally = field(default_factory=Tally)
+    skipped: int = 0  # files already in the log
+    replaced: bool = False  # whether an existing output that is not the log was replaced
     rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
-        """1 where an input failed, else 3 where the task asked for was found, else 0."""
+        """1 if an input failed, else 3 if the task `fail_on` was found, else 0."""
         if self.tally.errors:
             return FAILED
         return FOUND if fail_on and self.tally.tasks.get(fail_on) else 0
 
 
 def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None = None) -> PredictReport:
-    """Judge the inputs with the model named, else the embedded one, and write the results.
+    """Judge the inputs and write the results.
 
-    A table for stdout is not written: its rows are in the report. Raises UsageError for a wrong request, ModelError,
-    OutputError, and Interrupted with what is kept. Files that cannot be judged are error rows.
+    A table for stdout is not written: its rows are in the report. Files that cannot be judged become error rows.
+    Raises UsageError for a wrong request, ModelError, OutputError, and Interrupted, which says what is kept.
     """
     output = None if config.output == STDOUT else config.output
     form = format_for(config.format, output)
@@ -77,7 +77,7 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
 
 
 class _Scan:
-    """One call of `predict`: where results come from, the scanner here or on a Ray cluster, and where they go."""
+    """One call of `predict`."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class _Scan:
         self._scanner.close()
 
     def to_stream(self, paths: list[str], stream: TextIO | None = None) -> PredictReport:
-        """Results as they come, to a stream or to an output that cannot be replaced; for a table, the rows alone."""
+        """Write results as they come, to a stream or to an output that cannot be replaced; collect those of a table."""
         report, rows, tally = self._report, list[Result](), Tally()
         results = _counted(self._watched(paths), tally)
         try:
@@ -119,7 +119,7 @@ class _Scan:
         return replace(report, tally=tally, rows=tuple(rows))
 
     def to_file(self, paths: list[str]) -> PredictReport:
-        """Results into a log, which is the output itself, or from which the output is written in the end."""
+        """Write results to a log, which is the output itself or from which the output is written in the end."""
         report, output, tally = self._report, self._output, Tally()
         assert output is not None
         path = output if report.format == "jsonl" else _partial(output)
@@ -130,17 +130,16 @@ class _Scan:
                 replaced = path != output and output.exists()
                 report = replace(report, skipped=len(paths) - len(pending), replaced=replaced)
                 if report.skipped:
-                    self._progress.say(f"{count(report.skipped, 'file')} judged before, {len(pending):,} to go: {path}")
+                    self._progress.say(
+                        f"{count(report.skipped, 'file')} already judged, {len(pending):,} to go: {path}"
+                    )
                 for row in self._watched(pending):
                     log.append(row)
                 log.finish()
-                rows: Iterable[Any] = log.rows(paths)
-                results = _counted(rows, tally)
                 if path == output:
-                    for _ in results:
-                        pass
+                    tally = Tally.of(log.rows(paths))
                 else:
-                    self._save(map(_unlogged, results), log)
+                    self._save(map(_unlogged, _counted(log.rows(paths), tally)), log)
             except KeyboardInterrupt:
                 raise Interrupted(_kept(log)) from None
             if path != output:
@@ -156,7 +155,7 @@ class _Scan:
             raise
 
     def _watched(self, paths: list[str]) -> Iterator[Result]:
-        """Judge files, and show how far that has come and the worst finds."""
+        """Judge files, and show the progress and the likeliest finds."""
         self._progress.stage("scanning", len(paths))
         errors = 0
         for done, row in enumerate(self._judged(paths), 1):
@@ -183,13 +182,13 @@ def _counted(results: Iterable[Result], tally: Tally) -> Iterator[Result]:
 
 
 def _partial(output: Path) -> Path:
-    """The log of an output that is not one itself: beside it, or beside the file that a link leads to."""
+    """The log of an output that is not one itself: beside it, or beside the file behind a link."""
     target = output.resolve() if output.is_symlink() else output
     return target.with_name(f"{target.name}.partial.jsonl")
 
 
 def _kept(log: ResultLog) -> str:
-    """What is true of an unfinished scan. An empty log is removed."""
+    """What an unfinished scan keeps, for the user. An empty log is removed."""
     if len(log):
         return f"{count(len(log), 'result')} kept in {log.path}; the same command continues from there"
     with contextlib.suppress(OSError):
@@ -198,6 +197,6 @@ def _kept(log: ResultLog) -> str:
 
 
 def _unlogged(row: Result) -> Result:
-    """A row without what only a log needs."""
+    """A row without the key that only a log needs."""
     row.pop("settings", None)
     return row

@@ -256,7 +256,7 @@ def test_predict_goes_on_with_a_log(folder: Path, tmp_path: Path) -> None:
     run("predict", folder / "plain.avi", "-o", log, "--workers", "0")
     before = log.read_text()
     result = run("predict", folder / "plain.avi", folder / "noisy.avi", "-o", log, "--workers", "0")
-    assert f"1 file judged before, 1 to go: {log}" in plain(result.stderr)
+    assert f"1 file already judged, 1 to go: {log}" in plain(result.stderr)
     assert log.read_text().endswith(before)
     assert len(log.read_text().splitlines()) == 2
 
@@ -331,7 +331,7 @@ def test_an_interrupted_scan_keeps_what_it_judged_and_goes_on_from_there(
 
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(1, patch)  # one file more is all that is left to do
-        assert f"1 file judged before, 1 to go: {log}" in run(*words, output).stderr
+        assert f"1 file already judged, 1 to go: {log}" in run(*words, output).stderr
     run(*words, tmp_path / f"whole.{suffix}")
     assert log == output or not log.exists()
     if suffix == "jsonl":

@@ -223,14 +223,13 @@ def evaluate(options: EvalConfig) -> None:
     from grainscan.files import check_folder, check_output
 
     report.evaluation_format(options.format, options.output)  # refuse a wrong request before the work
-    output = None if options.output == report.STDOUT else options.output
-    if output is not None:
-        check_output(output)
+    if options.output is not None and options.output != report.STDOUT:
+        check_output(options.output)
     if options.plots is not None:
         check_folder(options.plots)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
-    report.write_evaluation(figures, format=options.format, output=output)
+    report.write_evaluation(figures, format=options.format, output=options.output)
     if figures.errors:
         raise typer.Exit(FAILED)
 

@@ -1,7 +1,7 @@
-"""Results and figures for people and programs.
+"""The output of `predict` and `eval`: files, streams and the terminal.
 
-The last stage of `predict` and `eval`. `write` and `save` take results in one of `FORMATS`; `results_table`, `summary`
-and `evaluation` are for a terminal. NumPy, Rich and Jinja are imported on use.
+`write` and `save` write results in one of `FORMATS`; `results_table`, `summary` and `evaluation` are Rich renderables
+for a terminal. NumPy, Rich and Jinja are imported on use.
 """
 
 from grainscan.report.eval_tables import evaluation, evaluation_format, write_evaluation
