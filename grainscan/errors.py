@@ -31,17 +31,6 @@ class GrainscanError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Errors are sent between processes, and the default pickling fails with keyword-only arguments.
-        return _rebuild, (type(self), self.message, self.__dict__.copy())
-
-
-def _rebuild(cls: type[GrainscanError], message: str, state: dict[str, object]) -> GrainscanError:
-    error = cls.__new__(cls)
-    Exception.__init__(error, message)
-    error.__dict__.update(state)
-    return error
-
 
 class VideoError(GrainscanError):
     """A file cannot be read as a video."""

@@ -61,12 +61,9 @@ class Option:
 
     def accepts(self, value: float) -> bool:
         """Whether a number is finite and within the limits."""
-        return (
-            math.isfinite(value)
-            and (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
+        least, above, below = self.least, self.above, self.below
+        inside = (least is None or value >= least) and (above is None or value > above)
+        return inside and math.isfinite(value) and (below is None or value < below)
 
 
 def expand(choices: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,8 +87,7 @@ def argument(metavar: str, help: str, default: Any = dataclasses.MISSING) -> Any
 
 def option_of(field: dataclasses.Field[Any]) -> Option:
     """The `Option` of a field."""
-    found: Option = field.metadata[_KEY]
-    return found
+    return typing.cast(Option, field.metadata[_KEY])
 
 
 def flag_of(name: str) -> str:
@@ -119,9 +115,7 @@ class PrepConfig(Options):
     clips: int = option(4, "Clips per video.", above=0)
     frames: int = option(16, "Consecutive frames per clip.", above=0)
     size: int = option(128, "Side of the square cut from the picture, in native pixels.", above=0)
-    small: Literal["keep", "skip"] = option(
-        "keep", "Videos smaller or shorter than a clip: keep them whole or skip them."
-    )
+    small: Literal["keep", "skip"] = option("keep", "Videos smaller or shorter than a clip: keep whole or skip.")
     workers: int = option(-1, "Worker processes; -1: one per processor, 0: work in this process.", least=-1)
     seed: int = option(0, "Random seed.")
     dry_run: bool = option(False, "Print the plan and write nothing.")
@@ -131,12 +125,8 @@ class PrepConfig(Options):
         metavar="FILE",
         panel=LABELS,
     )
-    balance: str | None = option(
-        None, "Keep as many clips with this artifact as without.", metavar="TASK", panel=LABELS
-    )
-    limit: int | None = option(
-        None, "Maximum number of clips: per class with --balance, else in all.", panel=LABELS, above=0
-    )
+    balance: str | None = option(None, "Keep as many clips with the artifact as without.", metavar="TASK", panel=LABELS)
+    limit: int | None = option(None, "Maximum clips: per class with --balance, else in all.", panel=LABELS, above=0)
     synthesize: str | None = option(
         None, "Add this artifact to a copy of each clean clip.", panel=LABELS, choices=("grainscan.tasks:SYNTHESISED",)
     )
@@ -175,7 +165,7 @@ class TrainConfig(Options):
     epochs: float = option(10.0, "Passes over the training clips.", "-e", above=0)
     batch_size: int = option(16, "Views per device and forward pass.", "-b", above=0)
     lr: float = option(3e-4, "Peak learning rate.", above=0)
-    device: DeviceName = option("auto", "Device to train on.")
+    device: DeviceName = option("auto", "Device to use.")
     resume: str | None = option(None, "Continue a run from this checkpoint; auto: its last one.", metavar="auto|DIR")
     seed: int = option(0, "Random seed.")
     dry_run: bool = option(False, "Print the plan with estimated time and memory, and train nothing.")
@@ -216,9 +206,7 @@ class TrainConfig(Options):
 
     loss: Literal["focal", "bce"] = option("focal", "Classification loss.", panel=LOSS)
     focal_gamma: float = option(2.0, "Focus of the focal loss on hard clips; 0: none.", panel=LOSS, least=0)
-    focal_alpha: str = option(
-        "auto", "Weight of clips with the artifact; auto: by their share.", metavar="auto|none|A", panel=LOSS
-    )
+    focal_alpha: str = option("auto", "Weight of positive clips; auto: by share.", metavar="auto|none|A", panel=LOSS)
     task_weights: str | None = option(None, "Weight of each task in the loss.", metavar="A=1,B=0.5", panel=LOSS)
     strength_weight: float = option(0.5, "Weight of the strength regression.", panel=LOSS, least=0)
     soft_labels: float = option(
@@ -257,22 +245,14 @@ class ScanConfig(Options):
         "-m",
         metavar="MODEL",
     )
-    windows: int | None = option(None, "Windows per file, over time. Default: the model's.", panel=SAMPLING, above=0)
-    crops: int | None = option(
-        None, "Crops per window, over the picture. Default: the model's.", panel=SAMPLING, above=0
-    )
+    windows: int | None = option(None, "Windows per file, in time. Default: the model's.", panel=SAMPLING, above=0)
+    crops: int | None = option(None, "Crops per window, in space. Default: the model's.", panel=SAMPLING, above=0)
     short: ShortPolicy = option("mirror", "How to extend files shorter than a window.", panel=SAMPLING)
-    device: str = option(
-        "auto", "Device to run the model on.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES")
-    )
+    device: str = option("auto", "Device to use.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES"))
     workers: int = option(-1, "Decoding processes; -1: automatic, 0: decode in this process.", panel=SAMPLING, least=-1)
     timeout: float = option(60.0, "Seconds after which a file is given up; 0: no limit.", panel=SAMPLING, least=0)
-    memory: float = option(
-        1.5, "Memory limit per worker; files that need more are errors.", metavar="GB", panel=SAMPLING, above=0
-    )
-    max_pixels: int = option(
-        8192 * 8192, "Pixel limit per frame, against decompression bombs.", panel=SAMPLING, above=0
-    )
+    memory: float = option(1.5, "Memory limit per worker; files beyond it fail.", metavar="GB", panel=SAMPLING, above=0)
+    max_pixels: int = option(8192 * 8192, "Pixel limit per frame against decompression bombs.", panel=SAMPLING, above=0)
 
 
 @dataclass(frozen=True)
@@ -295,9 +275,7 @@ class PredictConfig(ScanConfig):
     overwrite: bool = option(False, "Replace results made with another model or other options.")
     fail_on: str | None = option(None, "Exit with code 3 if a file has this artifact.", metavar="TASK")
     maps: bool = option(False, "Add the probability of each view, to show where in the picture the artifact is.")
-    ray: str | None = option(
-        None, "Run on a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING
-    )
+    ray: str | None = option(None, "Use a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING)
 
 
 @dataclass(frozen=True)
@@ -323,7 +301,7 @@ class EvalConfig(ScanConfig):
     plots: Path | None = option(None, "Folder for ROC, precision-recall and reliability plots.", metavar="DIR")
     operating_point: str | None = option(
         None,
-        "Choose the threshold on the val split instead of using the model's.",
+        "Threshold chosen on the val split. Default: the model's.",
         metavar="f1|precision=P|recall=R",
         panel=FIGURES,
     )

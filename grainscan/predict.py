@@ -70,10 +70,11 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     if output is not None:
         check_output(output)
     paths = collect(config.inputs)
-    with closing(_Scan(config, spec, thresholds, form, output, progress or Progress())) as scan:
-        if output is None:
-            return scan.to_stream(paths, stdout)
-        return scan.to_stream(paths) if is_stream(output) else scan.to_file(paths)
+    report = PredictReport(spec.name, spec.tasks, form, output)
+    with closing(_Scan(config, spec, thresholds, report, progress or Progress())) as scan:
+        if output is None or is_stream(output):
+            return scan.to_stream(paths, output or stdout)
+        return scan.to_file(paths, output)
 
 
 class _Scan:
@@ -84,31 +85,27 @@ class _Scan:
         config: PredictConfig,
         spec: ModelSpec,
         thresholds: dict[str, float],
-        form: str,
-        output: Path | None,
+        report: PredictReport,
         progress: Progress,
     ) -> None:
-        self._config = config
-        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": config.maps or FORMATS[form].maps}
+        self._config, self._report, self._progress = config, report, progress
+        maps = config.maps or FORMATS[report.format].maps
+        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": maps}
         self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
         self._scanner = Scanner.from_config(config, **self._options)
-        self._report = PredictReport(spec.name, spec.tasks, form, output)
-        self._output = output
-        self._progress = progress
 
     def close(self) -> None:
         self._scanner.close()
 
-    def to_stream(self, paths: list[str], stream: TextIO | None = None) -> PredictReport:
-        """Write results as they come, to a stream or to an output that cannot be replaced; collect those of a table."""
+    def to_stream(self, paths: list[str], stream: TextIO | Path) -> PredictReport:
+        """Write results as they come, to stdout or to a pipe or device; collect those of a table for stdout."""
         report, rows, tally = self._report, list[Result](), Tally()
         results = _counted(self._watched(paths), tally)
         try:
-            if report.format == "table" and stream is not None:
+            if isinstance(stream, Path):
+                save(results, stream, report.format, **self._known)
+            elif report.format == "table":
                 rows.extend(results)
-            elif stream is None:
-                assert self._output is not None
-                save(results, self._output, report.format, **self._known)
             else:
                 write(results, stream, report.format, **self._known)
                 stream.flush()
@@ -118,10 +115,9 @@ class _Scan:
             raise Interrupted(judged + lost, replace(report, tally=tally, rows=tuple(rows))) from None
         return replace(report, tally=tally, rows=tuple(rows))
 
-    def to_file(self, paths: list[str]) -> PredictReport:
+    def to_file(self, paths: list[str], output: Path) -> PredictReport:
         """Write results to a log, which is the output itself or from which the output is written in the end."""
-        report, output, tally = self._report, self._output, Tally()
-        assert output is not None
+        report, tally = self._report, Tally()
         path = output if report.format == "jsonl" else _partial(output)
         overwrite = self._config.overwrite
         with ResultLog(path, self._scanner.fingerprint, model=report.model, overwrite=overwrite) as log:
@@ -139,17 +135,16 @@ class _Scan:
                 if path == output:
                     tally = Tally.of(log.rows(paths))
                 else:
-                    self._save(map(_unlogged, _counted(log.rows(paths), tally)), log)
+                    self._save(map(_unlogged, _counted(log.rows(paths), tally)), output, log)
             except KeyboardInterrupt:
                 raise Interrupted(_kept(log)) from None
             if path != output:
                 path.unlink(missing_ok=True)
         return replace(report, tally=tally)
 
-    def _save(self, results: Iterable[Result], log: ResultLog) -> None:
-        assert self._output is not None
+    def _save(self, results: Iterable[Result], output: Path, log: ResultLog) -> None:
         try:
-            save(results, self._output, self._report.format, **self._known)
+            save(results, output, self._report.format, **self._known)
         except OutputError as error:
             error.hint = f"{error.hint} Meanwhile, {_kept(log)}."
             raise

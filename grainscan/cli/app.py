@@ -222,14 +222,15 @@ def evaluate(options: EvalConfig) -> None:
     from grainscan.evaluate.evaluation import evaluate as measure
     from grainscan.files import check_folder, check_output
 
-    report.evaluation_format(options.format, options.output)  # refuse a wrong request before the work
+    # Wrong requests are refused before the work.
+    form = report.format_for(options.format, options.output, report.EVALUATION_FORMATS)
     if options.output is not None and options.output != report.STDOUT:
         check_output(options.output)
     if options.plots is not None:
         check_folder(options.plots)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
-    report.write_evaluation(figures, format=options.format, output=options.output)
+    report.write_evaluation(figures, format=form, output=options.output)
     if figures.errors:
         raise typer.Exit(FAILED)
 

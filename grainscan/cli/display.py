@@ -189,11 +189,15 @@ def print_predict(report: PredictReport) -> None:
         _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
 
 
-def _tell(text: str, *, data: bool = False) -> None:
-    """A line on stderr, or on stdout if it is `data`. Not wrapped, so that commands in it can be copied."""
-    if data or console.verbosity >= 0:
-        where = console.out() if data else console.err()
-        where.print(printable(text), markup=False, soft_wrap=True)
+def _tell(text: str) -> None:
+    """A line on stderr. Not wrapped, so that commands in it can be copied."""
+    if console.verbosity >= 0:
+        console.err().print(printable(text), markup=False, soft_wrap=True)
+
+
+def _print(text: str) -> None:
+    """A line on stdout. Not wrapped."""
+    console.out().print(printable(text), markup=False, soft_wrap=True)
 
 
 def _counts(share: Prevalence) -> list[str]:
@@ -220,51 +224,51 @@ def print_prep(report: PrepReport) -> None:
     """Print the clips cut, or planned, and the videos skipped, with reasons."""
     verb = {"planned": "would be written to", "written": "written to", "unchanged": "are in"}[report.state]
     clips, videos = count(len(report.clips), "clip"), count(report.videos, "video")
-    _tell(f"{clips} of {videos} {verb} {report.destination}", data=True)
+    _print(f"{clips} of {videos} {verb} {report.destination}")
     table = plain_table("With", "Without", "Unknown", names=("Task",))
     for task, share in report.prevalence.items():
         table.add_row(task, *_counts(share))
     if report.prevalence:
         console.out().print(table)
     for note in report.notes:
-        _tell(f"- {note}", data=True)
+        _print(f"- {note}")
     for skipped in report.skipped[:_SHOWN]:
         _tell(f"skipped: {skipped}")
     if len(report.skipped) > _SHOWN:
         _tell(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
     for number, step in enumerate(report.next_steps):
-        _tell(f"{'or' if number else 'next'}: {step}", data=True)
+        _print(f"{'or' if number else 'next'}: {step}")
 
 
 def print_split(report: SplitReport) -> None:
     """Print the parts of a split with the prevalence of each task."""
     if report.state == "undone":
-        _tell(f"{count(len(report.assignment), 'clip')} moved back to {report.data}", data=True)
+        _print(f"{count(len(report.assignment), 'clip')} moved back to {report.data}")
         return
     console.out().print(_data_table({part.name: part for part in report.parts}))
     for note in report.notes:
-        _tell(f"- {note}", data=True)
+        _print(f"- {note}")
     if report.state == "planned":
-        _tell("nothing was moved (dry run)", data=True)
+        _print("nothing was moved (dry run)")
     else:
         folder = shlex.quote(str(report.data))
-        _tell(f"next: grainscan train {folder}", data=True)
-        _tell(f"undo: grainscan split {folder} --undo", data=True)
+        _print(f"next: grainscan train {folder}")
+        _print(f"undo: grainscan split {folder} --undo")
 
 
 def print_plan(plan: Plan) -> None:
     """Print the result of `train --dry-run`: the resolved options, the data, leaks, and the estimate."""
     for line in plan.config.strip().splitlines():
-        _tell(line, data=True)
+        _print(line)
     strengths = {name: split.strengths for name, split in plan.splits.items()}
     any_known = any(known for split in strengths.values() for known in split.values())
     console.out().print(_data_table(plan.splits, strengths if any_known else None))
     for line in plan.lines():
-        _tell(line, data=True)
+        _print(line)
     if plan.seconds is not None:
         stages = ", ".join(f"{name} {span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
         cost = f"about {span(plan.seconds.total)} ({stages}) and {plan.memory / 1e9:.1f} GB"
-        _tell(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view", data=True)
+        _print(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view")
 
 
 def print_run(run: Run) -> None:
@@ -277,7 +281,7 @@ def print_run(run: Run) -> None:
                 table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
         console.out().print(table)
     if run.verdict:
-        _tell(run.verdict, data=True)
-    _tell(f"run {run.name}: {span(run.seconds)}, in {run.directory}", data=True)
-    _tell(f"model: {run.model}", data=True)
-    _tell("next: grainscan eval --split test", data=True)
+        _print(run.verdict)
+    _print(f"run {run.name}: {span(run.seconds)}, in {run.directory}")
+    _print(f"model: {run.model}")
+    _print("next: grainscan eval --split test")

@@ -27,7 +27,7 @@ class Command(TyperCommand):
     """A command whose options are listed in their sections."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        arguments = (_argument(param) for param in self.get_params(ctx) if param.param_type_name == "argument")
+        arguments = (str(param.metavar) for param in self.get_params(ctx) if param.param_type_name == "argument")
         return ["[OPTIONS]", *arguments]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -54,7 +54,7 @@ def _write_options(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
         is_argument = param.param_type_name == "argument"
         if param.metavar and ":" in param.metavar:  # a table of choices, imported for this help alone
             param.metavar = "|".join(expand(tuple(param.metavar.split("|"))))
-        row = (_argument(param), param.help or "") if is_argument else param.get_help_record(ctx)
+        row = (str(param.metavar), param.help or "") if is_argument else param.get_help_record(ctx)
         if row is not None:
             title = getattr(param, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
             sections.setdefault(title, []).append(row)
@@ -76,7 +76,3 @@ def _write(formatter: Any, title: str, rows: list[Row], width: int) -> None:
 def _styled(text: str, **style: Any) -> str:
     """Coloured text; Typer strips the codes if the output is not a terminal."""
     return text if os.environ.get("NO_COLOR") else typer.style(text, **style)
-
-
-def _argument(param: Any) -> str:
-    return param.metavar or str(param.name).upper()

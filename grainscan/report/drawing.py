@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.console import count
+from grainscan.report.findings import verdicts_of
 from grainscan.report.words import clock, verdict
 from grainscan.results import Result
 from grainscan.tasks import task_of
@@ -114,7 +115,7 @@ def _spread(means: Mapping[Place, float], width: int, height: int, *, rows: int)
 
 def histogram(results: Sequence[Result], task: str) -> dict[str, Any]:
     """Files by probability. Heights are roots of counts, so that one file among thousands is visible."""
-    blocks = [r["tasks"][task] for r in results if r["status"] == "ok" and task in r["tasks"]]
+    blocks = verdicts_of(results, task)
     threshold = blocks[0]["threshold"] if blocks else 0.5
     bins = [min(int(block["probability"] * BINS), BINS - 1) for block in blocks]
     counts = np.bincount(bins, minlength=BINS) if bins else np.zeros(BINS, np.int64)

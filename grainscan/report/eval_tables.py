@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.formats import STDOUT, format_for, replaced
@@ -44,26 +45,17 @@ _LEGEND = (
 )
 
 
-def evaluation_format(format: str | None, output: Path | None) -> str:
-    """`table` or `json`, chosen as in `format_for`. Raises UsageError."""
-    return format_for(format, output, EVALUATION_FORMATS)
-
-
 def write_evaluation(report: EvalReport, *, format: str | None = None, output: Path | None = None) -> None:
-    """Write the report to stdout (no output, or `-`) or to a file. Raises OutputError, UsageError."""
-    form = evaluation_format(format, output)
-    if output is None or output == STDOUT:
-        _write(report, form, sys.stdout)
-    else:
-        with replaced(output) as stream:
-            _write(report, form, stream)
+    """Write the report to stdout (no output, or `-`) or to a file, as `table` or `json`, chosen as in `format_for`.
 
-
-def _write(report: EvalReport, form: str, stream: TextIO) -> None:
-    if form == "json":
-        stream.write(json.dumps(report.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
-    else:
-        print_to(stream, evaluation(report))
+    Raises OutputError, UsageError.
+    """
+    form = format_for(format, output, EVALUATION_FORMATS)
+    with nullcontext(sys.stdout) if output is None or output == STDOUT else replaced(output) as stream:
+        if form == "json":
+            stream.write(json.dumps(report.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+        else:
+            print_to(stream, evaluation(report))
 
 
 def evaluation(report: EvalReport) -> Group:
@@ -77,7 +69,7 @@ def evaluation(report: EvalReport) -> Group:
     )  # fmt: skip
     if report.errors:
         head.append(" · ", DIM).append(count(len(report.errors), "error"), ERROR)
-    parts: list[RenderableType] = [head, *_figures(report.tasks), styled(_LEGEND, DIM)]
+    parts: list[RenderableType] = [head, _figures(report.tasks), styled(_LEGEND, DIM)]
     for task, block in report.tasks.items():
         parts += [styled(), *_details(task, block)]
     if report.compare:
@@ -90,15 +82,14 @@ def evaluation(report: EvalReport) -> Group:
     return Group(*parts)
 
 
-def _figures(tasks: Mapping[str, TaskReport]) -> list[RenderableType]:
+def _figures(tasks: Mapping[str, TaskReport]) -> RenderableType:
     """One task: a row per figure. Several tasks: a row per task, in two tables if one is too wide."""
     if len(tasks) == 1:
-        return [_tall(next(iter(tasks.values())))]
+        return _tall(*tasks.values())
     from rich.console import Group
 
-    return [
-        FirstThatFits(_wide(tasks, {**_RANKING, **_VERDICTS}), Group(_wide(tasks, _RANKING), _wide(tasks, _VERDICTS)))
-    ]
+    two_tables = Group(_wide(tasks, _RANKING), _wide(tasks, _VERDICTS))
+    return FirstThatFits(_wide(tasks, {**_RANKING, **_VERDICTS}), two_tables)
 
 
 def _tall(block: TaskReport) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grainscan.report.words import verdict
-from grainscan.results import Result
+from grainscan.results import Result, Verdict
 
 CLEAN = "clean"  # a file in which none of several artifacts was found
 
@@ -51,6 +51,11 @@ def state(result: Result) -> Literal["found", "clean", "error"]:
 def overall_words(tasks: Sequence[str]) -> tuple[str, str]:
     """Words for files with and without findings: those of a single task, else `found` and `clean`."""
     return (verdict(tasks[0], 1), verdict(tasks[0], 0)) if len(tasks) == 1 else ("found", CLEAN)
+
+
+def verdicts_of(results: Iterable[Result], task: str) -> list[Verdict]:
+    """The verdicts on all files that were judged for a task."""
+    return [result["tasks"][task] for result in results if task in result.get("tasks", {})]
 
 
 def tasks_of(results: Iterable[Result]) -> tuple[str, ...]:

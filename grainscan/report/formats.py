@@ -67,7 +67,7 @@ class Json(Format):
         stream.write(f'{{"schema": {SCHEMA}, "results": [')
         separator = "\n"
         for result in results:
-            stream.write(separator + to_line(result))
+            stream.write(separator + _to_line(result))
             separator = ",\n"
         stream.write("\n]}\n" if separator != "\n" else "]}\n")
 
@@ -79,7 +79,7 @@ class JsonLines(Format):
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         for result in results:
-            stream.write(to_line(result) + "\n")
+            stream.write(_to_line(result) + "\n")
             stream.flush()
 
 
@@ -163,7 +163,7 @@ def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> No
         write(results, stream, format, **known)
 
 
-def to_line(result: Result) -> str:
+def _to_line(result: Result) -> str:
     """A result as one line of ASCII JSON; bytes of a name that are not text become lone surrogates."""
     return json.dumps(result, ensure_ascii=True, separators=(", ", ": "), allow_nan=False)
 

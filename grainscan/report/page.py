@@ -17,7 +17,7 @@ from typing import Any
 
 from grainscan.console import count
 from grainscan.report.drawing import colour, heat_map, histogram, timeline
-from grainscan.report.findings import Finding, Tally, findings, overall_words, state, worth_showing
+from grainscan.report.findings import Finding, Tally, findings, overall_words, state, verdicts_of, worth_showing
 from grainscan.report.words import clock, describe_video, explain, printable
 from grainscan.results import Result
 from grainscan.tasks import task_of
@@ -45,7 +45,7 @@ def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, 
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     kept = _most_important(results)
     tally = Tally.of(results)
-    measured = [task for task in tasks if any(_strength(result, task) is not None for result in results)]
+    measured = [task for task in tasks if any("strength" in block for block in verdicts_of(results, task))]
     found_word, clean_word = overall_words(tasks)
     yield from environment.get_template("report.html.j2").generate(
         title=task_of(tasks[0]).report_title if len(tasks) == 1 else "Artifact report",
@@ -71,17 +71,12 @@ def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, 
     )
 
 
-def _strength(result: Result, task: str) -> float | None:
-    return result["tasks"][task].get("strength") if task in result.get("tasks", {}) else None
-
-
 def _median_strength(results: Sequence[Result], measured: Sequence[str]) -> float | None:
     """The median over files with the artifact; None for several tasks, whose units differ."""
     if len(measured) != 1:
         return None
-    (task,) = measured
-    found = [result for result in results if task in result.get("tasks", {}) and result["tasks"][task]["label"]]
-    values = [value for result in found if (value := _strength(result, task)) is not None]
+    blocks = verdicts_of(results, measured[0])
+    values = [block["strength"] for block in blocks if block["label"] and "strength" in block]
     return median(values) if values else None
 
 
