@@ -96,9 +96,7 @@ def _has_numbers(value: Any, needed: Set[str]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
+    return type(value) is int or (type(value) is float and math.isfinite(value))  # a bool is no number
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ class _ErrorGroup(Group):
             _explain(known)
             raise typer.Exit(known.exit_code) from None
         except KeyboardInterrupt as stop:
-            _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
+            if console.verbosity >= 0:
+                _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
             signals.said = True
             raise typer.Exit(signals.INTERRUPTED) from None
         except BrokenPipeError:
@@ -42,18 +43,16 @@ class _ErrorGroup(Group):
 def _explain(error: GrainscanError) -> None:
     if console.verbosity >= 2:
         console.err().print_exception()
-    _say("error", error.message, style="bold red", always=True)
+    _say("error", error.message, style="bold red")
     if error.hint:
-        _say("hint", error.hint, style="bold", always=True)
+        _say("hint", error.hint, style="bold")
 
 
-def _say(head: str, text: str, *, style: str, always: bool = False) -> None:
+def _say(head: str, text: str, *, style: str) -> None:
     from rich.text import Text
 
-    if always or console.verbosity >= 0:
-        # File names may contain bytes that are not text: show replacement characters.
-        words = text.encode("utf-8", "replace").decode("utf-8")
-        console.err().print(Text.assemble((f"{head}:" if words else head, style), f" {words}"), soft_wrap=True)
+    words = text.encode("utf-8", "replace").decode("utf-8")  # file names may contain bytes that are not text
+    console.err().print(Text.assemble((f"{head}:" if words else head, style), f" {words}"), soft_wrap=True)
 
 
 _HELP = """Find grainy videos, and measure how strong the grain is and where.
