@@ -1,6 +1,6 @@
-"""grainscan: find the grainy videos in a library, measure how grainy they are and where.
+"""grainscan: find grainy videos, and measure how strong the grain is and where.
 
-The way data flows, and the order in which the modules may import one another:
+How data flows, which is also the order of imports:
 
                          predict                                   eval
                             \\                                       /
@@ -10,7 +10,7 @@ The way data flows, and the order in which the modules may import one another:
        ^                          |
     prep, split, synth            +-> models/ (the embedded default)
 
-`predict_video("clip.avi")` gives `(predicted_class, confidence)`; `Scanner` judges many files with one loaded model.
+`predict_video("clip.avi")` returns `(predicted_class, confidence)`; `Scanner` judges many files with one loaded model.
 """
 
 from __future__ import annotations

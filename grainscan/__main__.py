@@ -1,4 +1,4 @@
-"""`python -m grainscan`, and the console script: the command line, framed by what `grainscan.signals` promises."""
+"""`python -m grainscan` and the console script: the command line, guarded by `grainscan.signals`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from grainscan import signals
 def main() -> None:
     """Run the command line and exit."""
     with signals.guard():
-        from grainscan.cli.app import main as run
+        from grainscan.cli.app import app
 
-        run()
+        app()
 
 
 if __name__ == "__main__":

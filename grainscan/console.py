@@ -1,4 +1,4 @@
-"""The two consoles (data on stdout, everything else on stderr), verbosity, progress, and words for counts."""
+"""The two consoles (data on stdout, everything else on stderr), verbosity, progress, and numbers in words."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WIDTH_WHEN_PIPED = 132  # tables in a log file should not be folded to the 80 columns Rich assumes there
+WIDTH_OF_FILES = 132  # columns where there is no terminal to measure; Rich would assume 80
 
-verbosity = 0  # -1: results and errors alone, 0: progress and warnings, 1: information, 2: debugging and tracebacks
+verbosity = 0  # -1: results and errors only, 0: progress and warnings, 1: information, 2: debugging and tracebacks
 
 
 @cache
 def out() -> Console:
-    """Console for data: stdout."""
+    """The console for data: stdout."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_WHEN_PIPED, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES, highlight=False)
 
 
 @cache
 def err() -> Console:
-    """Console for messages: stderr."""
+    """The console for messages: stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_WHEN_PIPED, highlight=False)
+    return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_OF_FILES, highlight=False)
 
 
 def set_verbosity(level: int) -> None:
-    """Set `verbosity`; other levels than 0 route the package's log records to stderr with Rich."""
+    """Set `verbosity`; any level other than 0 sends the package's log records to stderr through Rich."""
     global verbosity
     verbosity = level
     if not level:
@@ -49,22 +49,22 @@ def set_verbosity(level: int) -> None:
 
 
 class Progress:
-    """How far a command has come, for anyone who wants to show it. This one shows nothing; `cli.display` has others.
+    """The progress of a command. This class shows nothing; see `cli.display` for those that do.
 
-    Every long function takes a `Progress`, calls `stage` for each part of its work, and `advance` as it goes.
+    Long functions accept a `Progress`, call `stage` for each part of their work, and `advance` as they go.
     """
 
     def stage(self, name: str, total: int | None = None) -> None:
-        """A new part of the work begins, of `total` steps where that is known."""
+        """Start a new part of the work, of `total` steps if known."""
 
     def advance(self, done: int, note: str = "") -> None:
-        """`done` steps of the stage are complete. `note` is short and replaces the one before."""
+        """Report that `done` steps of the stage are complete. The short `note` replaces the previous one."""
 
     def highlight(self, rank: float, text: str) -> None:
-        """Something worth seeing while the stage lasts; those of the highest rank are shown."""
+        """Show a text for the rest of the stage, if it is among those of the highest rank."""
 
     def say(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """Print a line."""
 
 
 def count(number: int, noun: str) -> str:
@@ -73,14 +73,14 @@ def count(number: int, noun: str) -> str:
 
 
 def some(names: Iterable[str], shown: int = 3) -> str:
-    """The first names in order and how many more there are: `a.avi, b.avi, c.avi and 9 more`."""
+    """The first names in sorted order: `a.avi, b.avi, c.avi and 9 more`."""
     ordered = sorted(names)
     more = f" and {len(ordered) - shown:,} more" if len(ordered) > shown else ""
     return ", ".join(ordered[:shown]) + more
 
 
 def span(seconds: float) -> str:
-    """A length of time in words: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    """A duration in words: `8 s`, `3 min 20 s`, `2 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

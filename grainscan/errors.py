@@ -1,19 +1,18 @@
-"""Every error that grainscan raises on purpose.
+"""The errors that grainscan raises on purpose.
 
-    GrainscanError                 exit 1   something failed while running
+    GrainscanError                 exit 1   a run failed
     ├── VideoError                          a file cannot be read as a video
     ├── ModelError                          a model directory cannot be used
     ├── DataError                           a data set cannot be used or written
-    ├── OutputError                         a result cannot be written where it was asked for
+    ├── OutputError                         a result cannot be written
     ├── DependencyError                     an optional package is missing
-    └── UsageError                 exit 2   the request itself is wrong
+    └── UsageError                 exit 2   the request is wrong
         ├── ConfigError                     an option, a TOML key or an environment variable
-        ├── LabelsError                     labels.json, all its faults at once
-        └── ModelNotFoundError              there is no such model; a ModelError, too
+        ├── LabelsError                     labels.json, with all its faults
+        └── ModelNotFoundError              there is no such model; also a ModelError
 
-Each carries a `message` (what went wrong, with which file) and a `hint` (what to do next). The command line prints
-them as `error:` and `hint:`; a traceback shows only with `-vv`. `Interrupted` is a KeyboardInterrupt that says what is
-kept of the work.
+Each has a `message` (what went wrong, with which file) and a `hint` (what to do next), which the command line prints
+as `error:` and `hint:`, with a traceback only for `-vv`. `Interrupted` is a KeyboardInterrupt that says what is kept.
 """
 
 from __future__ import annotations
@@ -32,17 +31,6 @@ class GrainscanError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders in the scanner; keyword-only arguments defeat the default pickling.
-        return _rebuild, (type(self), self.message, self.__dict__.copy())
-
-
-def _rebuild(cls: type[GrainscanError], message: str, state: dict[str, object]) -> GrainscanError:
-    error = cls.__new__(cls)
-    Exception.__init__(error, message)
-    error.__dict__.update(state)
-    return error
-
 
 class VideoError(GrainscanError):
     """A file cannot be read as a video."""
@@ -57,35 +45,35 @@ class DataError(GrainscanError):
 
 
 class OutputError(GrainscanError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to its destination."""
 
 
 class DependencyError(GrainscanError):
-    """An optional package is missing; the hint names the extra that brings it."""
+    """An optional package is missing; the hint says how to install it."""
 
 
 def missing_package(error: ModuleNotFoundError) -> DependencyError | None:
-    """What to do about a library that is not there, as in an install for judging only; None if it is not a library."""
+    """The error for a missing library, as in an install for predict only; None if a module of ours is missing."""
     name = (error.name or "").partition(".")[0]
     if name in ("", "grainscan"):
         return None
     return DependencyError(
-        f"this command needs {name}, which is not installed", hint="`pip install grainscan` brings all that is missing."
+        f"this command needs {name}, which is not installed", hint="Run `pip install grainscan` to install it."
     )
 
 
 class UsageError(GrainscanError):
-    """The request itself is wrong."""
+    """The request is wrong."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """An option, a key of a TOML file or an environment variable has a wrong name or value."""
+    """An option, TOML key or environment variable has a wrong name or value."""
 
 
 class ModelNotFoundError(ModelError, UsageError):
-    """There is no model where one was named."""
+    """There is no model at the place named."""
 
 
 class LabelsError(UsageError):
@@ -98,7 +86,7 @@ class LabelsError(UsageError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a signal to stop. `message` says what is kept; `report` is what was done until then, if anything."""
+    """Ctrl-C or a signal to stop. `message` says what is kept; `report` is the report up to then, if any."""
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""Writing files that are either whole or not there: to a temporary name beside them, then renamed.
+"""Atomic writing (to a temporary name in the same folder, then renamed), and the walk of folders.
 
-Links are followed: the file they point to is replaced, the link stays. Its permissions and, where that is allowed, its
-owner are kept. Pipes and devices cannot be replaced; they are written to directly. Also: the one folder walk.
+Links are followed: the file they point to is replaced and the link stays. Permissions and, where allowed, the owner are
+kept. Pipes and devices cannot be replaced and are written to directly.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from grainscan.errors import GrainscanError, OutputError, UsageError
 
 E = TypeVar("E", bound=GrainscanError)
 
-TEMPORARY = ".tmp-"  # how names of unfinished files begin
+TEMPORARY = ".tmp-"  # prefix of unfinished files
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path is that of a pipe or a device: something to write to that cannot be replaced."""
+    """Whether a path is a pipe or a device, which can be written to but not replaced."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def is_stream(path: Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Refuse a file that could not be written in the end. To be called before the work. Raises UsageError."""
+    """Check before the work that a file can be written. Raises UsageError."""
     try:
         _target(path)
     except (OSError, ValueError) as error:
@@ -42,7 +42,7 @@ def check_output(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that could not be made or filled in the end. To be called before the work. Raises UsageError."""
+    """Check before the work that a folder can be created and written to. Raises UsageError."""
     try:
         place = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
         if not place.is_dir():
@@ -59,16 +59,17 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 def _refused(kind: type[E], path: Path, error: OSError | ValueError) -> E:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    hint = "Make room, or choose another place." if full else "Name a place that exists and can be written."
+    hint = "Free some space, or choose another place." if full else "Choose a place that exists and is writable."
     reason = getattr(error, "strerror", None) or str(error)
     return kind(f"{path}: cannot be written: {reason}", hint=hint)
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A name to write to; when the block ends well, the new content takes the place of `path`. Raises OSError.
+    """A temporary path to write to, which replaces `path` if the block succeeds. Raises OSError.
 
-    A `durable` file outlives a power failure whole; many large ones that can be made again need not wait for the disk.
+    `durable` waits for the disk, so that the file survives a power failure; not worth it for many large files that can
+    be made again.
     """
     target = _target(path)
     if is_stream(target):
@@ -87,7 +88,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def take_over(handle: int, path: Path) -> None:
-    """Give an open file the permissions of the file that it is to replace, and its owner where that is allowed."""
+    """Give an open file the permissions of the file it is to replace and, where allowed, its owner."""
     with contextlib.suppress(FileNotFoundError):
         before, now = path.stat(), os.fstat(handle)
         if hasattr(os, "fchown") and (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
@@ -98,8 +99,8 @@ def take_over(handle: int, path: Path) -> None:
 
 
 def _target(path: Path) -> Path:
-    """What a path leads to, once it is known that it can be written. Raises OSError, ValueError."""
-    if is_stream(path):  # not resolved: /dev/stdout leads to a name that is none
+    """The file behind a path, which can be written. Raises OSError, ValueError."""
+    if is_stream(path):  # not resolved: /dev/stdout leads to a name such as pipe:[123]
         _require(path, os.W_OK, path)
         return path
     target = Path(os.path.realpath(path))
@@ -124,7 +125,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file as a whole. Raises OutputError."""
     try:
         with replacing(path) as temporary:
-            # A file name that is not valid UTF-8 holds surrogates: as \\udcXX they are escapes that JSON reads back.
+            # File names that are not valid UTF-8 contain surrogates; JSON reads them back from \\udcXX.
             temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise unwritable(path, error) from None
@@ -143,11 +144,11 @@ def walk(
     seen: set[tuple[int, int]] | None = None,
     failed: Callable[[str, OSError], object] = lambda folder, error: None,
 ) -> Iterator[os.DirEntry[str]]:
-    """Everything below a folder that is not a folder itself, in sorted order: first its files, then each subfolder.
+    """Everything below a folder except folders, in sorted order: first its files, then each subfolder.
 
-    links: enter folders behind symbolic links, though no folder twice; otherwise such links are given as they are.
-    hidden: include names that begin with a dot. seen: identities of folders to leave out; those visited are added.
-    failed: called with the path of each folder that cannot be listed.
+    links: enter folders behind symbolic links, no folder twice; otherwise such links are yielded themselves.
+    hidden: include names that begin with a dot. seen: identities of folders to skip; those visited are added.
+    failed: called for each folder that cannot be listed.
     """
     seen = set() if seen is None else seen
     pending = [os.fspath(folder)]
@@ -176,7 +177,7 @@ def walk(
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:
-    """A file or folder has one identity, whatever links lead to it."""
+    """The identity of a file or folder, the same for all links to it."""
     return status.st_dev, status.st_ino
 
 

@@ -1,12 +1,12 @@
-"""Everything behind `grainscan predict`: inputs to results, to where they were asked for.
+"""`grainscan predict`: from inputs to results, written to a file or a stream.
 
-Results that go into a file are kept in a log while they are computed, so that no interruption loses them. A JSONL file
-is that log itself; other files are written from a log beside them, `report.html.partial.jsonl`, which the same command
-continues and which is removed when the file is complete. On stdout JSONL, JSON and CSV are streamed; only a table or a
-page holds all results in memory.
+Results for a file are kept in a log while they are computed, so that an interruption loses none. A JSONL file is its
+own log; other files are written from a log beside them, such as `report.html.partial.jsonl`, which the same command
+continues and which is removed once the file is complete. JSONL, JSON and CSV are streamed to stdout; only tables and
+pages hold all results in memory.
 
-The exit code is 1 where an input could not be judged, whatever else was found, since the answer is then incomplete;
-3 where `--fail-on` found its task; else 0.
+The exit code is 1 if an input could not be judged, whatever else was found, since the answer is then incomplete; else
+3 if `--fail-on` found its task; else 0.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ FAILED, FOUND = 1, 3
 
 @dataclass(frozen=True)
 class PredictReport(Report):
-    """What a scan came to. `rows` are the results where a table is wanted, else empty."""
+    """The outcome of a scan. `rows` are the results if a table is wanted on stdout, else empty."""
 
     model: str
     tasks: tuple[str, ...]
     format: str
     output: Path | None  # None: stdout
-    tally: Tally = field(default_factory=Tally)  # files by what was found
-    skipped: int = 0  # files that a log held already
-    replaced: bool = False  # whether the output existed before and is not the log itself
+    tally: Tally = field(default_factory=Tally)
+    skipped: int = 0  # files already in the log
+    replaced: bool = False  # whether an existing output that is not the log was replaced
     rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
-        """1 where an input failed, else 3 where the task asked for was found, else 0."""
+        """1 if an input failed, else 3 if the task `fail_on` was found, else 0."""
         if self.tally.errors:
             return FAILED
         return FOUND if fail_on and self.tally.tasks.get(fail_on) else 0
 
 
 def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None = None) -> PredictReport:
-    """Judge the inputs with the model named, else the embedded one, and write the results.
+    """Judge the inputs and write the results.
 
-    A table for stdout is not written: its rows are in the report. Raises UsageError for a wrong request, ModelError,
-    OutputError, and Interrupted with what is kept. Files that cannot be judged are error rows.
+    A table for stdout is not written: its rows are in the report. Files that cannot be judged become error rows.
+    Raises UsageError for a wrong request, ModelError, OutputError, and Interrupted, which says what is kept.
     """
     output = None if config.output == STDOUT else config.output
     form = format_for(config.format, output)
@@ -70,45 +70,42 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     if output is not None:
         check_output(output)
     paths = collect(config.inputs)
-    with closing(_Scan(config, spec, thresholds, form, output, progress or Progress())) as scan:
-        if output is None:
-            return scan.to_stream(paths, stdout)
-        return scan.to_stream(paths) if is_stream(output) else scan.to_file(paths)
+    report = PredictReport(spec.name, spec.tasks, form, output)
+    with closing(_Scan(config, spec, thresholds, report, progress or Progress())) as scan:
+        if output is None or is_stream(output):
+            return scan.to_stream(paths, output or stdout)
+        return scan.to_file(paths, output)
 
 
 class _Scan:
-    """One call of `predict`: where results come from, the scanner here or on a Ray cluster, and where they go."""
+    """One call of `predict`."""
 
     def __init__(
         self,
         config: PredictConfig,
         spec: ModelSpec,
         thresholds: dict[str, float],
-        form: str,
-        output: Path | None,
+        report: PredictReport,
         progress: Progress,
     ) -> None:
-        self._config = config
-        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": config.maps or FORMATS[form].maps}
+        self._config, self._report, self._progress = config, report, progress
+        maps = config.maps or FORMATS[report.format].maps
+        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": maps}
         self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
         self._scanner = Scanner.from_config(config, **self._options)
-        self._report = PredictReport(spec.name, spec.tasks, form, output)
-        self._output = output
-        self._progress = progress
 
     def close(self) -> None:
         self._scanner.close()
 
-    def to_stream(self, paths: list[str], stream: TextIO | None = None) -> PredictReport:
-        """Results as they come, to a stream or to an output that cannot be replaced; for a table, the rows alone."""
+    def to_stream(self, paths: list[str], stream: TextIO | Path) -> PredictReport:
+        """Write results as they come, to stdout or to a pipe or device; collect those of a table for stdout."""
         report, rows, tally = self._report, list[Result](), Tally()
         results = _counted(self._watched(paths), tally)
         try:
-            if report.format == "table" and stream is not None:
+            if isinstance(stream, Path):
+                save(results, stream, report.format, **self._known)
+            elif report.format == "table":
                 rows.extend(results)
-            elif stream is None:
-                assert self._output is not None
-                save(results, self._output, report.format, **self._known)
             else:
                 write(results, stream, report.format, **self._known)
                 stream.flush()
@@ -118,10 +115,9 @@ class _Scan:
             raise Interrupted(judged + lost, replace(report, tally=tally, rows=tuple(rows))) from None
         return replace(report, tally=tally, rows=tuple(rows))
 
-    def to_file(self, paths: list[str]) -> PredictReport:
-        """Results into a log, which is the output itself, or from which the output is written in the end."""
-        report, output, tally = self._report, self._output, Tally()
-        assert output is not None
+    def to_file(self, paths: list[str], output: Path) -> PredictReport:
+        """Write results to a log, which is the output itself or from which the output is written in the end."""
+        report, tally = self._report, Tally()
         path = output if report.format == "jsonl" else _partial(output)
         overwrite = self._config.overwrite
         with ResultLog(path, self._scanner.fingerprint, model=report.model, overwrite=overwrite) as log:
@@ -130,33 +126,31 @@ class _Scan:
                 replaced = path != output and output.exists()
                 report = replace(report, skipped=len(paths) - len(pending), replaced=replaced)
                 if report.skipped:
-                    self._progress.say(f"{count(report.skipped, 'file')} judged before, {len(pending):,} to go: {path}")
+                    self._progress.say(
+                        f"{count(report.skipped, 'file')} already judged, {len(pending):,} to go: {path}"
+                    )
                 for row in self._watched(pending):
                     log.append(row)
                 log.finish()
-                rows: Iterable[Any] = log.rows(paths)
-                results = _counted(rows, tally)
                 if path == output:
-                    for _ in results:
-                        pass
+                    tally = Tally.of(log.rows(paths))
                 else:
-                    self._save(map(_unlogged, results), log)
+                    self._save(map(_unlogged, _counted(log.rows(paths), tally)), output, log)
             except KeyboardInterrupt:
                 raise Interrupted(_kept(log)) from None
             if path != output:
                 path.unlink(missing_ok=True)
         return replace(report, tally=tally)
 
-    def _save(self, results: Iterable[Result], log: ResultLog) -> None:
-        assert self._output is not None
+    def _save(self, results: Iterable[Result], output: Path, log: ResultLog) -> None:
         try:
-            save(results, self._output, self._report.format, **self._known)
+            save(results, output, self._report.format, **self._known)
         except OutputError as error:
             error.hint = f"{error.hint} Meanwhile, {_kept(log)}."
             raise
 
     def _watched(self, paths: list[str]) -> Iterator[Result]:
-        """Judge files, and show how far that has come and the worst finds."""
+        """Judge files, and show the progress and the likeliest finds."""
         self._progress.stage("scanning", len(paths))
         errors = 0
         for done, row in enumerate(self._judged(paths), 1):
@@ -183,13 +177,13 @@ def _counted(results: Iterable[Result], tally: Tally) -> Iterator[Result]:
 
 
 def _partial(output: Path) -> Path:
-    """The log of an output that is not one itself: beside it, or beside the file that a link leads to."""
+    """The log of an output that is not one itself: beside it, or beside the file behind a link."""
     target = output.resolve() if output.is_symlink() else output
     return target.with_name(f"{target.name}.partial.jsonl")
 
 
 def _kept(log: ResultLog) -> str:
-    """What is true of an unfinished scan. An empty log is removed."""
+    """What an unfinished scan keeps, for the user. An empty log is removed."""
     if len(log):
         return f"{count(len(log), 'result')} kept in {log.path}; the same command continues from there"
     with contextlib.suppress(OSError):
@@ -198,6 +192,6 @@ def _kept(log: ResultLog) -> str:
 
 
 def _unlogged(row: Result) -> Result:
-    """A row without what only a log needs."""
+    """A row without the key that only a log needs."""
     row.pop("settings", None)
     return row

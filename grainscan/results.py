@@ -1,7 +1,7 @@
-"""What comes out of a command: the row of one file, and the report of a whole command.
+"""What commands return: a row per file, and a report.
 
-A row is a plain dictionary, ready for JSON, with the keys of `Result`. Every command returns a `Report`: a frozen
-dataclass for Python whose `to_dict` gives the same as plain JSON values.
+A row is a dictionary with the keys of `Result`, ready for JSON. A `Report` is a frozen dataclass; `to_dict` returns it
+as plain JSON values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA = 1  # of results and reports
 
 
 class Verdict(TypedDict, total=False):
-    """What a model says about one task. `strength` is absent for tasks without one."""
+    """The verdict of a model for one task. `strength` is absent for tasks without one."""
 
     label: Literal[0, 1]
     probability: float
@@ -33,10 +33,10 @@ class Failure(TypedDict):
 
 
 class Result(TypedDict, total=False):
-    """The row of one file. Rows with the status `error` have `schema`, `path`, `status` and `error` alone.
+    """The row of one file. Rows with the status `error` have only `schema`, `path`, `status` and `error`.
 
-    `unreliable` lists short reasons why a verdict deserves little trust ("too small", "interlaced"); it is absent from
-    every other row. The label and the probability of such a row are the model's own.
+    `unreliable` lists short reasons not to trust a verdict ("too small", "interlaced"); it is absent otherwise. Label
+    and probability are still the model's own.
     """
 
     schema: int
@@ -45,19 +45,19 @@ class Result(TypedDict, total=False):
     error: Failure
     tasks: dict[str, Verdict]
     unreliable: list[str]
-    windows: list[dict[str, float]]  # start and end in seconds, and a probability for each task
-    map: list[dict[str, float]]  # of each view: window, x, y, size in pixels, and a probability for each task
+    windows: list[dict[str, float]]  # start and end in seconds, and a probability per task
+    map: list[dict[str, float]]  # per view: window, x, y and size in pixels, and a probability per task
     baseline: dict[str, float]  # classical noise estimators, 8-bit luma codes
     video: dict[str, Any]
     model: str
     views: int
     seconds: float
-    file: dict[str, Any]  # size in bytes and time of change of what was judged
-    settings: str  # in a log: names the model and the options
+    file: dict[str, Any]  # size in bytes and modification time when judged
+    settings: str  # in a log only: identifies the model and the options
 
 
 def fault_of(row: Any) -> str:
-    """What keeps a value from being a row: everything that readers of rows rely on. Empty if nothing does."""
+    """Why a value is not a row that readers can rely on; empty if it is."""
     if not isinstance(row, dict):
         return "it is not an object"
     if not isinstance(row.get("path"), str):
@@ -66,18 +66,18 @@ def fault_of(row: Any) -> str:
         error = row.get("error")
         keys = ("type", "message", "hint")
         whole = isinstance(error, dict) and all(isinstance(error.get(key), str) for key in keys)
-        return "" if whole else "its error is not one"
+        return "" if whole else "its error is incomplete"
     if row.get("status") != "ok":
         return "its status is neither ok nor error"
     tasks, words = row.get("tasks"), row.get("unreliable", [])
     if not isinstance(tasks, dict) or not all(map(_is_verdict, tasks.values())):
-        return "it has no verdicts"
+        return "its verdicts cannot be read"
     for key, needed in (("windows", {"start", "end"}), ("map", {"window", "x", "y", "size"})):
         parts = row.get(key, [])
         if not isinstance(parts, list) or not all(_has_numbers(part, needed) for part in parts):
             return f"its {key} cannot be read"
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        return "its reasons to be unreliable are not texts"
+        return "its key unreliable is not a list of texts"
     if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
         return "its file or video is not an object"
     if not all(_is_number(row.get(key, 0)) for key in ("views", "seconds")):
@@ -96,14 +96,12 @@ def _has_numbers(value: Any, needed: Set[str]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
+    return type(value) is int or (type(value) is float and math.isfinite(value))  # a bool is no number
 
 
 @dataclass(frozen=True)
 class Report:
-    """Base of what the commands return. A field whose default is None is left out of `to_dict` while it is None."""
+    """Base of what the commands return. `to_dict` leaves out fields that are None by default and in fact."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""

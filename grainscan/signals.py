@@ -1,8 +1,8 @@
-"""The frame around the command line: how it ends when it is told to, and what holds whatever it was doing.
+"""How every command ends: on signals, on errors of the system, and with closed standard streams.
 
-Ctrl-C, SIGTERM and SIGHUP end a command in the same way: as KeyboardInterrupt, so that temporary files and child
-processes go, with exit code 130. The handlers are in place before anything heavy is imported. What the system refuses
-(a full disk, a closed standard output, a limit on file sizes) is an error message, not a traceback.
+Ctrl-C, SIGTERM and SIGHUP all raise KeyboardInterrupt, so that temporary files and child processes are removed, and
+exit with code 130. The handlers are installed before anything heavy is imported. Errors of the system (a full disk, a
+closed standard output, a limit on file sizes) become error messages instead of tracebacks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, NoReturn
 
 INTERRUPTED = 130
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_PATIENCE = 3.0  # seconds in which further signals are taken for the same wish: cleaning up must not be interrupted
+_PATIENCE = 3.0  # seconds for which further signals are ignored, so that cleaning up is not interrupted
 
-said = False  # whether the user has been told of the interruption; the command line knows better words than we do
+said = False  # whether the command line has reported the interruption, in more detail than is known here
 _first: float | None = None  # when the first signal came
 
 
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
-    """Run the command line. Nothing but SystemExit comes out, and the exit code is true."""
+    """Run the command line in the block, and always leave by SystemExit with the right exit code."""
     try:
         try:
             _repair_streams()
@@ -38,7 +38,7 @@ def guard() -> Iterator[None]:
             yield
         except SystemExit as end:
             if _first is not None and end.code:
-                raise KeyboardInterrupt from None  # whatever it was taken for on its way
+                raise KeyboardInterrupt from None  # something on the way turned it into another error
             _end(end.code)
         except OSError as error:
             if "-vv" in sys.argv:
@@ -64,7 +64,7 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _end(code: Any) -> NoReturn:
-    """Leave. The outcome is decided: signals that still come change nothing."""
+    """Exit; signals no longer change the outcome."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -74,12 +74,12 @@ def _end(code: Any) -> NoReturn:
             if not code and isinstance(error, OSError):
                 _explain(error)
             code = code or 1
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # else the interpreter complains at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # or the interpreter complains on exit
     sys.exit(code)
 
 
 def _check_folder() -> None:
-    """Libraries fail in strange ways in a folder that is gone."""
+    """Refuse to run in a deleted folder, where libraries fail in strange ways."""
     try:
         os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
@@ -89,21 +89,21 @@ def _check_folder() -> None:
 
 def _explain(error: OSError) -> None:
     if error.errno == errno.EPIPE:
-        return  # the reader of our output has gone: nothing is left to say
+        return  # the reader of our output is gone
     place = f"{error.filename}: " if isinstance(error.filename, str) else ""
     _say(f"error: {place}{error.strerror or error}")
-    _say("hint: The system refuses it: check space, limits and permissions. -vv shows where it happened.")
+    _say("hint: Check disk space, limits and permissions. -vv shows where it happened.")
 
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, text.encode("utf-8", "replace") + b"\n")  # whatever has become of sys.stderr
+        os.write(2, text.encode("utf-8", "replace") + b"\n")  # works even if sys.stderr is closed
 
 
 def _repair_streams() -> None:
-    """Give closed standard streams a place, so that no file of ours becomes standard output by accident.
+    """Occupy the numbers of closed standard streams, so that no file opened later becomes standard output.
 
-    Writing to a standard output that was closed is still an error: what was asked for cannot be delivered.
+    Writing to a closed standard output remains an error: the results cannot be delivered.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:

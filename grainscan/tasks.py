@@ -1,8 +1,8 @@
-"""The table of artifacts: one frozen record for each, and a default record for any other name.
+"""The table of artifacts: a record for each, and a default record for any other name.
 
-Code that depends on an artifact asks its record; no other module names one, but the artifact's synthesiser. A new
-artifact that is learnt from labels needs no record at all. One with words, a unit or a sampling of its own needs an
-entry in `STANDARD`; one that can be synthesised also needs a module in `grainscan.data.synth`, which its record names.
+Code that depends on an artifact asks its record; only its synthesiser also names it. An artifact learnt from labels
+needs no record. One with its own words, unit or sampling needs an entry in `STANDARD`; one that can be synthesised also
+needs a module in `grainscan.data.synth`, named by its record.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ AUGMENTATIONS: frozenset[Augmentation] = frozenset({"reverse", "mirror", "flip",
 
 @dataclass(frozen=True)
 class Task:
-    """What the rest of the package needs to know about an artifact."""
+    """What the package knows about an artifact."""
 
     name: str  # snake_case, as in labels.json
     found: str = ""  # word for label 1; default: the name
     absent: str = ""  # word for label 0; default: "no" and the name
-    report_title: str = ""  # of a page about it alone; default: the name and "report"
+    report_title: str = ""  # title of a page about this task only; default: the name and "report"
     folders: tuple[str, ...] = ()  # names of folders, besides the task's own, whose clips have it
-    published_mark: str | None = None  # part of BVI-Artefact's output names that means that a clip has it
+    published_mark: str | None = None  # in BVI-Artefact's names of clips that have it
     unit: str | None = None  # of its strength; None: that of the training data
-    flat_crops: float = 0.5  # share of a window's crops taken where the picture is flattest; the rest lies on a grid
-    decided_by: Literal["lowest", "highest"] = "lowest"  # the views of a file that decide, where not all do
-    augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that keep its label true
-    synthesiser: str | None = None  # module of `grainscan.data.synth` that makes it
-    estimator: str | None = None  # of `grainscan.views.estimators`, which the model is compared with
+    flat_crops: float = 0.5  # share of a window's crops where the picture is flattest; the others form a grid
+    decided_by: Literal["lowest", "highest"] = "lowest"  # the views that decide if not all do
+    augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that preserve its label
+    synthesiser: str | None = None  # module in `grainscan.data.synth`
+    estimator: str | None = None  # baseline in `grainscan.views.estimators`
 
     def __post_init__(self) -> None:
-        words = self.name.replace("_", " ")
-        object.__setattr__(self, "found", self.found or words)
-        object.__setattr__(self, "absent", self.absent or f"no {words}")
-        object.__setattr__(self, "report_title", self.report_title or f"{words} report".capitalize())
+        object.__setattr__(self, "found", self.found or self.title)
+        object.__setattr__(self, "absent", self.absent or f"no {self.title}")
+        object.__setattr__(self, "report_title", self.report_title or f"{self.title} report".capitalize())
 
     @property
     def title(self) -> str:
@@ -43,12 +42,8 @@ class Task:
         return self.name.replace("_", " ")
 
     def word(self, label: int) -> str:
-        """`grainy` and `clean`; `banding` and `no banding`."""
+        """`grainy` or `clean`, `banding` or `no banding`."""
         return self.found if label else self.absent
-
-
-def _without(*forbidden: Augmentation) -> frozenset[Augmentation]:
-    return AUGMENTATIONS - set(forbidden)
 
 
 STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of its paper
@@ -68,17 +63,17 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
     Task("spatial_blur"),
     Task("motion_blur", published_mark="Motion"),
     Task("aliasing", folders=("aliased",), published_mark="aliasing"),
-    Task("dark_scenes", published_mark="Dark", augmentations=_without("light")),
-    Task("black_screen", decided_by="highest", augmentations=_without("light")),
-    Task("frame_drop", decided_by="highest", augmentations=_without("reverse")),
+    Task("dark_scenes", published_mark="Dark", augmentations=AUGMENTATIONS - {"light"}),
+    Task("black_screen", decided_by="highest", augmentations=AUGMENTATIONS - {"light"}),
+    Task("frame_drop", decided_by="highest", augmentations=AUGMENTATIONS - {"reverse"}),
     Task("transmission_error", decided_by="highest"),
 )
-SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # those that `prep --synthesize` can make
-DEFAULT_TASK = STANDARD[0].name  # what {"a.avi": 1} in labels.json means, and what a fresh model learns
+SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # choices of `prep --synthesize`
+DEFAULT_TASK = STANDARD[0].name  # the meaning of {"a.avi": 1} in labels.json
 
 _BY_NAME = {task.name: task for task in STANDARD}
 
 
 def task_of(name: str) -> Task:
-    """The record of a task; a default one for tasks of the user's own."""
+    """The record of a task, a default one for custom tasks."""
     return _BY_NAME.get(name) or Task(name)

@@ -121,11 +121,15 @@ def test_help_is_coloured_for_terminals_alone(monkeypatch: pytest.MonkeyPatch) -
 
 def test_words_are_explained_where_they_are_first_used() -> None:
     pages = {name: " ".join(plain(run(name, "--help").output).split()) for name in COMMANDS}
-    for words in ("windows (runs of consecutive frames)", "small squares, the crops", "a crop of a window is a view"):
+    for words in (
+        "windows (runs of consecutive frames)",
+        "small squares, the crops",
+        "Each crop of a window is a view",
+    ):
         assert words in pages["predict"]
     assert "an adapter, a small block of weights" in pages["train"]
     assert "ECE (expected calibration error) is the mean distance" in pages["eval"]
-    assert "the Brier score their mean squared error" in pages["eval"]
+    assert "the Brier score the mean squared error" in pages["eval"]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -252,7 +256,7 @@ def test_predict_goes_on_with_a_log(folder: Path, tmp_path: Path) -> None:
     run("predict", folder / "plain.avi", "-o", log, "--workers", "0")
     before = log.read_text()
     result = run("predict", folder / "plain.avi", folder / "noisy.avi", "-o", log, "--workers", "0")
-    assert f"1 file judged before, 1 to go: {log}" in plain(result.stderr)
+    assert f"1 file already judged, 1 to go: {log}" in plain(result.stderr)
     assert log.read_text().endswith(before)
     assert len(log.read_text().splitlines()) == 2
 
@@ -327,7 +331,7 @@ def test_an_interrupted_scan_keeps_what_it_judged_and_goes_on_from_there(
 
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(1, patch)  # one file more is all that is left to do
-        assert f"1 file judged before, 1 to go: {log}" in run(*words, output).stderr
+        assert f"1 file already judged, 1 to go: {log}" in run(*words, output).stderr
     run(*words, tmp_path / f"whole.{suffix}")
     assert log == output or not log.exists()
     if suffix == "jsonl":
@@ -589,7 +593,7 @@ def test_an_interrupted_command_says_what_is_kept(tmp_path: Path, monkeypatch: p
     assert "interrupted: nothing was moved" in run("split", "b", code=130).stderr
     (tmp_path / "b" / ".split").mkdir()
     (tmp_path / "b" / ".split" / "journal.json").touch()
-    assert "the same command completes the split, --undo takes it back" in run("split", "b", code=130).stderr
+    assert "the same command completes the split; --undo reverts it" in run("split", "b", code=130).stderr
 
     checkpoint = tmp_path / "runs" / "first" / "checkpoints" / "checkpoint-8"
     checkpoint.mkdir(parents=True)

@@ -94,7 +94,7 @@ def test_values_out_of_range_are_refused(option: str, value: object) -> None:
 def test_the_range_is_in_the_hint() -> None:
     with pytest.raises(ConfigError, match="--warmup is 1") as caught:
         TrainConfig(data=Path(), warmup=1)
-    assert caught.value.hint == "Use 0 or more and less than 1."
+    assert caught.value.hint == "Use a number that is at least 0 and less than 1."
 
 
 @pytest.mark.parametrize("flags", [{}, {"sources": (), "destination": None}, {"destination": Path("only")}])

@@ -207,7 +207,7 @@ def test_csv_of_errors_alone_and_of_nothing_has_its_header() -> None:
         .splitlines()[0]
         .startswith("path,status,unreliable,graininess_label")
     )
-    assert written([], "csv").splitlines() == [",".join(rows.csv_header([]))]
+    assert written([], "csv").splitlines() == [",".join(rows.csv_row({}, []))]
 
 
 def test_csv_has_one_row_a_file_and_no_formula() -> None:
@@ -426,7 +426,7 @@ def test_evaluation_says_it_all() -> None:
         "best here: temporal_laplacian", "0.836", "ECE, expected calibration error", "Brier: mean squared error",
         "threshold 0.42 (recall=0.9 on val)", "90 clips, 9 grainy: 7 found, 2 missed, 1 false alarm;",
         "Spearman's rank correlation with the true one 0.934", "median error 0.41", "temperature 1.30",
-        r"bad\xff[red].avi", "Worst sources of 9", "scene4", "+0.067", "+0.010 to +0.120", "0.023", "x.avi", "is empty",
+        r"bad\xff[red].avi", "Worst of 9 sources", "scene4", "+0.067", "+0.010 to +0.120", "0.023", "x.avi", "is empty",
         "p/graininess_roc.png", "dark_scenes",
     ):  # fmt: skip
         assert part in text, part

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from grainscan.cli.app import app, main
+from grainscan.cli.app import app
 
-__all__ = ["app", "main"]
+__all__ = ["app"]

@@ -1,4 +1,4 @@
-"""The five commands: parse, call, print. No logic lives here, and nothing heavy is imported before a command runs."""
+"""The five commands: parse, call, print. Heavy modules are imported only when a command runs."""
 
 from __future__ import annotations
 
@@ -15,56 +15,66 @@ from grainscan.cli.help import Group
 from grainscan.errors import GrainscanError, Interrupted, missing_package
 from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
 
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 
-class ErrorGroup(Group):
-    """Turns our exceptions into `error:` and `hint:` on stderr and an exit code, in tests as in the console script."""
+class _ErrorGroup(Group):
+    """Turns exceptions into `error:` and `hint:` on stderr and an exit code, in tests as in the console script."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            if (missing := missing_package(error)) is None:
+        except (GrainscanError, ModuleNotFoundError) as error:
+            known = missing_package(error) if isinstance(error, ModuleNotFoundError) else error
+            if known is None:
                 raise
-            _explain(missing)
-            raise typer.Exit(missing.exit_code) from None
-        except GrainscanError as error:
-            _explain(error)
-            raise typer.Exit(error.exit_code) from None
+            _explain(known)
+            raise typer.Exit(known.exit_code) from None
         except KeyboardInterrupt as stop:
-            _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
+            if console.verbosity >= 0:
+                _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
             signals.said = True
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(signals.INTERRUPTED) from None
         except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output has gone; nothing is left to say, nor anybody to say it to
+            sys.stderr.close()  # the reader of our output is gone
             raise typer.Exit(FAILED) from None
 
 
 def _explain(error: GrainscanError) -> None:
     if console.verbosity >= 2:
         console.err().print_exception()
-    _say("error", error.message, style="bold red", always=True)
+    _say("error", error.message, style="bold red")
     if error.hint:
-        _say("hint", error.hint, style="bold", always=True)
+        _say("hint", error.hint, style="bold")
 
 
-def _say(head: str, text: str, *, style: str, always: bool = False) -> None:
+def _say(head: str, text: str, *, style: str) -> None:
     from rich.text import Text
 
-    if always or console.verbosity >= 0:
-        # File names may hold bytes that are no text; a terminal gets replacement characters for them.
-        words = text.encode("utf-8", "replace").decode("utf-8")
-        console.err().print(Text.assemble((f"{head}:" if words else head, style), f" {words}"), soft_wrap=True)
+    words = text.encode("utf-8", "replace").decode("utf-8")  # file names may contain bytes that are not text
+    console.err().print(Text.assemble((f"{head}:" if words else head, style), f" {words}"), soft_wrap=True)
 
+
+_HELP = """Find grainy videos, and measure how strong the grain is and where.
+
+`grainscan predict FOLDER` works right away and offline, with the embedded model. To teach a model the artifacts of your
+own footage, run prep, split, train and eval, in this order.
+"""
+_EPILOG = """\b
+Examples:
+  grainscan predict clip.mp4                   # a table on the terminal
+  grainscan predict library/ -o report.html    # a page with timelines and maps
+  grainscan predict --help                     # the options of a command
+
+Defaults for all options can be set in grainscan.toml ([predict] workers = 2) or in the environment
+(GRAINSCAN_PREDICT_WORKERS=2).
+"""
 
 app = typer.Typer(
-    cls=ErrorGroup,
+    cls=_ErrorGroup,
     name="grainscan",
-    help="Find the grainy videos in a library, measure how grainy they are and where, and teach the tool your own "
-    "artifacts.",
-    epilog="Start with: grainscan predict FOLDER. Options can also be set in grainscan.toml ([predict] workers = 2) "
-    "or in the environment (GRAINSCAN_PREDICT_WORKERS=2).",
+    help=_HELP,
+    epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
@@ -91,7 +101,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print versions and exit.")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show versions and exit.")
     ] = False,
     verbose: Annotated[
         int,
@@ -100,24 +110,27 @@ def _root(
             "-v",
             count=True,
             show_default=False,
-            help="Say more; -vv: tracebacks. This and -q may also follow the command.",
+            help="Show more messages; -vv adds tracebacks. -v and -q may also follow the command.",
         ),
     ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")] = False,
 ) -> None:
     console.set_verbosity(-1 if quiet else verbose)
 
 
 @command(app, PrepConfig)
 def prep(options: PrepConfig) -> None:
-    """Turn raw footage into labelled clips.
+    """Cut raw footage into labelled clips.
 
-    Each video is verified and cut at native resolution into short lossless clips, which are labelled from labels.json,
-    a CSV or folder names. --synthesize graininess adds grainy copies of the clean clips, so that footage without grain
-    is enough to begin with. DST gets the clips, labels.json and manifest.json. An interrupted prep is continued by the
-    same command.
+    Each video is checked, then short lossless clips are cut from it at native resolution. Labels come from labels.json,
+    a CSV file or folder names such as grainy/ and clean/. Footage without grain is enough to start with: --synthesize
+    graininess adds a grainy copy of each clean clip. DST receives the clips, labels.json and manifest.json. If prep is
+    interrupted, the same command continues it.
 
-    Example: grainscan prep footage/ data/ --synthesize graininess
+    \b
+    Examples:
+      grainscan prep footage/ data/
+      grainscan prep footage/ data/ --synthesize graininess
     """
     from grainscan.cli import display
     from grainscan.data.prep import prepare
@@ -133,10 +146,14 @@ def prep(options: PrepConfig) -> None:
 def split(options: SplitConfig) -> None:
     """Divide labelled clips into train, val and test.
 
-    Clips cut from the same source stay together, so that figures on test are not too good, and every artifact is
-    spread evenly. An interrupted split is completed by the same command, or taken back with --undo.
+    The clips are moved into three subfolders of DATA. Clips cut from the same source stay together, so that the test
+    figures are honest, and every artifact is spread evenly. If split is interrupted, the same command completes it;
+    --undo reverts it.
 
-    Example: grainscan split data/ --ratios 70/15/15
+    \b
+    Examples:
+      grainscan split data/
+      grainscan split data/ --ratios 80/10/10
     """
     from grainscan.cli import display
     from grainscan.data.split import split as divide
@@ -150,18 +167,22 @@ def split(options: SplitConfig) -> None:
 def train(options: TrainConfig) -> None:
     """Fine-tune a model on labelled clips.
 
-    The model is a video transformer (ViViT) that judges views, small squares of a few consecutive frames, with an
-    adapter, a small block of weights of its own, for each artifact. Training starts from the embedded model;
-    --model vivit-b takes google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The run is written to runs/NAME/ and
-    remembered: `grainscan eval --split test` evaluates it, and --model last names it.
+    The model is a video transformer (ViViT). It judges views, small squares of a few consecutive frames, and has an
+    adapter, a small block of weights, for each artifact. Training starts from the embedded model; --model vivit-b
+    selects google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The run is written to runs/NAME/; --model last refers
+    to it.
 
-    Example: grainscan train data/ --epochs 5
+    \b
+    Examples:
+      grainscan train data/ --dry-run
+      grainscan train data/ --epochs 5
+      grainscan train data/ --resume auto
     """
     from grainscan.cli import display
     from grainscan.model.spec import LAST, find_model
     from grainscan.train.check import check
 
-    if options.model == LAST:  # recorded by its path: another run will be the last one soon
+    if options.model == LAST:  # its path is recorded: this run will be the last one
         options = replace(options, model=str(find_model(LAST)))
     check(options)  # before torch is loaded, which takes seconds
     if options.dry_run:
@@ -182,43 +203,53 @@ def train(options: TrainConfig) -> None:
 def evaluate(options: EvalConfig) -> None:
     """Evaluate a model on labelled clips.
 
-    Reports AUROC, F1 and the like with 95 % intervals, beside a classical noise estimator. Two figures say whether
-    probabilities can be believed: ECE (expected calibration error) is the mean distance between predicted
-    probabilities and observed frequencies, the Brier score their mean squared error per clip; 0 is best. Without DATA
-    and --model the last run of this folder is evaluated on its own data. Exit code 1 if a clip could not be judged.
+    Reports AUROC, F1 and other figures with 95 % intervals, next to those of a classical noise estimator. Two figures
+    show how far the probabilities can be trusted, 0 being best: ECE (expected calibration error) is the mean distance
+    between predicted probabilities and observed frequencies, the Brier score the mean squared error of the
+    probabilities. Without DATA and --model, the last run of this folder is evaluated on its own data.
 
-    Example: grainscan eval --split test
+    Exit code: 1 if a clip could not be judged, else 0.
+
+    \b
+    Examples:
+      grainscan eval --split test
+      grainscan eval data/ --split test --model runs/mine --plots plots/
+      grainscan eval clips/ --compare runs/mine -o report.json
     """
     from grainscan import report
     from grainscan.cli import display
     from grainscan.evaluate.evaluation import evaluate as measure
     from grainscan.files import check_folder, check_output
 
-    report.evaluation_format(options.format, options.output)  # a wrong request is refused before the work
-    output = None if options.output == report.STDOUT else options.output
-    if output is not None:
-        check_output(output)
+    # Wrong requests are refused before the work.
+    form = report.format_for(options.format, options.output, report.EVALUATION_FORMATS)
+    if options.output is not None and options.output != report.STDOUT:
+        check_output(options.output)
     if options.plots is not None:
         check_folder(options.plots)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
-    report.write_evaluation(figures, format=options.format, output=output)
+    report.write_evaluation(figures, format=form, output=options.output)
     if figures.errors:
         raise typer.Exit(FAILED)
 
 
 @command(app, PredictConfig)
 def predict(options: PredictConfig) -> None:
-    """Judge videos: how grainy, how sure, and where.
+    """Find grainy videos: how likely, how strong, and where.
 
-    From each file a few windows (runs of consecutive frames) are decoded, and small squares, the crops, are cut from
-    them at native resolution; a crop of a window is a view, and the views together decide. Works offline with the
-    embedded model unless --model names another. A file that cannot be judged is a row with an error. An interrupted
-    scan into a file is continued by the same command.
+    A few windows (runs of consecutive frames) are decoded from each file, and small squares, the crops, are cut from
+    them at native resolution. Each crop of a window is a view; the model judges every view, and the views together
+    decide. Works offline with the embedded model unless --model names another. A file that cannot be judged becomes an
+    error row. If a scan into a file is interrupted, the same command continues it.
 
-    Exit code: 1 if a file could not be judged, whatever else was found; else 3 if --fail-on found its artifact; else 0.
+    Exit code: 1 if a file could not be judged; else 3 if --fail-on found its artifact; else 0.
 
-    Example: grainscan predict library/ -o scan.jsonl
+    \b
+    Examples:
+      grainscan predict clip.mp4
+      grainscan predict library/ -o report.html
+      grainscan predict "library/**/*.mov" -o scan.jsonl
     """
     from grainscan.cli import display
     from grainscan.predict import predict as judge
@@ -233,8 +264,3 @@ def predict(options: PredictConfig) -> None:
         raise
     display.print_predict(report)
     raise typer.Exit(report.exit_code(options.fail_on))
-
-
-def main() -> None:
-    """The console script."""
-    app()

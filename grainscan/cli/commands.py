@@ -1,9 +1,8 @@
-"""A command from a class of options: every field becomes an argument or an option of the command line."""
+"""Makes a command of a class of options: every field becomes an argument or an option."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Callable
 from inspect import Parameter, Signature
@@ -13,15 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from grainscan.cli.help import Command
-from grainscan.options import PANELS, Config, Option, command_of, flag_of, option_of, resolve
+from grainscan.options import PANELS, Config, Option, command_of, flag_of, option_of, required, resolve
 
 _CONFIG = typer.Option(
-    "--config", metavar="FILE", help="TOML file of options. Default: grainscan.toml, if there is one."
+    "--config", metavar="FILE", help="TOML file with options. Default: grainscan.toml, if it exists."
 )
 
 
 def command(app: typer.Typer, cls: type[Config]) -> Callable[[Callable[[Config], None]], Callable[[Config], None]]:
-    """Register a function of one configuration as the command of that class. Its docstring is the command's help."""
+    """Register a function as the command of its class of options. Its docstring is the command's help."""
 
     def register(function: Callable[[Config], None]) -> Callable[[Config], None]:
         def run(config: Path | None = None, **flags: Any) -> None:
@@ -43,23 +42,22 @@ _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 def _parameters(cls: type[Config]) -> list[Parameter]:
     """The fields in the order of the help: arguments, common options and --config, then the other sections."""
     hints = typing.get_type_hints(cls)
-    shown: list[tuple[tuple[bool, int], str, Any]] = [((True, 0), "config", Annotated[Path | None, _CONFIG])]
+    shown: list[tuple[tuple[bool, int], str, Any]] = []
     for field in dataclasses.fields(cls):
         about = option_of(field)
         place = (not about.argument, PANELS.index(about.panel))
         kind, metavar = _read_as(hints[field.name])
-        if about.choices:  # tables among them are looked up where the help is shown
-            metavar = "|".join(about.choices)
-        shown.insert(-1, (place, field.name, Annotated[kind, _info(field, about, about.metavar or metavar)]))
+        metavar = about.metavar or "|".join(about.choices) or metavar
+        shown.append((place, field.name, Annotated[kind, _info(field, about, metavar)]))
+    shown.append(((True, 0), "config", Annotated[Path | None, _CONFIG]))
     shown.sort(key=lambda item: item[0])
     return [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind) for _, name, kind in shown]
 
 
 def _read_as(hint: Any) -> tuple[Any, str | None]:
-    """How a value is read from the command line, and its metavar. Whether it is a choice is for `resolve` to say."""
+    """The type that Typer parses, and the metavar. `resolve` checks choices."""
+    hint = required(hint)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _read_as(next(kind for kind in inner if kind is not type(None)))
     if origin is tuple:
         return list[inner[0]] | None, None  # type: ignore[valid-type]
     if origin is typing.Literal:

@@ -1,4 +1,4 @@
-"""What the commands show beside their data: progress, plans and summaries, on stderr unless they are the data."""
+"""Progress, plans and summaries: on stderr, or on stdout where they are what the command is for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grainscan import console
@@ -20,11 +19,12 @@ from grainscan.report.terminal import plain_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from grainscan.data.labels import Prevalence
     from grainscan.data.prep import PrepReport
-    from grainscan.data.split import SplitReport
+    from grainscan.data.split import SplitPart, SplitReport
     from grainscan.options import PrepConfig, SplitConfig, TrainConfig
     from grainscan.predict import PredictReport
-    from grainscan.train.plan import Plan
+    from grainscan.train.plan import Plan, SplitSummary
     from grainscan.train.run import Run
 
 _EVERY = 10.0  # seconds between the lines of a progress without a terminal
@@ -32,14 +32,11 @@ _HIGHLIGHTS = 5  # shown at a time
 _SHOWN = 10  # skipped files listed
 
 
-# --------------------------------------------------------------------------------------------------------- progress
-
-
 @contextmanager
 def progress(*, bar: bool = True) -> Iterator[Progress]:
-    """How far a command has come: a bar where stderr is a terminal, else (or without `bar`) a line now and then.
+    """A bar if stderr is a terminal and `bar` is true, else a line every ten seconds; nothing with `-q`.
 
-    With `-q` nothing is shown, nor by any but the first process of a training (torchrun sets RANK).
+    Of the processes of a distributed training, only the first shows progress (torchrun sets RANK).
     """
     if console.verbosity < 0 or os.environ.get("RANK", "0") != "0":
         yield Progress()
@@ -51,7 +48,7 @@ def progress(*, bar: bool = True) -> Iterator[Progress]:
 
 
 class Lines(Progress):
-    """A line every ten seconds: for logs, and for terminals that the results are written to."""
+    """A line every ten seconds: for logs, and for terminals that show the results."""
 
     def __init__(self) -> None:
         self.stage("")
@@ -63,22 +60,23 @@ class Lines(Progress):
 
     def advance(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if self._start is None:  # the rate is measured from here: a training may go on in the middle of its steps
+        if self._start is None:  # a resumed training does not begin at 0
             self._start = (now, done)
         if now - self._last < _EVERY:
             return
         self._last = now
         begun, before = self._start
         rate = (done - before) / (now - begun) if now > begun else 0.0
-        parts = [f"{done:,} of {self._total:,}" if self._total else f"{done:,}"]
-        if rate:
-            parts.append(f"{rate:.1f}/s")
-        if self._total and rate:
-            parts.append(f"{span((self._total - done) / rate)} left")
-        self.say(f"{self._name}: {', '.join([*parts, *([note] if note else [])])}")
+        parts = [
+            f"{done:,} of {self._total:,}" if self._total else f"{done:,}",
+            f"{rate:.1f}/s" if rate else "",
+            f"{span((self._total - done) / rate)} left" if self._total and rate else "",
+            note,
+        ]
+        self.say(f"{self._name}: {', '.join(filter(None, parts))}")
 
     def say(self, text: str) -> None:
-        console.err().print(printable(text), markup=False, soft_wrap=True)
+        _tell(text)
 
 
 @contextmanager
@@ -93,7 +91,7 @@ def _bar() -> Iterator[Progress]:
             return Text(f"{task.speed:,.1f}/s" if task.speed else "", "dim")
 
     class Drawn(rich.Progress):
-        highlights: list[tuple[float, str]]
+        highlights: Sequence[tuple[float, str]] = ()
 
         def get_renderables(self) -> Iterable[Any]:
             table = Table.grid()
@@ -110,7 +108,7 @@ def _bar() -> Iterator[Progress]:
         def stage(self, name: str, total: int | None = None) -> None:
             if self._task is not None:
                 self._drawn.remove_task(self._task)
-            self._drawn.highlights = []
+            self._drawn.highlights = ()
             self._task = self._drawn.add_task(printable(name), total=total, note="")
 
         def advance(self, done: int, note: str = "") -> None:
@@ -122,7 +120,7 @@ def _bar() -> Iterator[Progress]:
             self._drawn.highlights = sorted(found, reverse=True)[:_HIGHLIGHTS]
 
         def say(self, text: str) -> None:
-            console.err().print(printable(text), markup=False, soft_wrap=True)
+            _tell(text)
 
     width = max(8, min(40, console.err().width - 64))
     columns = (
@@ -134,17 +132,13 @@ def _bar() -> Iterator[Progress]:
         rich.TimeRemainingColumn(),
         rich.TextColumn("{task.fields[note]}", style="yellow", markup=False),
     )
-    Drawn.highlights = []
     with Drawn(*columns, console=console.err(), transient=True, redirect_stdout=False) as drawn:
         yield Bar(drawn)
 
 
-# ------------------------------------------------------------------------------------------------------ interruptions
-
-
 @contextmanager
 def keeping(what: Callable[[], str]) -> Iterator[None]:
-    """An interruption of the block says what is kept of its work, unless it says so already."""
+    """Adds to an interruption of the block what is kept of its work, unless it says so already."""
     try:
         yield
     except Interrupted:
@@ -154,7 +148,7 @@ def keeping(what: Callable[[], str]) -> Iterator[None]:
 
 
 def kept_by_prep(options: PrepConfig) -> str:
-    """What is true of an interrupted prep."""
+    """What an interrupted prep keeps, for the user."""
     from grainscan.data.prep.run import PLAN_FILE, WORK_FOLDER
 
     if not (options.destination / WORK_FOLDER / PLAN_FILE).is_file():
@@ -163,33 +157,26 @@ def kept_by_prep(options: PrepConfig) -> str:
 
 
 def kept_by_split(options: SplitConfig) -> str:
-    """What is true of an interrupted split."""
+    """What an interrupted split leaves, for the user."""
     from grainscan.data.labels import SPLIT_RECORD
     from grainscan.data.split import JOURNAL
 
     if options.dry_run or not (options.data / SPLIT_RECORD / JOURNAL).is_file():
         return "nothing was moved"
-    return "the same command completes the split, --undo takes it back"
+    return "the same command completes the split; --undo reverts it"
 
 
 def kept_by_train(options: TrainConfig, begun: float) -> str:
-    """What is true of a training that began at this time and was interrupted."""
-    states = [
-        path
-        for path in options.runs.glob("*/checkpoints/checkpoint-*/trainer_state.json")
-        if path.stat().st_mtime >= begun
-    ]
-    if not states:
+    """How to continue an interrupted training that started at `begun` (seconds since the epoch), for the user."""
+    states = options.runs.glob("*/checkpoints/checkpoint-*/trainer_state.json")
+    changed, newest = max(((path.stat().st_mtime, path.parent) for path in states), default=(-1.0, None))
+    if changed < begun:
         return "no checkpoint was written yet"
-    newest = max(states, key=lambda path: path.stat().st_mtime).parent
     return f"to continue, add --resume {shlex.quote(str(newest))} to the same command"
 
 
-# ---------------------------------------------------------------------------------------------------------- predict
-
-
 def print_predict(report: PredictReport) -> None:
-    """The table, where one was asked for, and what the scan came to."""
+    """Print the table if it is wanted on stdout, and the summary of the scan."""
     if report.format == "table" and report.output is None:
         write(report.rows, sys.stdout, "table", tasks=report.tasks)
         for row in report.rows:
@@ -202,101 +189,90 @@ def print_predict(report: PredictReport) -> None:
         _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
 
 
-def _tell(text: str, *, data: bool = False) -> None:
-    """A line on stderr (nothing with -q), or on stdout where it is what was asked for. Commands in it can be copied."""
-    if data or console.verbosity >= 0:
-        where = console.out() if data else console.err()
-        where.print(printable(text), markup=False, soft_wrap=True)
+def _tell(text: str) -> None:
+    """A line on stderr. Not wrapped, so that commands in it can be copied."""
+    if console.verbosity >= 0:
+        console.err().print(printable(text), markup=False, soft_wrap=True)
 
 
-def _command(*words: str | Path) -> str:
-    return shlex.join(map(str, words))
+def _print(text: str) -> None:
+    """A line on stdout. Not wrapped."""
+    console.out().print(printable(text), markup=False, soft_wrap=True)
 
 
-# ------------------------------------------------------------------------------------------------------ prep, split
+def _counts(share: Prevalence) -> list[str]:
+    return [f"{number:,}" for number in (share.positive, share.negative, share.unknown)]
 
 
-def _data_table(splits: Mapping[str, tuple[int, int, Mapping[str, tuple[int, ...]]]]) -> Table:
-    """A row per split and task: {split: (clips, sources, {task: (with, without, unknown, with a strength)})}."""
-    counted = max((len(counts) for *_, tasks in splits.values() for counts in tasks.values()), default=0)
-    heads = ("With", "Without", "Unknown", "Strengths")[:counted]
+def _data_table(
+    splits: Mapping[str, SplitPart | SplitSummary], strengths: Mapping[str, Mapping[str, int]] | None = None
+) -> Table:
+    """A row per split and task. `strengths` are the numbers of clips whose strength is known."""
+    heads = ("With", "Without", "Unknown", *(["Strengths"] if strengths else []))
     table = plain_table("Clips", "Sources", *heads, names=("Split", "Task"))
     table.pad_edge = table.show_edge = False  # a name as long as transmission_error fits into 80 columns
-    for name, (clips, sources, tasks) in splits.items():
-        first = (name, f"{clips:,}", f"{sources:,}")
-        for task, counts in tasks.items():
-            split, *sizes = first
-            table.add_row(split, task, *sizes, *(f"{value:,}" for value in counts))
+    for name, split in splits.items():
+        first = (name, f"{split.clips:,}", f"{split.sources:,}")
+        for task, share in split.prevalence.items():
+            known = [f"{strengths[name][task]:,}"] if strengths else []
+            table.add_row(first[0], task, *first[1:], *_counts(share), *known)
             first = ("", "", "")
     return table
 
 
 def print_prep(report: PrepReport) -> None:
-    """What prep made, or would make, of which footage; what it left out and why."""
+    """Print the clips cut, or planned, and the videos skipped, with reasons."""
     verb = {"planned": "would be written to", "written": "written to", "unchanged": "are in"}[report.state]
     clips, videos = count(len(report.clips), "clip"), count(report.videos, "video")
-    _tell(f"{clips} of {videos} {verb} {report.destination}", data=True)
+    _print(f"{clips} of {videos} {verb} {report.destination}")
     table = plain_table("With", "Without", "Unknown", names=("Task",))
     for task, share in report.prevalence.items():
-        table.add_row(task, *(f"{number:,}" for number in (share.positive, share.negative, share.unknown)))
+        table.add_row(task, *_counts(share))
     if report.prevalence:
         console.out().print(table)
     for note in report.notes:
-        _tell(f"- {note}", data=True)
+        _print(f"- {note}")
     for skipped in report.skipped[:_SHOWN]:
         _tell(f"skipped: {skipped}")
     if len(report.skipped) > _SHOWN:
         _tell(f"and {len(report.skipped) - _SHOWN:,} more, see manifest.json")
     for number, step in enumerate(report.next_steps):
-        _tell(f"{'or' if number else 'next'}: {step}", data=True)
+        _print(f"{'or' if number else 'next'}: {step}")
 
 
 def print_split(report: SplitReport) -> None:
-    """The parts of a split with the prevalence of each task."""
+    """Print the parts of a split with the prevalence of each task."""
     if report.state == "undone":
-        _tell(f"{count(len(report.assignment), 'clip')} moved back to {report.data}", data=True)
+        _print(f"{count(len(report.assignment), 'clip')} moved back to {report.data}")
         return
-    parts = {}
-    for part in report.parts:
-        shares = {task: part.prevalence[task] for task in report.tasks}
-        counts = {task: (share.positive, share.negative, share.unknown) for task, share in shares.items()}
-        parts[part.name] = (part.clips, part.sources, counts)
-    console.out().print(_data_table(parts))
+    console.out().print(_data_table({part.name: part for part in report.parts}))
     for note in report.notes:
-        _tell(f"- {note}", data=True)
+        _print(f"- {note}")
     if report.state == "planned":
-        _tell("nothing was moved (dry run)", data=True)
+        _print("nothing was moved (dry run)")
     else:
-        _tell(f"next: {_command('grainscan', 'train', report.data)}", data=True)
-        _tell(f"undo: {_command('grainscan', 'split', report.data, '--undo')}", data=True)
-
-
-# ------------------------------------------------------------------------------------------------------------ train
+        folder = shlex.quote(str(report.data))
+        _print(f"next: grainscan train {folder}")
+        _print(f"undo: grainscan split {folder} --undo")
 
 
 def print_plan(plan: Plan) -> None:
-    """What `train --dry-run` found out: the resolved options, the data, leaks, and the estimate."""
+    """Print the result of `train --dry-run`: the resolved options, the data, leaks, and the estimate."""
     for line in plan.config.strip().splitlines():
-        _tell(line, data=True)
-    strengths = any(known for split in plan.splits.values() for known in split.strengths.values())
-    splits = {}
-    for name, split in plan.splits.items():
-        counts = {
-            task: (share.positive, share.negative, share.unknown, *([split.strengths[task]] if strengths else []))
-            for task, share in split.prevalence.items()
-        }
-        splits[name] = (split.clips, split.sources, counts)
-    console.out().print(_data_table(splits))
+        _print(line)
+    strengths = {name: split.strengths for name, split in plan.splits.items()}
+    any_known = any(known for split in strengths.values() for known in split.values())
+    console.out().print(_data_table(plan.splits, strengths if any_known else None))
     for line in plan.lines():
-        _tell(line, data=True)
+        _print(line)
     if plan.seconds is not None:
         stages = ", ".join(f"{name} {span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
         cost = f"about {span(plan.seconds.total)} ({stages}) and {plan.memory / 1e9:.1f} GB"
-        _tell(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view", data=True)
+        _print(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view")
 
 
 def print_run(run: Run) -> None:
-    """Where a finished run is, its validation figures, and whether it gained anything."""
+    """Print the validation figures of a run, whether it improved the model, and where it is."""
     before, after = run.metrics.get("before") or {}, run.metrics.get("after") or {}
     if after:
         table = plain_table("Before", "After", names=("Validation",))
@@ -305,7 +281,7 @@ def print_run(run: Run) -> None:
                 table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
         console.out().print(table)
     if run.verdict:
-        _tell(run.verdict, data=True)
-    _tell(f"run {run.name}: {span(run.seconds)}, in {run.directory}", data=True)
-    _tell(f"model: {run.model}", data=True)
-    _tell("next: grainscan eval --split test", data=True)
+        _print(run.verdict)
+    _print(f"run {run.name}: {span(run.seconds)}, in {run.directory}")
+    _print(f"model: {run.model}")
+    _print("next: grainscan eval --split test")

@@ -1,7 +1,7 @@
-"""How the command line explains itself: help in sections, as text with a little colour.
+"""Help in sections, as plain text with a little colour.
 
-Typer's own help, drawn by Rich, takes longer to import than everything else that `--help` needs. Options keep the
-sections that their `rich_help_panel` names.
+Typer's own help is drawn by Rich, which takes longer to import than everything else that `--help` needs. The sections
+are those that the options name as their `rich_help_panel`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from grainscan.options import expand
 
-_WIDEST = 26  # columns of names beside which there is room for their texts
-_DEFAULT, _JOINED = "[default: ", "\xa0"  # a default is not divided at the end of a line
+_WIDEST = 26  # columns for names; longer names get a line of their own
+_DEFAULT, _JOINED = "[default: ", "\xa0"  # no line break between a default and its word
 
 Row = tuple[str, str]
 
@@ -27,7 +27,7 @@ class Command(TyperCommand):
     """A command whose options are listed in their sections."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        arguments = (_argument(param) for param in self.get_params(ctx) if param.param_type_name == "argument")
+        arguments = (str(param.metavar) for param in self.get_params(ctx) if param.param_type_name == "argument")
         return ["[OPTIONS]", *arguments]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -35,7 +35,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group whose commands are listed with a whole sentence each; `-q` and `-v` may also follow the command."""
+    """A group that lists its commands with a sentence each, and accepts `-q` and `-v` after the command, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -52,9 +52,9 @@ def _write_options(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
     sections: dict[str, list[Row]] = {}
     for param in params:
         is_argument = param.param_type_name == "argument"
-        if param.metavar and ":" in param.metavar:  # names a table of choices, which only this help has to import
+        if param.metavar and ":" in param.metavar:  # a table of choices, imported for this help alone
             param.metavar = "|".join(expand(tuple(param.metavar.split("|"))))
-        row = (_argument(param), param.help or "") if is_argument else param.get_help_record(ctx)
+        row = (str(param.metavar), param.help or "") if is_argument else param.get_help_record(ctx)
         if row is not None:
             title = getattr(param, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
             sections.setdefault(title, []).append(row)
@@ -64,7 +64,7 @@ def _write_options(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
 
 
 def _write(formatter: Any, title: str, rows: list[Row], width: int) -> None:
-    """A section whose texts begin at the same column as those of the others; longer names get a line of their own."""
+    """A section with names of this width, so that the texts of all sections start at the same column."""
     shown = [
         (_styled(name.ljust(width), fg="cyan"), text.replace(_DEFAULT, _DEFAULT[:-1] + _JOINED)) for name, text in rows
     ]
@@ -74,9 +74,5 @@ def _write(formatter: Any, title: str, rows: list[Row], width: int) -> None:
 
 
 def _styled(text: str, **style: Any) -> str:
-    """Coloured text; Typer strips the codes where the output is no terminal."""
+    """Coloured text; Typer strips the codes if the output is not a terminal."""
     return text if os.environ.get("NO_COLOR") else typer.style(text, **style)
-
-
-def _argument(param: Any) -> str:
-    return param.metavar or str(param.name).upper()

@@ -1,29 +1,26 @@
-"""Results and figures for people and programs.
+"""The output of `predict` and `eval`: files, streams and the terminal.
 
-The last stage of `predict` and `eval`. `write` and `save` take results in one of `FORMATS`; `results_table`, `summary`
-and `evaluation` are for a terminal. NumPy, Rich and Jinja are imported on use.
+`write` and `save` write results in one of `FORMATS`; `results_table`, `summary` and `evaluation` are Rich renderables
+for a terminal. NumPy, Rich and Jinja are imported on use.
 """
 
-from grainscan.report.eval_tables import evaluation, evaluation_format, write_evaluation
+from grainscan.report.eval_tables import EVALUATION_FORMATS, evaluation, write_evaluation
 from grainscan.report.findings import Tally
-from grainscan.report.formats import FORMATS, STDOUT, Format, format_for, replaced, save, to_line, write
+from grainscan.report.formats import FORMATS, STDOUT, format_for, save, write
 from grainscan.report.tables import results_table, summary
 from grainscan.report.words import printable, verdict
 
 __all__ = [
+    "EVALUATION_FORMATS",
     "FORMATS",
     "STDOUT",
-    "Format",
     "Tally",
     "evaluation",
-    "evaluation_format",
     "format_for",
     "printable",
-    "replaced",
     "results_table",
     "save",
     "summary",
-    "to_line",
     "verdict",
     "write",
     "write_evaluation",

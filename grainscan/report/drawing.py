@@ -1,4 +1,4 @@
-"""What the page draws, as numbers, colours and pictures; the template only places them."""
+"""The drawings of the page as numbers, colours and pictures, which the template places."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.console import count
+from grainscan.report.findings import verdicts_of
 from grainscan.report.words import clock, verdict
 from grainscan.results import Result
 from grainscan.tasks import task_of
 
 BINS = 20  # of the histogram
-_CLEAN, _DOUBT, _FOUND = (0x5B, 0x93, 0x8F), (0xE3, 0xB3, 0x41), (0xCF, 0x44, 0x1F)  # the colours of probability
-_TIMELINE = (240, 30)  # units of its drawing: width, height
-_NARROWEST = 5.0  # units: a window of a third of a second in a film of two hours can still be seen
-_MAP_COLUMNS = 32  # pixels of a heat map across the picture
-_MAP_ROWS = 96  # at most, in a picture that is much taller than wide
-_REACH = 0.09  # of the picture's width: the distance at which the influence of a crop has faded
+_CLEAN, _DOUBT, _FOUND = (0x5B, 0x93, 0x8F), (0xE3, 0xB3, 0x41), (0xCF, 0x44, 0x1F)  # colours of probabilities
+_TIMELINE = (240, 30)  # width and height in units of the drawing
+_NARROWEST = 5.0  # units: keeps a third of a second visible in two hours
+_MAP_COLUMNS = 32  # width of a heat map in pixels
+_MAP_ROWS = 96  # maximum height, for pictures much taller than wide
+_REACH = 0.09  # distance at which the influence of a crop has faded, as a fraction of the picture's width
 
-Place = tuple[float, float, float]  # of a view in the picture: x, y, size in pixels
+Place = tuple[float, float, float]  # x, y and size of a view in the picture, in pixels
 
 
 def colour(probability: float, threshold: float) -> str:
-    """From calm over doubtful at the threshold to found, as #rrggbb."""
+    """#rrggbb on a scale from clean (0) through doubtful (the threshold) to found (1)."""
     return "#" + bytes(_rgb(probability, threshold)).hex()
 
 
@@ -40,7 +41,7 @@ def _rgb(probability: float, threshold: float) -> tuple[int, ...]:
 
 
 def timeline(result: Result, task: str) -> dict[str, Any] | None:
-    """Bars of the windows along the file: place by time, height and colour by probability."""
+    """A bar per window: its place is the time, its height and colour the probability. None without windows."""
     windows = [window for window in result.get("windows", ()) if task in window]
     if not windows:
         return None
@@ -71,7 +72,7 @@ def timeline(result: Result, task: str) -> dict[str, Any] | None:
 
 
 def heat_map(result: Result, task: str) -> dict[str, Any] | None:
-    """Where in the picture the task was seen: the views' probabilities spread over cells, and the views themselves."""
+    """The probabilities of the views, interpolated over the picture, and the views themselves. None without a map."""
     views = [view for view in result.get("map", ()) if task in view]
     video = result.get("video") or {}
     if not views or not video.get("width") or not video.get("height"):
@@ -93,7 +94,7 @@ def heat_map(result: Result, task: str) -> dict[str, Any] | None:
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
-    """A tiny picture (rows, columns, RGB) as a data URI; the browser smooths it when it enlarges it."""
+    """A tiny picture (rows, columns, RGB) as a data URI; the browser enlarges and smooths it."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -102,7 +103,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
 
 
 def _spread(means: Mapping[Place, float], width: int, height: int, *, rows: int) -> NDArray[np.float64]:
-    """Probability (rows, columns) of each cell: the mean of the views, weighted by nearness (inverse distance)."""
+    """The probability of each cell, (rows, columns): the mean of the views, weighted by inverse distance."""
     centres = np.array([[x + size / 2, y + size / 2] for x, y, size in means], dtype=np.float64)
     values = np.array(list(means.values()))
     x = (np.arange(_MAP_COLUMNS) + 0.5) * width / _MAP_COLUMNS
@@ -113,8 +114,8 @@ def _spread(means: Mapping[Place, float], width: int, height: int, *, rows: int)
 
 
 def histogram(results: Sequence[Result], task: str) -> dict[str, Any]:
-    """Files by probability. Heights are roots of counts, so that a single find beside thousands can be seen."""
-    blocks = [r["tasks"][task] for r in results if r["status"] == "ok" and task in r["tasks"]]
+    """Files by probability. Heights are roots of counts, so that one file among thousands is visible."""
+    blocks = verdicts_of(results, task)
     threshold = blocks[0]["threshold"] if blocks else 0.5
     bins = [min(int(block["probability"] * BINS), BINS - 1) for block in blocks]
     counts = np.bincount(bins, minlength=BINS) if bins else np.zeros(BINS, np.int64)

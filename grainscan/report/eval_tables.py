@@ -1,16 +1,28 @@
-"""What `eval` measured: tables for a terminal, or JSON, on stdout or in a file."""
+"""The report of `eval`: tables for a terminal, or JSON, on stdout or in a file."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.formats import STDOUT, format_for, replaced
-from grainscan.report.terminal import CAUTION, DIM, ERROR, FirstThatFits, bar, number, plain_table, print_to, span
+from grainscan.report.terminal import (
+    CAUTION,
+    DIM,
+    ERROR,
+    FirstThatFits,
+    bar,
+    number,
+    plain_table,
+    print_to,
+    span,
+    styled,
+)
 from grainscan.report.words import explain, printable, verdict
 
 if TYPE_CHECKING:
@@ -33,30 +45,21 @@ _LEGEND = (
 )
 
 
-def evaluation_format(format: str | None, output: Path | None) -> str:
-    """`table` or `json`, chosen as in `format_for`. Raises UsageError, better before the work than after it."""
-    return format_for(format, output, EVALUATION_FORMATS)
-
-
 def write_evaluation(report: EvalReport, *, format: str | None = None, output: Path | None = None) -> None:
-    """Write the report on stdout (no output, or `-`) or into a file. Raises OutputError, UsageError."""
-    form = evaluation_format(format, output)
-    if output is None or output == STDOUT:
-        _write(report, form, sys.stdout)
-    else:
-        with replaced(output) as stream:
-            _write(report, form, stream)
+    """Write the report to stdout (no output, or `-`) or to a file, as `table` or `json`, chosen as in `format_for`.
 
-
-def _write(report: EvalReport, form: str, stream: TextIO) -> None:
-    if form == "json":
-        stream.write(json.dumps(report.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
-    else:
-        print_to(stream, evaluation(report))
+    Raises OutputError, UsageError.
+    """
+    form = format_for(format, output, EVALUATION_FORMATS)
+    with nullcontext(sys.stdout) if output is None or output == STDOUT else replaced(output) as stream:
+        if form == "json":
+            stream.write(json.dumps(report.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+        else:
+            print_to(stream, evaluation(report))
 
 
 def evaluation(report: EvalReport) -> Group:
-    """Figures with intervals and baselines, then what explains those of each task."""
+    """Figures with intervals and baselines, then details per task."""
     from rich.console import Group
     from rich.text import Text
 
@@ -66,61 +69,57 @@ def evaluation(report: EvalReport) -> Group:
     )  # fmt: skip
     if report.errors:
         head.append(" · ", DIM).append(count(len(report.errors), "error"), ERROR)
-    parts: list[RenderableType] = [head, *_figures(report.tasks), Text(_LEGEND, DIM)]
+    parts: list[RenderableType] = [head, _figures(report.tasks), styled(_LEGEND, DIM)]
     for task, block in report.tasks.items():
-        parts += [Text(""), *_details(task, block)]
+        parts += [styled(), *_details(task, block)]
     if report.compare:
-        parts += [Text(""), *_comparison(report.model, report.compare)]
+        parts += [styled(), *_comparison(report.model, report.compare)]
     if report.errors:
-        parts += [Text(""), Text("Not judged, and so in no figure", "bold"), _failures(report.errors)]
-    parts += [Text(f"picture: {printable(str(path))}", DIM) for path in report.plots or ()]
+        parts += [styled(), styled("Not judged, and not counted in any figure", "bold"), _failures(report.errors)]
+    parts += [styled(f"picture: {printable(str(path))}", DIM) for path in report.plots or ()]
     if report.not_judged:
-        parts.append(Text(f"labels for other tasks than this model's: {', '.join(report.not_judged)}", CAUTION))
+        parts.append(styled(f"labelled, but not among the model's tasks: {', '.join(report.not_judged)}", CAUTION))
     return Group(*parts)
 
 
-def _figures(tasks: Mapping[str, TaskReport]) -> list[RenderableType]:
-    """One task: a row for each figure. Several: a row for each task, in two tables where one is too wide."""
+def _figures(tasks: Mapping[str, TaskReport]) -> RenderableType:
+    """One task: a row per figure. Several tasks: a row per task, in two tables if one is too wide."""
     if len(tasks) == 1:
-        return [_tall(next(iter(tasks.values())))]
+        return _tall(*tasks.values())
     from rich.console import Group
 
-    return [
-        FirstThatFits(_wide(tasks, {**_RANKING, **_VERDICTS}), Group(_wide(tasks, _RANKING), _wide(tasks, _VERDICTS)))
-    ]
+    two_tables = Group(_wide(tasks, _RANKING), _wide(tasks, _VERDICTS))
+    return FirstThatFits(_wide(tasks, {**_RANKING, **_VERDICTS}), two_tables)
 
 
 def _tall(block: TaskReport) -> Table:
-    from rich.text import Text
-
     table = plain_table("Value", "95 % interval", names=["Figure"])
     for key, head in {**_RANKING, **_VERDICTS}.items():
         style = "bold" if key == "auroc" else ""
-        table.add_row(Text(head, style), Text(number(getattr(block, key)), style), Text(span(block.ci95.get(key)), DIM))
+        figure, interval = number(getattr(block, key)), span(block.ci95.get(key))
+        table.add_row(styled(head, style), styled(figure, style), styled(interval, DIM))
         for title, value, interval in _baselines(block) if key == "auroc" else ():
-            table.add_row(Text(f"  {title}", "cyan"), Text(number(value), "cyan"), Text(interval, DIM))
+            table.add_row(styled(f"  {title}", "cyan"), styled(number(value), "cyan"), styled(interval, DIM))
     return table
 
 
 def _wide(tasks: Mapping[str, TaskReport], heads: Mapping[str, str]) -> Table:
-    """The intervals and the baselines of a task are below it."""
-    from rich.text import Text
-
+    """A row per task, with its intervals and baselines below."""
     table = plain_table(*heads.values(), names=["Task"])
     for task, block in tasks.items():
-        figures = [Text(number(getattr(block, key)), "bold" if key == "auroc" else "") for key in heads]
-        table.add_row(Text(task, "bold"), *figures)
+        figures = [styled(number(getattr(block, key)), "bold" if key == "auroc" else "") for key in heads]
+        table.add_row(styled(task, "bold"), *figures)
         if any(block.ci95.values()):
-            table.add_row(Text("  95 % interval", DIM), *(Text(span(block.ci95.get(key)), DIM) for key in heads))
+            table.add_row(styled("  95 % interval", DIM), *(styled(span(block.ci95.get(key)), DIM) for key in heads))
         for title, value, interval in _baselines(block) if "auroc" in heads else ():
-            table.add_row(Text(f"  {title}", "cyan"), Text(number(value), "cyan"))
+            table.add_row(styled(f"  {title}", "cyan"), styled(number(value), "cyan"))
             if interval:
-                table.add_row("", Text(interval, DIM))
+                table.add_row("", styled(interval, DIM))
     return table
 
 
 def _baselines(block: TaskReport) -> Iterator[tuple[str, float | None, str]]:
-    """(title, AUROC, interval) of the classical estimator chosen beforehand, and of a stronger one on these clips."""
+    """(title, AUROC, interval) of the classical estimator, and of the one that is best on these clips."""
     baseline = block.baseline
     if baseline:
         yield f"baseline: {baseline.name}", baseline.auroc, span(baseline.ci95["auroc"])
@@ -140,49 +139,45 @@ def _details(task: str, block: TaskReport) -> Iterator[RenderableType]:
         (f" ({point.name} on {point.split})" if point else " (the model's)", DIM),
     )
     if block.strength:
-        yield Text(
+        yield styled(
             f"  strength: Spearman's rank correlation with the true one {number(block.strength.spearman)}, "
             f"median error {block.strength.median_error:.2f} ({count(block.strength.clips, 'clip')})"
         )
     if block.calibration:
         fit = block.calibration
-        yield Text(
+        yield styled(
             f"  calibration on {fit.split}: ECE {number(fit.ece)}, "
             f"with temperature {fit.temperature:.2f} {number(fit.ece_scaled)}"
         )
     if block.mistakes:
-        yield Text("Worst mistakes", "bold")
+        yield styled("Worst mistakes", "bold")
         yield _mistakes(task, block.mistakes)
     if block.sources:
         more = len(block.sources) > _SHOWN_SOURCES
-        yield Text(f"Worst sources of {len(block.sources):,}" if more else "Sources, the worst first", "bold")
+        yield styled(f"Worst of {len(block.sources):,} sources" if more else "Sources, worst first", "bold")
         yield _sources(block.sources)
 
 
 def _mistakes(task: str, mistakes: Sequence[Mistake]) -> Table:
-    from rich.text import Text
-
     table = plain_table(names=["Clip", "Label"])
     table.add_column("Probability", no_wrap=True)
     for mistake in mistakes:
-        table.add_row(Text(printable(mistake.name)), verdict(task, mistake.label), bar(mistake.probability, "red"))
+        table.add_row(styled(printable(mistake.name)), verdict(task, mistake.label), bar(mistake.probability, "red"))
     return table
 
 
 def _sources(sources: Mapping[str, Source]) -> Table:
-    from rich.text import Text
-
     table = plain_table("Clips", "Positive", "Accuracy", "AUROC", "Brier", names=["Source"])
     for name, row in list(sources.items())[:_SHOWN_SOURCES]:
         figures = (number(figure) for figure in (row.accuracy, row.auroc, row.brier))
-        table.add_row(Text(printable(name)), f"{row.clips:,}", f"{row.positives:,}", *figures)
+        table.add_row(styled(printable(name)), f"{row.clips:,}", f"{row.positives:,}", *figures)
     return table
 
 
 def _comparison(model: str, other: Comparison) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    yield Text("Comparison: AUROC on the same clips, paired bootstrap", "bold")
+    yield styled("Comparison: AUROC on the same clips, paired bootstrap", "bold")
     yield from (
         Text.assemble((f"{side}: ", "bold"), printable(name)) for side, name in (("A", model), ("B", other.model))
     )
@@ -194,15 +189,13 @@ def _comparison(model: str, other: Comparison) -> Iterator[RenderableType]:
             interval, style = f"{low:+.3f} to {high:+.3f}", "green" if low > 0 else "red" if high < 0 else ""
         difference = "–" if pair.difference is None else f"{pair.difference:+.3f}"
         areas = (number(area) for area in pair.auroc)
-        table.add_row(task, f"{pair.clips:,}", *areas, Text(difference, style), interval, number(pair.p_value))
+        table.add_row(task, f"{pair.clips:,}", *areas, styled(difference, style), interval, number(pair.p_value))
     yield table
 
 
 def _failures(errors: Sequence[ClipError]) -> Table:
-    from rich.text import Text
-
     table = plain_table(names=["Clip", "Error"])
     for error in errors:
         message = explain(error["path"], error["message"])
-        table.add_row(Text(printable(error["name"])), Text(message or error["type"], "red"))
+        table.add_row(styled(printable(error["name"])), styled(message or error["type"], "red"))
     return table

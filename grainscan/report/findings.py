@@ -1,23 +1,20 @@
-"""What people want to know from results: which tasks of a file to show, in which words, and how many files have what.
-
-The page, the tables and the summary all ask here.
-"""
+"""Which tasks of a file to show and in which words, and counts of files: shared by the page and the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from grainscan.report.words import verdict
-from grainscan.results import Result
+from grainscan.results import Result, Verdict
 
-CLEAN = "clean"  # of a file in which none of several artifacts was found
+CLEAN = "clean"  # a file in which none of several artifacts was found
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one task of a file."""
+    """The verdict on a file for one task."""
 
     task: str
     label: int
@@ -25,31 +22,23 @@ class Finding:
     threshold: float
     strength: float | None
     word: str
-    worst: float | None  # seconds at which the window with the highest probability begins
+    worst: float | None  # start of the window with the highest probability, in seconds
 
 
 def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
-    """The verdicts on those of `tasks` that were judged, likeliest first; none for an error."""
+    """The verdicts for those of `tasks` that were judged, likeliest first; none for an error."""
     judged = result.get("tasks", {})
     found = []
     for task in sorted((task for task in tasks if task in judged), key=lambda task: -judged[task]["probability"]):
         block, window = judged[task], worst_window(result, task)
-        found.append(
-            Finding(
-                task=task,
-                label=block["label"],
-                probability=block["probability"],
-                threshold=block["threshold"],
-                strength=block.get("strength"),
-                word=CLEAN if len(tasks) > 1 and not block["label"] else verdict(task, block["label"]),
-                worst=window["start"] if window else None,
-            )
-        )
+        label, worst = block["label"], window["start"] if window else None
+        word = CLEAN if len(tasks) > 1 and not label else verdict(task, label)
+        found.append(Finding(task, label, block["probability"], block["threshold"], block.get("strength"), word, worst))
     return found
 
 
 def worth_showing(ranked: Sequence[Finding]) -> list[Finding]:
-    """Those that were found, else the likeliest."""
+    """The artifacts found, else the likeliest one."""
     return [finding for finding in ranked if finding.label] or list(ranked[:1])
 
 
@@ -60,31 +49,36 @@ def state(result: Result) -> Literal["found", "clean", "error"]:
 
 
 def overall_words(tasks: Sequence[str]) -> tuple[str, str]:
-    """For files with and without findings: `grainy` and `clean` of a model with one task, else `found` and `clean`."""
+    """Words for files with and without findings: those of a single task, else `found` and `clean`."""
     return (verdict(tasks[0], 1), verdict(tasks[0], 0)) if len(tasks) == 1 else ("found", CLEAN)
 
 
+def verdicts_of(results: Iterable[Result], task: str) -> list[Verdict]:
+    """The verdicts on all files that were judged for a task."""
+    return [result["tasks"][task] for result in results if task in result.get("tasks", {})]
+
+
 def tasks_of(results: Iterable[Result]) -> tuple[str, ...]:
-    """The tasks in the order in which results first name them."""
+    """The tasks in order of first appearance."""
     return tuple(dict.fromkeys(task for result in results for task in result.get("tasks", ())))
 
 
-def worst_window(result: Result, task: str) -> dict[str, float] | None:
-    """The window with the highest probability of a task, the first of equals."""
+def worst_window(result: Mapping[str, Any], task: str) -> dict[str, float] | None:
+    """The window with the highest probability of a task, the first if several are equal."""
     windows = [window for window in result.get("windows", ()) if task in window]
     return max(windows, key=lambda window: window[task]) if windows else None
 
 
 @dataclass
 class Tally:
-    """Files by what was found, counted as results come."""
+    """Numbers of files, counted as results come in."""
 
     files: int = 0
     errors: int = 0
-    found: int = 0  # files in which anything was found
+    found: int = 0  # files with any artifact
     unreliable: int = 0
     tasks: dict[str, int] = field(default_factory=dict)  # files with each task
-    models: list[str] = field(default_factory=list)  # their names, in the order of the results
+    models: list[str] = field(default_factory=list)  # names, in order of first appearance
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Tally:

@@ -1,7 +1,7 @@
-"""The formats of results: one class each, one table of them, and writing to a stream or into a file.
+"""The output formats of results: a class each, registered in `FORMATS`.
 
-A new format is a subclass of `Format` with an entry in `FORMATS`; nothing else has to know of it. The command line
-asks this module for names, so NumPy, Rich and Jinja are imported on use.
+A new format is a subclass of `Format` with an entry in `FORMATS`; nothing else needs to change. The command line reads
+the names here, so NumPy, Rich and Jinja are imported on use.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from grainscan.report.words import printable
 from grainscan.results import SCHEMA, Result
 
 STDOUT = Path("-")
-_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # what makes a spreadsheet compute a cell, also in full width
+_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # begins a formula in a spreadsheet, also in full width
 _VERDICT_KEYS = ("label", "probability", "threshold", "strength")
 _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known about the model behind the results: its tasks, and the units of their strengths."""
+    """The model behind the results, as far as known."""
 
-    tasks: Sequence[str] = ()  # empty: not known before the results are seen
-    units: Mapping[str, str] = field(default_factory=dict)  # default: those of the tasks' records
+    tasks: Sequence[str] = ()  # empty: those of the results
+    units: Mapping[str, str] = field(default_factory=dict)  # of strength, by task; default: those of the task records
 
 
 class Format:
     """A way to write results."""
 
     suffixes: ClassVar[tuple[str, ...]]  # of files, the usual one first
-    streams: ClassVar[bool] = True  # whether results are passed on as they come; else all are held in memory
-    maps: ClassVar[bool] = False  # whether it shows where in the picture an artifact is, from the key `map`
+    maps: ClassVar[bool] = False  # whether it uses the key `map` of the results
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
-        """Write all results in their order."""
+        """Write the results in order."""
         raise NotImplementedError
 
 
@@ -50,7 +49,6 @@ class Table(Format):
     """For people: a table and a summary line."""
 
     suffixes = (".txt",)
-    streams = False
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         from grainscan.report.tables import results_table, summary
@@ -69,7 +67,7 @@ class Json(Format):
         stream.write(f'{{"schema": {SCHEMA}, "results": [')
         separator = "\n"
         for result in results:
-            stream.write(separator + to_line(result))
+            stream.write(separator + _to_line(result))
             separator = ",\n"
         stream.write("\n]}\n" if separator != "\n" else "]}\n")
 
@@ -81,15 +79,15 @@ class JsonLines(Format):
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
         for result in results:
-            stream.write(to_line(result) + "\n")
+            stream.write(_to_line(result) + "\n")
             stream.flush()
 
 
 class Csv(Format):
-    """One plain header, one row per file, unknown values empty.
+    """A header and a row per file; unknown values are empty.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front, so a program that needs the very
-    names should read JSON.
+    Text that a spreadsheet would read as a formula gets an apostrophe in front: programs that need exact names should
+    read JSON.
     """
 
     suffixes = (".csv",)
@@ -100,16 +98,15 @@ class Csv(Format):
             results = list(results)
             tasks = tasks_of(results)
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(csv_header(tasks))
+        writer.writerow(csv_row({}, tasks))
         for result in results:
-            writer.writerow([_cell(value) for value in _csv_row(result, tasks)])
+            writer.writerow(map(_cell, csv_row(result, tasks).values()))
 
 
 class Html(Format):
-    """One page that needs nothing else: see `grainscan.report.page`."""
+    """A self-contained page: see `grainscan.report.page`."""
 
     suffixes = (".html", ".htm")
-    streams = False
     maps = True
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
@@ -120,20 +117,13 @@ class Html(Format):
             stream.write(part)
 
 
-FORMATS: dict[str, Format] = {
-    "table": Table(),
-    "json": Json(),
-    "jsonl": JsonLines(),
-    "csv": Csv(),
-    "html": Html(),
-}
+FORMATS: dict[str, Format] = {"table": Table(), "json": Json(), "jsonl": JsonLines(), "csv": Csv(), "html": Html()}
 
 
 def format_for(format: str | None, output: Path | None, names: Collection[str] | None = None) -> str:
-    """The format that was asked for, else that of the output's suffix, else `table`.
+    """The format requested, else that of the output's suffix, else (on stdout) `table`.
 
-    `names` are the formats to choose from, all by default. Without an output, or with `-`, results go to stdout.
-    Raises UsageError for a format that does not exist and for a suffix that names none.
+    `names` are the formats to choose from, all by default. Raises UsageError for an unknown format or suffix.
     """
     known = {name: FORMATS[name] for name in names or FORMATS}
     if format is not None:
@@ -159,47 +149,39 @@ def write(
     tasks: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> None:
-    """Write results in one of FORMATS. Raises UsageError for another one.
+    """Write results in one of FORMATS. Raises UsageError for any other.
 
-    `tasks` and `units` (of strength, by task) are those of the model. Without them the results are searched for tasks
-    before anything is written, and units are those of the tasks' records.
+    `tasks` and `units` (of strength, by task) are those of the model. By default, tasks are collected from the results
+    before anything is written, and units come from the task records.
     """
     FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}))
 
 
 def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> None:
-    """`write` into a file that appears when it is complete. Raises OutputError, UsageError."""
+    """`write` to a file that appears once it is complete. Raises OutputError, UsageError."""
     with replaced(path) as stream:
         write(results, stream, format, **known)
 
 
-def to_line(result: Result) -> str:
-    """A result as one line of JSON, pure ASCII: any name survives, bytes that are no text as lone surrogates."""
+def _to_line(result: Result) -> str:
+    """A result as one line of ASCII JSON; bytes of a name that are not text become lone surrogates."""
     return json.dumps(result, ensure_ascii=True, separators=(", ", ": "), allow_nan=False)
 
 
-def csv_header(tasks: Sequence[str]) -> list[str]:
-    columns = [f"{task}_{key}" for task in tasks for key in _VERDICT_KEYS]
-    worst = [f"{task}_worst_{key}" for task in tasks for key in ("start", "end")]
-    errors = ["error_type", "error_message", "error_hint"]
-    return ["path", "status", "unreliable", *columns, *worst, *_VIDEO_KEYS, "model", "views", "seconds", *errors]
-
-
-def _csv_row(result: Result, tasks: Sequence[str]) -> Iterator[Any]:
-    yield result["path"]
-    yield result["status"]
-    yield "; ".join(result.get("unreliable", ()))
-    judged: Mapping[str, Mapping[str, Any]] = result.get("tasks", {})
-    for task in tasks:
-        yield from (judged.get(task, {}).get(key) for key in _VERDICT_KEYS)
-    for task in tasks:
-        window = worst_window(result, task) or {}
-        yield from (window.get(key) for key in ("start", "end"))
-    video: Mapping[str, Any] = result.get("video") or {}
-    error: Mapping[str, Any] = result.get("error") or {}
-    yield from (video.get(key) for key in _VIDEO_KEYS)
-    yield from (result.get(key) for key in ("model", "views", "seconds"))
-    yield from (error.get(key) for key in ("type", "message", "hint"))
+def csv_row(result: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """The values of a result by column; unknown ones are None."""
+    judged, video, error = (result.get(key) or {} for key in ("tasks", "video", "error"))
+    worst = {task: worst_window(result, task) or {} for task in tasks}
+    return {
+        "path": result.get("path"),
+        "status": result.get("status"),
+        "unreliable": "; ".join(result.get("unreliable", ())),
+        **{f"{task}_{key}": judged.get(task, {}).get(key) for task in tasks for key in _VERDICT_KEYS},
+        **{f"{task}_worst_{key}": worst[task].get(key) for task in tasks for key in ("start", "end")},
+        **{key: video.get(key) for key in _VIDEO_KEYS},
+        **{key: result.get(key) for key in ("model", "views", "seconds")},
+        **{f"error_{key}": error.get(key) for key in ("type", "message", "hint")},
+    }
 
 
 def _cell(value: Any) -> Any:
@@ -211,7 +193,7 @@ def _cell(value: Any) -> Any:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` when the block ends well; see `replacing`. Raises OutputError."""
+    """A text file that replaces `path` if the block succeeds; see `replacing`. Raises OutputError."""
     ours: set[str | bytes | int | None] = {None, str(path)}
     try:
         with replacing(path) as temporary:
@@ -220,5 +202,5 @@ def replaced(path: Path) -> Iterator[TextIO]:
                 yield stream
     except OSError as error:
         if error.filename not in ours:
-            raise  # not ours: the results are computed while they are written
+            raise  # from computing the results, which happens while they are written
         raise unwritable(Path(printable(str(path))), error) from None

@@ -1,8 +1,8 @@
-"""The HTML page of a scan: one file that needs nothing else, neither network nor server.
+"""The HTML page of a scan: a single file that needs neither network nor server.
 
-Everything that is drawn (histogram, timelines, heat maps) is computed in `drawing` and handed to the template as
-numbers and colours. Jinja escapes every value, and the page's own content policy forbids all scripts but the one that
-it ships, so markup in a file name can do nothing.
+Histograms, timelines and heat maps are computed in `drawing` and passed to the template as numbers and colours. Jinja
+escapes every value, and the page's content security policy forbids all scripts but its own, so markup in a file name
+is harmless.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from statistics import median
@@ -18,7 +17,7 @@ from typing import Any
 
 from grainscan.console import count
 from grainscan.report.drawing import colour, heat_map, histogram, timeline
-from grainscan.report.findings import Finding, Tally, findings, overall_words, state, worth_showing
+from grainscan.report.findings import Finding, Tally, findings, overall_words, state, verdicts_of, worth_showing
 from grainscan.report.words import clock, describe_video, explain, printable
 from grainscan.results import Result
 from grainscan.tasks import task_of
@@ -27,41 +26,10 @@ ROWS = 2000  # files on a page; a browser gets slow with more
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-@dataclass(frozen=True)
-class Block:
-    """A task of a file as the template wants it."""
-
-    finding: Finding
-    title: str
-    colour: str
-    worst: str  # time
-    timeline: dict[str, Any] | None
-    map: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A file as the template wants it."""
-
-    folder: str
-    name: str
-    state: str  # found, clean or error
-    shown: list[Block]  # tasks in the row
-    tasks: list[Block]  # all of them, likeliest first
-    probability: float  # the highest, -1 for errors: what the row is sorted by
-    strength: float
-    worst: float
-    video: str
-    unreliable: str
-    facts: list[tuple[str, str]]
-    error: str
-    hint: str
-
-
 def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> Iterator[str]:
-    """The parts of the page, in order. With more than ROWS files, errors and the likeliest finds are kept.
+    """The parts of the page in order. Of more than ROWS files, errors and the highest probabilities are kept.
 
-    `units` of the tasks' strengths; where missing, those of their records.
+    `units` are those of strength by task; the default is that of the task's record.
     """
     import jinja2
 
@@ -77,7 +45,7 @@ def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, 
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     kept = _most_important(results)
     tally = Tally.of(results)
-    measured = [task for task in tasks if any(_strength(result, task) is not None for result in results)]
+    measured = [task for task in tasks if any("strength" in block for block in verdicts_of(results, task))]
     found_word, clean_word = overall_words(tasks)
     yield from environment.get_template("report.html.j2").generate(
         title=task_of(tasks[0]).report_title if len(tasks) == 1 else "Artifact report",
@@ -103,22 +71,17 @@ def render(results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, 
     )
 
 
-def _strength(result: Result, task: str) -> float | None:
-    return result["tasks"][task].get("strength") if task in result.get("tasks", {}) else None
-
-
 def _median_strength(results: Sequence[Result], measured: Sequence[str]) -> float | None:
-    """Of the files with the artifact; None for several tasks, whose units differ."""
+    """The median over files with the artifact; None for several tasks, whose units differ."""
     if len(measured) != 1:
         return None
-    (task,) = measured
-    found = [result for result in results if task in result.get("tasks", {}) and result["tasks"][task]["label"]]
-    values = [value for result in found if (value := _strength(result, task)) is not None]
+    blocks = verdicts_of(results, measured[0])
+    values = [block["strength"] for block in blocks if block["label"] and "strength" in block]
     return median(values) if values else None
 
 
 def _units(measured: Sequence[str], units: Mapping[str, str]) -> str:
-    """`8-bit luma codes` of a single task; of several, `8-bit luma codes for graininess, …`."""
+    """`8-bit luma codes` for a single task, else `8-bit luma codes for graininess, …`."""
     texts = {task: units.get(task) or task_of(task).unit or "the units of the training data" for task in measured}
     if len(texts) == 1:
         return next(iter(texts.values()))
@@ -126,7 +89,7 @@ def _units(measured: Sequence[str], units: Mapping[str, str]) -> str:
 
 
 def _most_important(results: Sequence[Result]) -> list[Result]:
-    """At most ROWS results in their order: errors first to stay, then by probability."""
+    """At most ROWS results in order: errors, then the highest probabilities."""
     if len(results) <= ROWS:
         return list(results)
     ranked = sorted(range(len(results)), key=lambda k: (results[k]["status"] == "ok", -_likeliest(results[k])))
@@ -137,45 +100,47 @@ def _likeliest(result: Result) -> float:
     return max((block["probability"] for block in result.get("tasks", {}).values()), default=-1.0)
 
 
-def _row(result: Result, tasks: Sequence[str]) -> Row:
+def _row(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
+    """A file for the template. `shown` are the tasks of its row, `tasks` all of them, likeliest first."""
     path = result["path"]
     ranked = findings(result, tasks)
     worthy = worth_showing(ranked)
     blocks = [_block(result, finding, mapped=finding in worthy) for finding in ranked]
-    shown = [block for block in blocks if block.finding in worthy]
+    shown = [block for block in blocks if block["finding"] in worthy]
     place, _, name = path.rpartition("/")
     error = result.get("error")
-    worst = shown[0].finding.worst if shown else None
-    return Row(
-        folder=printable(place + "/") if place else "",
-        name=printable(name) or printable(str(PurePosixPath(path))),
-        state=state(result),
-        shown=shown,
-        tasks=blocks,
-        probability=_likeliest(result),
-        strength=max((block.finding.strength or 0.0 for block in shown), default=-1.0),
-        worst=-1.0 if worst is None else worst,
-        video=describe_video(result),
-        unreliable=printable(", ".join(result.get("unreliable", ()))),
-        facts=_facts(result),
-        error=explain(path, error["message"]) if error else "",
-        hint=printable(error["hint"]) if error else "",
-    )
+    worst = worthy[0].worst if worthy else None
+    return {
+        "folder": printable(place + "/") if place else "",
+        "name": printable(name) or printable(str(PurePosixPath(path))),
+        "state": state(result),
+        "shown": shown,
+        "tasks": blocks,
+        "probability": _likeliest(result),  # the columns to sort by: -1 if unknown
+        "strength": max((finding.strength or 0.0 for finding in worthy), default=-1.0),
+        "worst": -1.0 if worst is None else worst,
+        "video": describe_video(result),
+        "unreliable": printable(", ".join(result.get("unreliable", ()))),
+        "facts": _facts(result),
+        "error": explain(path, error["message"]) if error else "",
+        "hint": printable(error["hint"]) if error else "",
+    }
 
 
-def _block(result: Result, finding: Finding, *, mapped: bool) -> Block:
-    return Block(
-        finding=finding,
-        title=task_of(finding.task).title,
-        colour=colour(finding.probability, finding.threshold),
-        worst="" if finding.worst is None else clock(finding.worst),
-        timeline=timeline(result, finding.task),
-        map=heat_map(result, finding.task) if mapped else None,
-    )
+def _block(result: Result, finding: Finding, *, mapped: bool) -> dict[str, Any]:
+    """A task of a file for the template."""
+    return {
+        "finding": finding,
+        "title": task_of(finding.task).title,
+        "colour": colour(finding.probability, finding.threshold),
+        "worst": "" if finding.worst is None else clock(finding.worst),
+        "timeline": timeline(result, finding.task),
+        "map": heat_map(result, finding.task) if mapped else None,
+    }
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
-    """What the details of a file list, as far as it is known."""
+    """The details of a file, as far as known."""
     video = result.get("video") or {}
     size = (result.get("file") or {}).get("size")
     windows = count(len(result.get("windows", ())), "window")

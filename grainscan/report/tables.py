@@ -1,4 +1,4 @@
-"""The results of `predict` for a terminal: a table and a summary line, as Rich renderables."""
+"""The results of `predict` for a terminal: a table and a summary line, both Rich renderables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
-from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, FOUND, bar, plain_table
+from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, FOUND, bar, plain_table, styled
 from grainscan.report.words import clock, describe_video, explain, printable, verdict
 from grainscan.results import Result
 
@@ -22,9 +22,9 @@ _WORD = 20  # characters of a verdict in a line
 
 
 def results_table(results: Sequence[Result], tasks: Sequence[str] | None = None) -> RenderableType:
-    """A row for each file: of a model with several tasks, with those that were found in it, else the likeliest.
+    """A row per file with the artifacts found in it, else the likeliest one.
 
-    What has to be said about a file, its error or why its verdict is unreliable, is below its name.
+    An error, or the reasons why a verdict is unreliable, is below the name of the file.
     """
     return _Results(results, tuple(tasks or tasks_of(results)))
 
@@ -44,42 +44,26 @@ class _Results:
         if videos:
             table.add_column("Video", overflow="fold", style=DIM)
         for result in self._results:
-            verdicts = (
-                self._verdicts(result) if result["status"] == "ok" else self._columns([[_styled("error", ERROR)]])
-            )
-            table.add_row(_name(result), *verdicts, *([describe_video(result)] if videos else []))
+            table.add_row(_name(result), *self._verdicts(result), *([describe_video(result)] if videos else []))
         yield table
 
     def _verdicts(self, result: Result) -> list[Text]:
-        """Verdict, probability, strength and time: cells with a line for each task to show, more for a long word."""
-        if result["status"] != "ok":
-            return self._columns([[_styled("error", ERROR)]])
-        lines = []
+        """Verdict, probability, strength and time: a line per task to show, more where a word is long."""
+        lines = [] if result["status"] == "ok" else [[styled("error", ERROR)]]
         for finding in worth_showing(findings(result, self._tasks)):
             style = FOUND if finding.label else CLEAN
             word, *rest = wrap(finding.word, _WORD)
             strength = "" if finding.strength is None else f"{finding.strength:.1f}"
             worst = "" if finding.worst is None else clock(finding.worst)
-            lines.append([_styled(word, style), bar(finding.probability, style), _styled(strength), _styled(worst)])
-            lines += [[_styled(more, style)] for more in rest]
-        return self._columns(lines)
-
-    def _columns(self, lines: list[list[Text]]) -> list[Text]:
-        columns = [_styled("\n").join(column) for column in zip_longest(*lines, fillvalue=_styled())]
-        columns += [_styled()] * (4 - len(columns))
+            lines.append([styled(word, style), bar(finding.probability, style), styled(strength), styled(worst)])
+            lines += [[styled(more, style)] for more in rest]
+        columns = [styled("\n").join(column) for column in zip_longest(*lines, fillvalue=styled())]
+        columns += [styled()] * (4 - len(columns))
         return columns if self._strengths else [*columns[:2], columns[3]]
 
 
-def _styled(text: str = "", style: str = "") -> Text:
-    from rich.text import Text
-
-    return Text(text, style)
-
-
 def _name(result: Result) -> Text:
-    from rich.text import Text
-
-    name = Text(printable(result["path"]))
+    name = styled(printable(result["path"]))
     if "error" in result:
         name.append(f"\n{explain(result['path'], result['error']['message'])}", "red")
     if result.get("unreliable"):
@@ -88,15 +72,13 @@ def _name(result: Result) -> Text:
 
 
 def summary(results: Iterable[Result] | Tally) -> Text:
-    """`91 files · 6 grainy · 85 clean · 1 error · model grainscan-s`, of results or of what was counted of them."""
-    from rich.text import Text
-
+    """`91 files · 6 grainy · 85 clean · 1 error · model grainscan-s`"""
     tally = results if isinstance(results, Tally) else Tally.of(results)
     _, clean = overall_words(tuple(tally.tasks))
-    parts = [Text(count(tally.files, "file"), "bold")]
-    parts += [Text(f"{files:,} {verdict(task, 1)}", FOUND) for task, files in tally.tasks.items() if files]
-    parts += [Text(f"{tally.clean:,} {clean}", CLEAN)] if tally.files > tally.errors else []
-    parts += [Text(f"{tally.unreliable:,} unreliable", CAUTION)] if tally.unreliable else []
-    parts += [Text(count(tally.errors, "error"), ERROR)] if tally.errors else []
-    parts += [Text(f"model {printable(', '.join(tally.models))}", DIM)] if tally.models else []
-    return Text(" · ", DIM).join(parts)
+    parts = [styled(count(tally.files, "file"), "bold")]
+    parts += [styled(f"{files:,} {verdict(task, 1)}", FOUND) for task, files in tally.tasks.items() if files]
+    parts += [styled(f"{tally.clean:,} {clean}", CLEAN)] if tally.files > tally.errors else []
+    parts += [styled(f"{tally.unreliable:,} unreliable", CAUTION)] if tally.unreliable else []
+    parts += [styled(count(tally.errors, "error"), ERROR)] if tally.errors else []
+    parts += [styled(f"model {printable(', '.join(tally.models))}", DIM)] if tally.models else []
+    return styled(" · ", DIM).join(parts)

@@ -1,6 +1,6 @@
-"""What the tables for a terminal are built of. Rich is imported on use.
+"""Building blocks of the tables for a terminal. Rich is imported on use.
 
-Colours: what was found stands out, what is clean recedes, errors are red. Every name is a `Text`, never markup.
+Findings stand out in colour, clean files recede, errors are red. Names are always a `Text`, never markup.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from grainscan.console import WIDTH_OF_FILES
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
     from rich.text import Text
 
 FOUND, CLEAN, CAUTION, ERROR, DIM = "bold yellow", "green", "yellow", "bold red", "dim"
-_FILE_WIDTH = 132  # columns where there is no terminal to measure
 _BAR = 8  # characters of a probability bar
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def print_to(stream: TextIO, *renderables: RenderableType) -> None:
-    """Print for people: as wide as the terminal, in colour there; plain text of a fixed width anywhere else."""
+    """Print in colour and as wide as the terminal; elsewhere plain text of a fixed width."""
     from rich.console import Console
 
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # an encoding without block characters shows ? instead
-    console = Console(file=stream, width=None if stream.isatty() else _FILE_WIDTH, highlight=False)
+    console = Console(file=stream, width=None if stream.isatty() else WIDTH_OF_FILES, highlight=False)
     for renderable in renderables:
         console.print(renderable)
 
 
 class FirstThatFits:
-    """The first of several layouts that the width of the terminal has room for, else the last."""
+    """The first of several layouts that fits the width of the terminal, else the last."""
 
     def __init__(self, *layouts: RenderableType) -> None:
         self._layouts = layouts
@@ -49,7 +50,7 @@ class FirstThatFits:
 
 
 def plain_table(*figures: str, names: Sequence[str] = ()) -> Table:
-    """A table with columns for `names`, folded where they are long, and for `figures`, which are never cut."""
+    """A table with a column per name, folded where too long, and a column per figure, never cut off."""
     from rich import box
     from rich.table import Table
 
@@ -61,13 +62,18 @@ def plain_table(*figures: str, names: Sequence[str] = ()) -> Table:
     return table
 
 
-def bar(probability: float, style: str) -> Text:
-    """`0.97 ███████▊`"""
+def styled(text: str = "", style: str = "") -> Text:
+    """A `Text`."""
     from rich.text import Text
 
+    return Text(text, style)
+
+
+def bar(probability: float, style: str) -> Text:
+    """`0.97 ███████▊`"""
     eighths = round(8 * _BAR * min(1.0, max(0.0, probability)))
     whole, rest = divmod(eighths, 8)
-    return Text(f"{probability:.2f} " + ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(_BAR), style)
+    return styled(f"{probability:.2f} " + ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(_BAR), style)
 
 
 def number(value: float | None) -> str:

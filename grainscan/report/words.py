@@ -1,12 +1,13 @@
-"""Words for what results say, and text that is safe to show.
+"""Results in words, and text that is safe to show.
 
-File names are hostile: they may hold markup, formulas, control characters or bytes that are no text. Whatever a person
-reads of them goes through `printable` first.
+File names are hostile: they may contain markup, formulas, control characters or bytes that are not text. They pass
+through `printable` before a person reads them.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from grainscan.results import Result
 from grainscan.tasks import task_of
@@ -15,33 +16,25 @@ _JOINERS = "\u200c\u200d"  # invisible, but they hold emoji and scripts together
 
 
 def printable(text: str) -> str:
-    r"""Text that a terminal, a page or a spreadsheet can show: bytes that are no text become \xff, control characters,
-    line breaks and changes of writing direction their escapes. Printable text stays as it is."""
+    r"""Escape what a terminal, a page or a spreadsheet cannot show: bytes that are not text (as \xff), control
+    characters, line breaks and changes of writing direction."""
     if text.isprintable():
         return text
-    readable = os.fsencode(text).decode("utf-8", "backslashreplace") if _is_name(text) else text
+    with suppress(UnicodeEncodeError):  # a lone surrogate may also come from a JSON file
+        text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")
-        for char in readable
+        for char in text
     )
 
 
-def _is_name(text: str) -> bool:
-    """Whether surrogates in `text` stand for bytes of a file name; a lone one may come from a JSON file as well."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def verdict(task: str, label: int) -> str:
-    """`grainy` and `clean`; `banding` and `no banding`."""
+    """`grainy` or `clean`, `banding` or `no banding`."""
     return task_of(task).word(label)
 
 
 def clock(seconds: float) -> str:
-    """83.25 as 1:23.2, an hour and more as 1:00:00."""
+    """`1:23.2` for 83.25 seconds, `1:00:00` for an hour."""
     tenths = round(seconds * 10)
     if tenths >= 36000:
         minutes, rest = divmod(tenths // 10, 60)
@@ -50,7 +43,7 @@ def clock(seconds: float) -> str:
 
 
 def describe_video(result: Result) -> str:
-    """1920×1080 h264 24 fps, as far as it is known."""
+    """`1920×1080 h264 24 fps`, as far as known."""
     video = result.get("video") or {}
     size = f"{video['width']}×{video['height']}" if video.get("width") else ""
     fps = f"{video['fps']:g} fps" if video.get("fps") else ""
@@ -58,5 +51,5 @@ def describe_video(result: Result) -> str:
 
 
 def explain(path: str, message: str) -> str:
-    """The message of an error, without the path that is shown beside it."""
+    """The message of an error without the path, which is shown beside it."""
     return printable(message.removeprefix(f"{path}: "))
