@@ -87,8 +87,12 @@ def _bar() -> Iterator[Progress]:
     from rich.text import Text
 
     class Rate(rich.ProgressColumn):
+        """Since the first step that was seen: Rich's own rate takes two steps in a row for thousands per second."""
+
         def render(self, task: rich.Task) -> Text:
-            return Text(f"{task.speed:,.1f}/s" if task.speed else "", "dim")
+            begun, before = task.fields["first"] or (task.get_time(), task.completed)
+            seconds = task.get_time() - begun
+            return Text(f"{(task.completed - before) / seconds:,.1f}/s" if seconds > 1 else "", "dim")
 
     class Drawn(rich.Progress):
         highlights: Sequence[tuple[float, str]] = ()
@@ -109,11 +113,12 @@ def _bar() -> Iterator[Progress]:
             if self._task is not None:
                 self._drawn.remove_task(self._task)
             self._drawn.highlights = ()
-            self._task = self._drawn.add_task(printable(name), total=total, note="")
+            self._task = self._drawn.add_task(printable(name), total=total, note="", first=None)
 
         def advance(self, done: int, note: str = "") -> None:
             if self._task is not None:
-                self._drawn.update(self._task, completed=done, note=printable(note))
+                first = self._drawn.tasks[-1].fields["first"] or (self._drawn.get_time(), done)
+                self._drawn.update(self._task, completed=done, note=printable(note), first=first)
 
         def highlight(self, rank: float, text: str) -> None:
             found = [*self._drawn.highlights, (rank, printable(text))]
