@@ -52,6 +52,7 @@ from grainscan.train.schedule import Schedule
 from grainscan.train.setup import prepare, task_weights
 from grainscan.train.trainer import Validation
 from grainscan.video import write_clip
+from grainscan.workers import processors
 
 ROOT = Path(__file__).parents[1]
 
@@ -739,13 +740,13 @@ def test_time_is_what_one_takes_times_how_many_there_are(options: dict[str, Any]
     pace = Pace(learn=1.0, judge=0.1, cut=0.01, decode=2.0, views=12)
     found = estimate.estimate_time(setup, pace, preparing=3.0)
     assert found.preparing == 3.0
-    assert found.decoding == pytest.approx(14 * 2.0 / (os.cpu_count() or 1))  # the clips of train and val
+    assert found.decoding == pytest.approx(14 * 2.0 / processors())  # the clips of train and val
     assert found.training == pytest.approx(40 * 8 * 1.01, rel=0.01)
     assert found.validating == pytest.approx((4 + 1) * 6 * 4 * 0.11)  # with step 0; four views of each clip
-    assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / (os.cpu_count() or 1)), abs=2)
+    assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / processors()), abs=2)
     assert found.total == pytest.approx(sum(vars(found).values()))
     setup.cache.fill(setup.training.path(0))
-    assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / (os.cpu_count() or 1))
+    assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / processors())
     blind = dataclasses.replace(setup, validation=None)
     assert estimate.estimate_time(blind, pace).validating == estimate.estimate_time(blind, pace).calibrating == 0
 
@@ -808,13 +809,13 @@ def test_curves_have_an_axis_per_quantity_and_show_the_start(tmp_path: Path, mon
         {"step": 20, "loss": 0.3, "val_loss": 0.4, "val_auroc_graininess": 0.9},
     ]
     figures: list[Any] = []
-    save_figure = curves_module.save
+    save_figure = curves_module.save_figure
 
-    def kept(figure: Any, folder: Path, name: str) -> Path:
+    def kept(figure: Any, path: Path) -> Path:
         figures.append(figure)
-        return save_figure(figure, folder, name)
+        return save_figure(figure, path)
 
-    monkeypatch.setattr(curves_module, "save", kept)
+    monkeypatch.setattr(curves_module, "save_figure", kept)
     draw_curves(tmp_path / "curves.png", history, ("graininess",), best_step=20)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     loss, auroc = figures[0].axes

@@ -1,7 +1,7 @@
-"""What a model directory says about itself, read without torch.
+"""The specification of a model, read without torch.
 
 `config.json` of a model directory is a VivitConfig with a block `grainscan`; that block is a `ModelSpec`. The scanner
-needs nothing else beside `model.onnx`, so a prediction on a CPU never imports a training library.
+needs only it and `model.onnx`, so predicting on a CPU imports no training library.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from grainscan.views.crops import ViewSpec
 
 EMBEDDED = {"small": "grainscan-s"}  # names of the models inside the package
 DEFAULT_MODEL = "small"
-LAST = "last"  # names the model of the last run here
+LAST = "last"  # name of the model of the last run here
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
 _LARGEST_CONFIG = 1 << 24  # bytes
-_MOST_PIXELS = 1 << 25  # of a window's views: 400 MB of float32 RGB
+_MOST_PIXELS = 1 << 25  # in a window's views: 400 MB of float32 RGB
 _MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
 
 
@@ -36,16 +36,16 @@ class ModelSpec:
     """Tasks, sampling, normalisation, calibration and origin of a model.
 
     probability = sigmoid(a * logit + b) with (a, b) = calibration[task]; the label is probability >= threshold[task].
-    `strength` maps a task to the unit of its strength; tasks without an entry have none.
-    `aggregation` is the part of a file's views whose mean is the file's logit (1.0: all); the record of a task says
-    whether they are the lowest or the highest.
+    `strength` maps a task to the unit of its strength; tasks without an entry have no strength.
+    `aggregation` is the fraction of a file's views whose mean is the file's logit (1.0: all); they are the lowest or
+    the highest ones, according to the task's record.
     """
 
     name: str
     tasks: tuple[str, ...]
     view: ViewSpec = field(default_factory=ViewSpec)
     pooling: Literal["cls", "mean"] = "mean"
-    energies: bool = False  # whether tokens hold the energies of the tubelets' wavelets and of their motion
+    energies: bool = False  # whether the noise features of `noise_features.Energies` are added to the tokens
     adapter: int = 64  # width of each task's bottleneck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -71,7 +71,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, block: dict[str, Any]) -> ModelSpec:
-        """Read a block in which `faults_of` finds nothing."""
+        """Read a block without faults (see `faults_of`)."""
         known = dict(block)
         known["tasks"] = tuple(known["tasks"])
         known["view"] = ViewSpec.from_dict(known.get("view", {}))
@@ -83,7 +83,7 @@ class ModelSpec:
 
 
 def read_spec(directory: Path) -> ModelSpec:
-    """The `grainscan` block of a model directory. Raises ModelError where it is missing or breaks its contract."""
+    """The `grainscan` block of a model directory. Raises ModelError if it is missing or invalid."""
     path = directory / CONFIG_FILE
     hint = "Pass a directory that `grainscan train` wrote, or `small` for the embedded model."
     try:
@@ -109,8 +109,8 @@ def read_spec(directory: Path) -> ModelSpec:
 def find_model(name: str | None) -> Path:
     """The directory of a trained model. Raises ModelNotFoundError.
 
-    None and `small` are the embedded model, `last` is that of the last training in the working directory, anything
-    else is the path of a model directory or of a run.
+    None and `small`: the embedded model; `last`: that of the last training in the working directory; anything else is
+    the path of a model or run directory.
     """
     name = name or DEFAULT_MODEL
     if name == LAST:
@@ -136,9 +136,9 @@ _Check = Callable[[Any, str], Iterator[str]]  # (value, JSON path) -> faults
 
 
 def faults_of(block: Any) -> Iterator[str]:
-    """Everything that is wrong with a `grainscan` block, each with its JSON path.
+    """Yield every fault of a `grainscan` block with its JSON path.
 
-    Unknown keys are faults: they may change what the outputs mean, and a verdict must not be wrong silently.
+    Unknown keys are faults: they may change the meaning of the outputs, and a verdict must not be wrong silently.
     """
     faults = list(_SCHEMA(block, f"$.{BLOCK}"))
     yield from faults

@@ -1,7 +1,4 @@
-"""From the options of `train` to the parts that a training is made of. Nothing is decoded or written here.
-
-This is the one place where the options are read: the trainer, the estimate and the run folder see a `Setup`.
-"""
+"""From the options of `train` to the parts that a training is made of. Nothing is decoded or written here."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ from grainscan.data.cache import ClipCache, default_directory
 from grainscan.data.dataset import ClipSet, TrainingViews, read_clips
 from grainscan.errors import ConfigError, DependencyError, GrainscanError
 from grainscan.model.build import build, quiet_transformers, trained_tasks
+from grainscan.model.export import quiet_loggers
 from grainscan.model.vivit import GrainscanViViT
 from grainscan.options import TrainConfig, to_toml
 from grainscan.tasks import task_of
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Options that may differ between a run and its resumption without changing what is learnt.
+# A resumed run may change these options without changing what is learnt.
 _FREE_TO_CHANGE = frozenset(
     {"name", "runs", "resume", "workers", "cache", "cache_gb", "keep", "tensorboard", "dry_run", "device", "data"}
 )
@@ -45,11 +43,10 @@ _FREE_TO_CHANGE = frozenset(
 
 @dataclass(frozen=True)
 class Record:
-    """What a run says about its options."""
+    """What a run writes down about its options."""
 
-    config: str  # TOML, as config.toml holds it
-    card: str  # the same with names in place of paths, for a card that travels with the model
-    data: Path
+    config: str  # TOML, for config.toml
+    card: str  # the same with names in place of paths, for the model card
     origin: Mapping[str, Any]  # base, scratch, data and seed, for the model's provenance
 
 
@@ -57,47 +54,40 @@ class Record:
 class Setup:
     """A training about to start."""
 
+    config: TrainConfig
     run: RunFolder
     record: Record
     model: GrainscanViViT
     lora: LoraModel | None
     training: ClipSet
     validation: ClipSet | None
-    test: ClipSet | None  # looked at for leaks, never trained on
+    test: ClipSet | None  # checked for leaks, never trained on
     cache: ClipCache
     objective: Objective
     schedule: Schedule
     machine: Machine
-    arguments: Mapping[str, Any]  # those of TrainingArguments that the options alone decide
-    seed: int
-    balanced: bool  # draw classes equally often
-    augment: bool
     known: tuple[str, ...]  # tasks that the model was trained for before
-    whitening: float | None  # constant part of each token, in deviations, for a start from scratch
-    checkpointing: bool  # of the layers' activations
-    compile: bool
-    patience: int  # validations without gain before stopping; 0: never
     left_out: tuple[str, ...] = ()  # clips that cannot be decoded
 
     @property
     def scores_start(self) -> bool:
-        """Whether the model is worth a validation before the first step: it knows some of the tasks."""
+        """Whether to validate before the first step: there are clips, and the model knows some of the tasks."""
         return self.validation is not None and bool(self.known)
 
     def with_clips(self, training: ClipSet, validation: ClipSet | None, left_out: tuple[str, ...]) -> Setup:
-        """The same training on fewer clips, and with fewer steps where those are counted in epochs."""
+        """The same training on fewer clips, with fewer steps if those are counted in epochs."""
         schedule = replace(self.schedule, clips=len(training))
         return replace(self, training=training, validation=validation, left_out=left_out, schedule=schedule)
 
     def draws(self, count: int, *, clips: ClipSet | None = None, augment: bool | None = None) -> TrainingViews:
-        """`count` views of the training clips, or of some of them."""
+        """`count` views of the training clips, or of `clips`."""
         return TrainingViews(
             clips or self.training,
             self.cache,
             draws=count,
-            seed=self.seed,
-            balanced=self.balanced and clips is None,
-            augment=self.augment if augment is None else augment,
+            seed=self.config.seed,
+            balanced=self.config.balanced and clips is None,
+            augment=self.config.augment if augment is None else augment,
         )
 
 
@@ -109,12 +99,10 @@ def prepare(config: TrainConfig) -> Setup:
     training, validation, test = _read_splits(config)
     run = find_run(config.runs, config.name, resume=config.resume, model=config.model)
     started = {} if run.checkpoint is None else run.options()
-    machine = find_machine(
-        config.device,
-        started.get("precision", "auto") if config.precision == "auto" else config.precision,
-        config.workers,
-    )
-    record = _record(replace(config, precision=machine.precision))  # what `auto` came to is kept
+    precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
+    machine = find_machine(config.device, precision, config.workers)
+    config = replace(config, precision=machine.precision)  # recorded as `auto` was resolved
+    record = _record(config)
     if started:
         _compare_options(started, record, run)
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -137,6 +125,7 @@ def prepare(config: TrainConfig) -> Setup:
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     return Setup(
+        config=config,
         run=run,
         record=record,
         model=model,
@@ -157,72 +146,45 @@ def prepare(config: TrainConfig) -> Setup:
             processes=world_size(),
         ),
         machine=machine,
-        arguments=_arguments(config),
-        seed=config.seed,
-        balanced=config.balanced,
-        augment=config.augment,
         known=known,
-        whitening=config.reference if config.scratch else None,
-        checkpointing=config.gradient_checkpointing,
-        compile=config.compile,
-        patience=config.patience,
     )
 
 
 def _read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None, ClipSet | None]:
-    """The clips of `train/` (or of the whole folder), of `val/` and of `test/`, where there are such folders."""
+    """The clips of `train/` (or of the whole folder), `val/` and `test/`; None for a missing split."""
     tasks = tuple(task.strip() for task in config.tasks.split(",")) if config.tasks else None
     train, val = split_folders(config.data)
     training = read_clips(train, tasks)
     if val is None:
         return training, None, None
     test = None
-    with contextlib.suppress(GrainscanError):  # a fault in the test labels is no reason not to train
+    with contextlib.suppress(GrainscanError):  # faulty test labels do not prevent a training
         test = read_clips(config.data / "test", training.tasks, partly=True)
     return training, read_clips(val, training.tasks, partly=True), test
 
 
-def _arguments(config: TrainConfig) -> dict[str, Any]:
-    return {
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulate,
-        "learning_rate": config.lr,
-        "weight_decay": config.weight_decay,
-        "warmup_steps": config.warmup,  # below 1: a part of all steps
-        "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        "max_grad_norm": config.clip_norm,
-        "seed": config.seed,
-        "save_total_limit": config.keep,
-        "report_to": ["tensorboard"] if config.tensorboard else [],
-    }
-
-
 def _record(config: TrainConfig) -> Record:
-    resume = None if config.resume is None else Path(config.resume).name
     named = replace(
         config,
         data=Path(config.data.resolve().name),
         runs=Path(config.runs.name),
-        resume=resume,
+        resume=config.resume and Path(config.resume).name,
         model=Path(config.model).name,
     )
     origin = {"base": named.model, "scratch": config.scratch, "data": str(named.data), "seed": config.seed}
-    return Record(to_toml(config, command="train"), to_toml(named, command="train"), config.data, origin)
+    return Record(to_toml(config, command="train"), to_toml(named, command="train"), origin)
 
 
 def _compare_options(started: Mapping[str, Any], record: Record, run: RunFolder) -> None:
-    """Warn of options that differ from those that the run was started with."""
+    """Warn about options that differ from those that the run was started with."""
     now = tomllib.loads(record.config)["train"]
     for key in sorted((started.keys() | now.keys()) - _FREE_TO_CHANGE):
         if started.get(key) != now.get(key):
             log.warning("%s: resumed with %s = %s, started with %s", run.path, key, now.get(key), started.get(key))
 
 
-# ---------------------------------------------------------------------------------------------------------- loss
-
-
 def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
-    """The loss of a run. Alpha `auto` comes from the counts, and is even where sampling balances the classes."""
+    """The loss of a run. Alpha `auto` comes from the counts, and is 0.5 where sampling balances the classes."""
     alpha: tuple[float, ...] | None = None
     if config.focal_alpha == "auto":
         alpha = (0.5,) * len(clips.tasks) if config.balanced else alpha_from_counts(clips.counts())
@@ -239,7 +201,7 @@ def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
 
 
 def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] | None:
-    """`TASK=0.5,OTHER=2` as a weight per task (default 1). Raises ConfigError."""
+    """Parse `TASK=0.5,OTHER=2` into one weight per task (default 1). Raises ConfigError."""
     if text is None:
         return None
     weights = dict.fromkeys(tasks, 1.0)
@@ -258,28 +220,20 @@ def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] 
 
 
 def _strength_units(known: Mapping[str, str], clips: ClipSet) -> dict[str, str]:
-    """Units of the tasks with a strength: those that the model had, and those that the manifest measures."""
-    units = {}
-    for column, task in enumerate(clips.tasks):
-        if task in known:
-            units[task] = known[task]
-        elif np.isfinite(clips.strength[:, column]).any():
-            units[task] = task_of(task).unit or "as in the training data"
-    return units
+    """Units of the tasks with a strength: those that the model had, and those with strengths in the manifest."""
+    measured = np.isfinite(clips.strength).sum(axis=0).tolist()
+    return {
+        task: known.get(task) or task_of(task).unit or "as in the training data"
+        for task, count in zip(clips.tasks, measured, strict=True)
+        if task in known or count
+    }
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without the notices of libraries that are meant for their developers."""
-    names = ("accelerate", "torch.distributed", "peft")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with quiet_transformers(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    """Silence notices of libraries that are meant for their developers."""
+    loggers = quiet_loggers("accelerate", "torch.distributed", "peft")
+    with loggers, quiet_transformers(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        yield
