@@ -667,25 +667,24 @@ def test_what_is_wrong_is_said_before_torch_is_loaded(tmp_path: Path, words: lis
 
 
 def test_the_schedule_of_a_small_and_a_large_data_set() -> None:
-    schedule = Schedule(
-        clips=100, epochs=10, max_steps=0, batch_size=16, accumulate=1, views_per_clip=1, validate_every=0
-    )
+    schedule = Schedule(TrainConfig(Path("data"), epochs=10, batch_size=16), clips=100)
+
+    def changed(clips: int = 100, processes: int = 1, **options: Any) -> Schedule:
+        return Schedule(dataclasses.replace(schedule.config, **options), clips, processes)
+
     assert schedule.steps_per_epoch == 6.25 and schedule.steps == 63 and schedule.views == 63 * 16
     assert schedule.validation_interval == 20  # not each epoch, which would be every seven steps
-    large = dataclasses.replace(schedule, clips=16_000, accumulate=2, processes=2)
+    large = changed(clips=16_000, accumulate=2, processes=2)
     assert large.steps == 2500 and large.validation_interval == 250 and large.views_per_step == 64
-    assert dataclasses.replace(schedule, validate_every=3).validation_interval == 3
-    assert dataclasses.replace(schedule, max_steps=5).validation_interval == 5
-    twice = dataclasses.replace(schedule, views_per_clip=2)
-    assert twice.steps == 125
+    assert changed(eval_every=3).validation_interval == 3
+    assert changed(max_steps=5).validation_interval == 5
+    assert changed(views_per_clip=2).steps == 125
 
 
 @pytest.mark.parametrize(("every", "steps", "rows"), [(100, 10_000, 25), (7, 10_000, 7), (97, 20_000, 1), (1, 3, 1)])
 def test_the_logging_interval_divides_the_validation_interval(every: int, steps: int, rows: int) -> None:
-    schedule = Schedule(
-        clips=1, epochs=1, max_steps=steps, batch_size=1, accumulate=1, views_per_clip=1, validate_every=every
-    )
-    assert schedule.logging_interval == rows
+    config = TrainConfig(Path("data"), max_steps=steps, eval_every=every)
+    assert Schedule(config, clips=1).logging_interval == rows
 
 
 def test_memory_estimate_against_what_autograd_keeps() -> None:

@@ -149,6 +149,8 @@ def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weig
     tp, fp, fn, squares = (weights @ columns).T
     total = weights.sum(axis=1)
     ranking = Ranking(probability)
+    bins = np.zeros((probability.size, BINS))
+    bins[np.arange(probability.size), bin_index(probability, BINS)] = probability - truth
     with np.errstate(invalid="ignore", divide="ignore"):
         figures = {
             "accuracy": (total - fp - fn) / total,
@@ -158,16 +160,9 @@ def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weig
             "auroc": ranking.auroc(truth, weights),
             "average_precision": ranking.average_precision(truth, weights),
             "brier": squares / total,
-            "ece": _weighted_ece(truth, probability, weights),
+            "ece": np.abs(weights @ bins).sum(axis=1) / total,
         }
     return np.stack([figures[name] for name in FIGURES], axis=1)
-
-
-def _weighted_ece(truth: Floats, probability: Floats, weights: Floats) -> Floats:
-    """(b,): |sum of w (p - y)| per bin, summed over the bins and divided by the total weight."""
-    bins = np.zeros((probability.size, BINS))
-    bins[np.arange(probability.size), bin_index(probability, BINS)] = probability - truth
-    return np.abs(weights @ bins).sum(axis=1) / weights.sum(axis=1)
 
 
 class Ranking:

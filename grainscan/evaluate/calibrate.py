@@ -6,7 +6,6 @@ Whole files go through the scanner, as in `predict`: a file is judged by the mea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from grainscan.console import Progress
 from grainscan.data.labels import read_labels
+from grainscan.evaluate.metrics import both_classes
 from grainscan.evaluate.thresholds import OperatingPoint, fit_platt
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
@@ -95,30 +95,19 @@ def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction
     calibration: dict[str, tuple[float, float]] = {}
     threshold: dict[str, float] = {}
     clips: dict[str, int] = {}
-    point = OperatingPoint("f1", prevalence=PREVALENCE)
-    for task, truth, logits in _samples(spec, judged, fraction):
-        clips[task] = len(truth)
-        if len(np.unique(truth)) < 2:
-            continue
-        a, b = fit_platt(truth, logits)
-        probability = 1 / (1 + np.exp(-(a * logits + b)))
-        calibration[task] = (a, b)
-        threshold[task] = round(point.threshold(truth, probability), 4)
-        losses.append(_cross_entropy(truth, probability) / len(truth))
-    each = np.concatenate(losses) / len(losses) if losses else np.zeros(0)
-    return _Fit(fraction, each, calibration, threshold, clips)
-
-
-def _samples(
-    spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction: float
-) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield (task, labels, file logits) for the files whose label is known."""
     for column, task in enumerate(spec.tasks):
         known = [(labels[task], outputs.logits[:, column]) for labels, outputs in judged if task in labels]
+        truth = np.array([label for label, _ in known], np.float64)
         means = [float(np.mean(views[deciding(views, fraction, task)])) for _, views in known]
-        yield task, np.array([label for label, _ in known], np.float64), np.array(means, np.float64)
-
-
-def _cross_entropy(truth: NDArray[np.float64], probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.asarray(-(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)))
+        logits = np.array(means, np.float64)
+        clips[task] = len(truth)
+        if not both_classes(truth):
+            continue
+        a, b = calibration[task] = fit_platt(truth, logits)
+        probability = 1 / (1 + np.exp(-(a * logits + b)))
+        point = OperatingPoint("f1", prevalence=PREVALENCE)
+        threshold[task] = round(point.threshold(truth, probability), 4)
+        kept = np.clip(probability, 1e-6, 1 - 1e-6)
+        losses.append(-(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)) / len(truth))
+    each = np.concatenate(losses) / len(losses) if losses else np.zeros(0)
+    return _Fit(fraction, each, calibration, threshold, clips)

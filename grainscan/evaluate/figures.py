@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -167,10 +168,10 @@ def _mistakes(sample: Sample, threshold: float, most: int) -> list[Mistake]:
 def _sources(sample: Sample, threshold: float) -> dict[str, Source] | None:
     if sample.sources is None:
         return None
-    members: dict[str, list[int]] = {}
+    members: defaultdict[str, list[int]] = defaultdict(list)
     for index, source in enumerate(sample.sources):
-        members.setdefault(source, []).append(index)
-    table: dict[str, Source] = {}
+        members[source].append(index)
+    table = {}
     for source, indices in members.items():
         truth, probability = sample.labels[indices], sample.probabilities[indices]
         table[source] = Source(

@@ -38,11 +38,7 @@ def scores(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float
         "brier": float(np.mean((probability - truth) ** 2)) if truth.size else None,
         "ece": ece(truth, probability),
     }
-    return figures | {
-        "threshold": float(threshold),
-        "prevalence": _ratio(tp + fn, truth.size),
-        "confusion": table,
-    }
+    return figures | {"threshold": float(threshold), "prevalence": _ratio(tp + fn, truth.size), "confusion": table}
 
 
 def auroc(labels: npt.ArrayLike, values: npt.ArrayLike) -> float | None:

@@ -126,7 +126,7 @@ def operate(point: OperatingPoint, sample: Sample) -> Fitted:
     except DataError as error:
         raise DataError(f"{sample.task} on {POINT_SPLIT}: {error.message}", hint=error.hint) from None
     logits = to_logits(sample.probabilities)
-    slope, _ = fit_temperature(sample.labels, logits)
+    slope, _ = fit_platt(sample.labels, logits, intercept=False)
     scaled = 1 / (1 + np.exp(-slope * logits))
     errors = ece(sample.labels, sample.probabilities), ece(sample.labels, scaled)
     chosen = ChosenPoint(str(point), POINT_SPLIT, len(sample.names))
@@ -139,22 +139,14 @@ def to_logits(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
-def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
+def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bool = True) -> tuple[float, float]:
     """(a, b) such that sigmoid(a * logit + b) is calibrated on these clips.
 
     Platt, "Probabilistic outputs for support vector machines", 1999: logistic regression on the logit against smoothed
     targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), which keep it finite if the classes separate. The identity (1, 0)
     with a single class, or if larger logits do not mean more positives: another slope would invert the ranking.
+    Without an intercept b is 0 and a is 1 / T, the temperature scaling of Guo et al. 2017.
     """
-    return _fit_logistic(labels, logits, intercept=True)
-
-
-def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
-    """(1 / T, 0): temperature scaling (Guo et al. 2017) on Platt's smoothed targets; otherwise as `fit_platt`."""
-    return _fit_logistic(labels, logits, intercept=False)
-
-
-def _fit_logistic(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bool) -> tuple[float, float]:
     truth, logit = as_arrays(labels, logits)
     spread = float(np.sqrt(np.mean(logit**2))) if logit.size else 0.0
     if not both_classes(truth) or spread == 0:
@@ -171,4 +163,4 @@ def _fit_logistic(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bo
     slope = float(model.coef_[0, 0]) / spread
     if slope <= 0:
         return 1.0, 0.0
-    return slope, float(model.intercept_[0]) if intercept else 0.0
+    return slope, float(np.ravel(model.intercept_)[0])

@@ -162,11 +162,7 @@ def _from_pretrained(name: str, tasks: tuple[str, ...], attention: str) -> Grain
     backbone = _first_that_works(
         name,
         lambda local: VivitModel.from_pretrained(
-            source,
-            add_pooling_layer=False,
-            attn_implementation=attention,
-            dtype=torch.float32,
-            local_files_only=local,
+            source, add_pooling_layer=False, attn_implementation=attention, dtype=torch.float32, local_files_only=local
         ),
     )
     size = config.image_size if isinstance(config.image_size, int) else config.image_size[0]

@@ -7,7 +7,6 @@ needs only it and `model.onnx`, so predicting on a CPU imports no training libra
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -153,29 +152,23 @@ def faults_of(block: Any) -> Iterator[str]:
         yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (crops x frames x size x size), at most {_MOST_PIXELS:,}"
 
 
-def _number(low: float, high: float, *, whole: bool = False) -> _Check:
+def _is(right: Callable[[Any], bool], what: str) -> _Check:
     def check(value: Any, path: str) -> Iterator[str]:
-        kind = int if whole else int | float
-        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high or math.isnan(value):
-            yield f"{path}: is {_short(value)}, not a{' whole' if whole else ''} number from {low:g} to {high:g}"
-
-    return check
-
-
-def _one_of(*choices: Any) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-            yield f"{path}: is {_short(value)}, not {' or '.join(json.dumps(choice) for choice in choices)}"
-
-    return check
-
-
-def _text(pattern: str, what: str) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        if not right(value):
             yield f"{path}: is {_short(value)}, not {what}"
 
     return check
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> _Check:
+    def right(value: Any) -> bool:
+        return isinstance(value, int if whole else int | float) and not isinstance(value, bool) and low <= value <= high
+
+    return _is(right, f"a{' whole' if whole else ''} number from {low:g} to {high:g}")
+
+
+def _text(pattern: str, what: str) -> _Check:
+    return _is(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what)
 
 
 def _list(each: _Check, least: int, most: int) -> _Check:
@@ -191,34 +184,24 @@ def _list(each: _Check, least: int, most: int) -> _Check:
     return check
 
 
-def _map(each: _Check) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, dict):
-            yield f"{path}: is not an object"
-            return
-        for key, item in value.items():
-            yield from each(item, f"{path}.{_short(key)[1:-1]}")
-
-    return check
+def _unknown(value: Any, path: str) -> Iterator[str]:
+    yield f"{path}: is unknown; the model may need a newer grainscan"
 
 
-def _object(keys: Mapping[str, _Check], required: tuple[str, ...] = ()) -> _Check:
+def _object(keys: Mapping[str, _Check], required: tuple[str, ...] = (), others: _Check = _unknown) -> _Check:
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"{path}: is not an object"
             return
         yield from (f"{path}.{key}: is missing" for key in required if key not in value)
         for key, item in value.items():
-            if key in keys:
-                yield from keys[key](item, f"{path}.{key}")
-            else:
-                yield f"{path}.{_short(key)[1:-1]}: is unknown; the model may need a newer grainscan"
+            yield from keys.get(key, others)(item, f"{path}.{_short(key)[1:-1]}")
 
     return check
 
 
-def _anything(value: Any, path: str) -> Iterator[str]:
-    return iter(())
+def _map(each: _Check) -> _Check:
+    return _object({}, others=each)
 
 
 def _short(value: Any) -> str:
@@ -240,8 +223,8 @@ _SCHEMA = _object(
                 "flat": _number(0, 1),
             }
         ),
-        "pooling": _one_of("cls", "mean"),
-        "energies": _one_of(True, False),
+        "pooling": _text("cls|mean", '"cls" or "mean"'),
+        "energies": _is(lambda value: isinstance(value, bool), "true or false"),
         "adapter": _number(1, 65536, whole=True),
         "mean": _list(_number(-1000, 1000), 3, 3),
         "std": _list(_number(1e-6, 1000), 3, 3),
@@ -249,7 +232,7 @@ _SCHEMA = _object(
         "threshold": _map(_number(0, 1)),
         "calibration": _map(_list(_number(-1e6, 1e6), 2, 2)),
         "strength": _map(_NAME),
-        "provenance": _map(_anything),
+        "provenance": _is(lambda value: isinstance(value, dict), "an object"),
     },
     required=("name", "tasks"),
 )

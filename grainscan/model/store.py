@@ -28,14 +28,13 @@ def save(
     `half` rounds the model's weights to 16-bit floats and stores them as such; the ONNX file holds the same values in
     32 bits. Raises ModelError if the exported model does not agree with torch.
     """
-    directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        write_config(model, temporary)
+        _write_config(model, temporary)
         weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         if half:
             weights = {key: value.half() for key, value in weights.items()}
@@ -50,19 +49,18 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_config(model: GrainscanViViT, directory: Path) -> None:
+def _write_config(model: GrainscanViViT, directory: Path) -> None:
     """Write config.json: the VivitConfig with the block `grainscan`."""
-    values = model.config.to_dict()
     tasks = model.spec.tasks
-    values.update(
-        architectures=[type(model).__name__],
-        dtype="float32",
-        id2label=dict(enumerate(tasks)),
-        label2id={task: index for index, task in enumerate(tasks)},
-        problem_type="multi_label_classification",  # else transformers treats a single label as a regression
-    )
+    values = model.config.to_dict() | {
+        "architectures": [type(model).__name__],
+        "dtype": "float32",
+        "id2label": dict(enumerate(tasks)),
+        "label2id": {task: index for index, task in enumerate(tasks)},
+        "problem_type": "multi_label_classification",  # else transformers treats a single label as a regression
+        BLOCK: model.spec.to_dict(),
+    }
     values.pop("_name_or_path", None)
-    values[BLOCK] = model.spec.to_dict()
     write_text(directory / CONFIG_FILE, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
@@ -81,7 +79,6 @@ def _replace_directory(new: Path, old: Path) -> None:
 
 def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
     """Read a model directory. Raises ModelError if it is incomplete or its weights do not fit its configuration."""
-    directory = Path(directory)
     spec = read_spec(directory)
     hint = "The directory is damaged: copy it again, or train again."
     try:

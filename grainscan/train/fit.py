@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -92,7 +93,8 @@ def _decoded(setup: Setup, progress: Progress) -> Setup:
             RESERVE / 1e9,
             CACHE_VARIABLE,
         )
-    return setup.with_clips(training, validation, tuple(left_out))
+    schedule = replace(setup.schedule, clips=len(training))
+    return replace(setup, training=training, validation=validation, left_out=tuple(left_out), schedule=schedule)
 
 
 def _decodable(clips: ClipSet, setup: Setup, left_out: list[str], progress: Progress) -> ClipSet:

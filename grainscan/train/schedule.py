@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from grainscan.options import TrainConfig
+
 _LOGGED_ROWS = 400  # about, in a run's history
 _BETWEEN_VALIDATIONS = 20  # steps, at least by default: a small data set has epochs of a step or two
 
@@ -13,26 +15,21 @@ _BETWEEN_VALIDATIONS = 20  # steps, at least by default: a small data set has ep
 class Schedule:
     """The optimiser steps of a training, the views per step, and the steps between validations."""
 
+    config: TrainConfig
     clips: int
-    epochs: float
-    max_steps: int  # 0: by epochs
-    batch_size: int  # views per process and forward pass
-    accumulate: int  # forward passes per step
-    views_per_clip: int  # per epoch
-    validate_every: int  # steps; 0: once per epoch
     processes: int = 1
 
     @property
     def views_per_step(self) -> int:
-        return self.batch_size * self.accumulate * self.processes
+        return self.config.batch_size * self.config.accumulate * self.processes
 
     @property
     def steps_per_epoch(self) -> float:
-        return self.clips * self.views_per_clip / self.views_per_step
+        return self.clips * self.config.views_per_clip / self.views_per_step
 
     @property
     def steps(self) -> int:
-        return self.max_steps or max(1, math.ceil(self.epochs * self.steps_per_epoch))
+        return self.config.max_steps or max(1, math.ceil(self.config.epochs * self.steps_per_epoch))
 
     @property
     def views(self) -> int:
@@ -42,7 +39,7 @@ class Schedule:
     @property
     def validation_interval(self) -> int:
         """Steps between validations."""
-        wanted = self.validate_every or max(_BETWEEN_VALIDATIONS, math.ceil(self.steps_per_epoch))
+        wanted = self.config.eval_every or max(_BETWEEN_VALIDATIONS, math.ceil(self.steps_per_epoch))
         return min(wanted, self.steps)
 
     @property

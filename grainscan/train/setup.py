@@ -74,11 +74,6 @@ class Setup:
         """Whether to validate before the first step: there are clips, and the model knows some of the tasks."""
         return self.validation is not None and bool(self.known)
 
-    def with_clips(self, training: ClipSet, validation: ClipSet | None, left_out: tuple[str, ...]) -> Setup:
-        """The same training on fewer clips, with fewer steps if those are counted in epochs."""
-        schedule = replace(self.schedule, clips=len(training))
-        return replace(self, training=training, validation=validation, left_out=left_out, schedule=schedule)
-
     def draws(self, count: int, *, clips: ClipSet | None = None, augment: bool | None = None) -> TrainingViews:
         """`count` views of the training clips, or of `clips`."""
         return TrainingViews(
@@ -135,16 +130,7 @@ def prepare(config: TrainConfig) -> Setup:
         test=test,
         cache=ClipCache(default_directory() if config.cache else None, model.spec.view, limit=config.cache_gb * 1e9),
         objective=_objective(config, training),
-        schedule=Schedule(
-            clips=len(training),
-            epochs=config.epochs,
-            max_steps=config.max_steps,
-            batch_size=config.batch_size,
-            accumulate=config.accumulate,
-            views_per_clip=config.views_per_clip,
-            validate_every=config.eval_every,
-            processes=world_size(),
-        ),
+        schedule=Schedule(config, len(training), world_size()),
         machine=machine,
         known=known,
     )
