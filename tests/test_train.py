@@ -744,7 +744,7 @@ def test_time_is_what_one_takes_times_how_many_there_are(options: dict[str, Any]
     assert found.validating == pytest.approx((4 + 1) * 6 * 4 * 0.11)  # with step 0; four views of each clip
     assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / processors()), abs=2)
     assert found.total == pytest.approx(sum(vars(found).values()))
-    setup.cache.fill(setup.training.path(0))
+    list(setup.cache.fill([setup.training.path(0)], workers=0))
     assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / processors())
     blind = dataclasses.replace(setup, validation=None)
     assert estimate.estimate_time(blind, pace).validating == estimate.estimate_time(blind, pace).calibrating == 0

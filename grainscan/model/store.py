@@ -29,7 +29,7 @@ def save(
     32 bits. Raises ModelError if the exported model does not agree with torch.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # of a process that was killed
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     temporary.mkdir()

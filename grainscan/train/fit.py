@@ -21,7 +21,7 @@ import torch
 
 from grainscan.console import Progress
 from grainscan.data.cache import CACHE_VARIABLE, RESERVE
-from grainscan.data.dataset import ClipSet
+from grainscan.data.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError
 from grainscan.evaluate.calibrate import calibrate
 from grainscan.files import write_json, write_text
@@ -120,7 +120,8 @@ def _clean_views(setup: Setup) -> Iterator[torch.Tensor]:
     clean = np.flatnonzero((clips.labels == 0).any(axis=1) & ~(clips.labels == 1).any(axis=1))
     if not len(clean):
         raise DataError(f"{clips.folder}: no clean clips", hint="--scratch needs clips whose labels are all 0.")
-    views = setup.draws(_WHITENING_VIEWS, clips=clips.subset(clean.tolist()), augment=False)
+    clean_clips = clips.subset(clean.tolist())
+    views = TrainingViews(clean_clips, setup.cache, draws=_WHITENING_VIEWS, seed=setup.config.seed, augment=False)
     for start in range(0, _WHITENING_VIEWS, 64):
         yield views.__getitems__(range(start, start + 64))["views"]
 

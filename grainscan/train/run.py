@@ -57,10 +57,12 @@ def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) ->
     A new run without a name is named after its model, the date and the time.
     """
     if resume == "auto":
-        last = None if name else last_run()
-        if name is None and last is None:
+        if name:
+            directory = runs / name
+        elif last := last_run():
+            directory = last.directory
+        else:
             raise ConfigError("--resume auto: no run was started here", hint="Name the run with --name NAME.")
-        directory = last.directory if last else runs / str(name)
         return RunFolder(directory, _last_checkpoint(directory / CHECKPOINTS))
     if resume:
         checkpoint = Path(resume)
@@ -74,7 +76,7 @@ def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) ->
     name = name or f"{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory = runs / name
     if name in (".", "..") or Path(name).name != name:
-        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes a folder below --runs.")
+        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes the name of a folder in --runs.")
     if is_main() and directory.is_dir() and any(directory.iterdir()):
         raise ConfigError(f"{directory}: already exists", hint="Choose another --name, or add --resume auto.")
     return RunFolder(directory)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grainscan.data.cache import ClipCache, default_directory
-from grainscan.data.dataset import ClipSet, TrainingViews, read_clips
+from grainscan.data.dataset import ClipSet, read_clips
 from grainscan.errors import ConfigError, DependencyError, GrainscanError
 from grainscan.model.build import build, quiet_transformers, trained_tasks
 from grainscan.model.export import quiet_loggers
@@ -74,17 +74,6 @@ class Setup:
         """Whether to validate before the first step: there are clips, and the model knows some of the tasks."""
         return self.validation is not None and bool(self.known)
 
-    def draws(self, count: int, *, clips: ClipSet | None = None, augment: bool | None = None) -> TrainingViews:
-        """`count` views of the training clips, or of `clips`."""
-        return TrainingViews(
-            clips or self.training,
-            self.cache,
-            draws=count,
-            seed=self.config.seed,
-            balanced=self.config.balanced and clips is None,
-            augment=self.config.augment if augment is None else augment,
-        )
-
 
 def prepare(config: TrainConfig) -> Setup:
     """Resolve the options: read the labels, build the model, count the steps.
@@ -101,9 +90,8 @@ def prepare(config: TrainConfig) -> Setup:
     if started:
         _compare_options(started, record, run)
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise DependencyError(
-            "--tensorboard needs TensorBoard", hint="Install it with: pip install 'grainscan[tensorboard]'"
-        )
+        hint = "Install it with: pip install 'grainscan[tensorboard]'"
+        raise DependencyError("--tensorboard needs TensorBoard", hint=hint)
     known = () if config.scratch else tuple(task for task in trained_tasks(config.model) if task in training.tasks)
     model = build(
         config.model,

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from grainscan.console import Progress
-from grainscan.data.dataset import ClipSet, ValidationViews, as_is
+from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_is
 from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
@@ -106,14 +106,15 @@ class ViewTrainer(Trainer):
     def __init__(self, setup: Setup, progress: Progress) -> None:
         self.setup = setup
         self.progress = progress
-        validation = setup.validation
+        config, validation = setup.config, setup.validation
         callbacks: list[TrainerCallback] = [_Reporter(self)]
-        if setup.config.patience and validation is not None:
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=setup.config.patience))
+        if config.patience and validation is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
+        draws: dict[str, Any] = {"seed": config.seed, "balanced": config.balanced, "augment": config.augment}
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
-            train_dataset=setup.draws(setup.schedule.views),
+            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, **draws),
             eval_dataset=None if validation is None else ValidationViews(validation, setup.cache),
             data_collator=as_is,
             callbacks=callbacks,
