@@ -62,10 +62,8 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
     run = last_run()
     data = config.data or (run.data if run else None)
     if data is None:
-        raise UsageError(
-            "no data to evaluate on, and nothing was trained in this directory",
-            hint="Name a labelled folder: grainscan eval DATA --split test.",
-        )
+        hint = "Name a labelled folder: grainscan eval DATA --split test."
+        raise UsageError("no data to evaluate on, and nothing was trained in this directory", hint=hint)
     progress = progress or Progress()
     if config.model is None and run is not None:
         config = replace(config, model=str(run.model))

@@ -80,10 +80,9 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
         spec = scanner.spec
         names = [name for name, known in labels.clips.items() if any(task in known for task in spec.tasks)]
         if not names:
-            raise DataError(
-                f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(spec.tasks)})",
-                hint=f"The labels are for: {', '.join(labels.tasks) or 'nothing'}.",
-            )
+            hint = f"The labels are for: {', '.join(labels.tasks) or 'nothing'}."
+            tasks = ", ".join(spec.tasks)
+            raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({tasks})", hint=hint)
         judged = Judged(spec.name, spec.tasks, {task: spec.threshold_of(task) for task in spec.tasks})
         progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])

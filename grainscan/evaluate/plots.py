@@ -165,7 +165,6 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def _mark(axes: Axes, x: float, y: float, threshold: float) -> None:
-    """Mark the point at the threshold."""
     axes.plot(x, y, "o", color="white", markeredgecolor=COLOURS[0], markeredgewidth=2, markersize=8, zorder=4)
     right = x > 0.7
     axes.annotate(

@@ -1,4 +1,4 @@
-"""Operating points and calibration: from which probability on an artifact is reported, and how right it is."""
+"""Operating points and calibration: choose thresholds, and fit probabilities to observed frequencies."""
 
 from __future__ import annotations
 
@@ -56,10 +56,8 @@ class OperatingPoint:
         """
         truth, probability = as_arrays(labels, probabilities)
         if not truth.any():
-            raise DataError(
-                f"operating point {self}: there is no positive clip to choose a threshold with",
-                hint="The split for choosing it needs clips of both labels.",
-            )
+            hint = "The split for choosing the threshold needs clips of both labels."
+            raise DataError(f"operating point {self}: there is no positive clip", hint=hint)
         ranking = Ranking(probability)
         distinct = probability[ranking.order][ranking.starts]
         ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive with each score as the threshold
@@ -81,10 +79,8 @@ class OperatingPoint:
             reached = np.flatnonzero(precision >= self.target)
             if reached.size:
                 return int(reached[-1])
-            raise DataError(
-                f"operating point {self}: out of reach, the best precision is {precision.max():.3f}",
-                hint="Ask for less precision, or train a better model first.",
-            )
+            best = f"out of reach, the best precision is {precision.max():.3f}"
+            raise DataError(f"operating point {self}: {best}", hint="Ask for less, or train a better model first.")
         return int(np.argmax(precision * recall / np.maximum(precision + recall, 1e-12)))  # half the F1
 
 

@@ -109,17 +109,17 @@ def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
     """
     view = spec.view
     depth, height, width = config.tubelet_size
+    step = math.lcm(height, width)
     if view.frames % depth or view.size % height or view.size % width:
-        raise ConfigError(
-            f"views of {view.frames} frames of {view.size}x{view.size} pixels cannot be divided into tubelets of "
+        shape, tubelet = (
+            f"{view.frames} frames of {view.size}x{view.size} pixels",
             f"{depth} frames of {height}x{width}",
-            hint=f"Choose --frames as a multiple of {depth} and --size as a multiple of {math.lcm(height, width)}.",
         )
+        hint = f"Choose --frames as a multiple of {depth} and --size as a multiple of {step}."
+        raise ConfigError(f"views of {shape} cannot be divided into tubelets of {tubelet}", hint=hint)
     if spec.energies and not Energies.fits(config.tubelet_size, view.size):
-        raise ConfigError(
-            f"views of {view.size}x{view.size} pixels are too small to measure motion",
-            hint=f"Choose a larger --size, a multiple of {math.lcm(height, width)}.",
-        )
+        hint = f"Choose a larger --size, a multiple of {step}."
+        raise ConfigError(f"views of {view.size}x{view.size} pixels are too small to measure motion", hint=hint)
     return VivitConfig(**{**config.to_dict(), "image_size": view.size, "num_frames": view.frames})
 
 

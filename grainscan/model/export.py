@@ -55,10 +55,8 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
     finally:
         model.train(training).to(device)
     if not difference <= PARITY_TOLERANCE:
-        raise ModelError(
-            f"{path}: the exported model differs from torch by {difference:.1e}",
-            hint="Please report this with the versions that `grainscan --version` prints.",
-        )
+        hint = "Please report this with the versions that `grainscan --version` prints."
+        raise ModelError(f"{path}: the exported model differs from torch by {difference:.1e}", hint=hint)
     log.debug("exported %s, largest difference from torch %.1e", path, difference)
     return difference
 

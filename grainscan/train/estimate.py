@@ -82,7 +82,6 @@ def count_flops(model: GrainscanViViT, *, training: bool = True) -> int:
 
 @contextlib.contextmanager
 def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Switch the model to training or evaluation mode for a while."""
     before = model.training
     model.train(training)
     try:

@@ -36,11 +36,9 @@ def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
             head.requires_grad_(True)
     if scope.startswith("last-"):
         count = int(scope.removeprefix("last-"))
-        if count > len(layers):
-            raise ConfigError(
-                f"--tune {scope}: the model has {len(layers)} layers", hint=f"Use last-1 to last-{len(layers)}."
-            )
-        for module in (*layers[len(layers) - count :], model.backbone.layernorm):
+        if count > (depth := len(layers)):
+            raise ConfigError(f"--tune {scope}: the model has {depth} layers", hint=f"Use last-1 to last-{depth}.")
+        for module in (*layers[-count:], model.backbone.layernorm):
             module.requires_grad_(True)
     return add_lora(model, rank) if rank else None
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from grainscan.files import write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
 from grainscan.model.store import model_card, save
 from grainscan.model.vivit import GrainscanViViT
-from grainscan.options import TrainConfig
+from grainscan.options import TrainConfig, to_toml
 from grainscan.train.card import card_body
 from grainscan.train.curves import draw_curves
 from grainscan.train.finetune import whiten
@@ -54,7 +55,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         setup = prepare(config)
         if is_main():
             setup.run.path.mkdir(parents=True, exist_ok=True)
-            write_text(setup.run.path / CONFIG, setup.record.config)
+            write_text(setup.run.path / CONFIG, to_toml(setup.config, command="train"))
         setup = _decoded(setup, progress)
         if config.scratch and setup.run.checkpoint is None:
             whiten(setup.model, _clean_views(setup), reference=config.reference, seed=config.seed)
@@ -149,7 +150,8 @@ def _write(
     directory = folder / MODEL_FOLDER
     progress.stage("exporting")
     model = _plain(setup)
-    origin = _provenance(setup, metrics)
+    config = _without_paths(setup.config)
+    origin = _provenance(setup, config, metrics)
     model.spec = model.spec.with_(
         name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin
     )
@@ -159,7 +161,7 @@ def _write(
         model.spec = fitted.spec
         metrics["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
     progress.stage("writing the card")
-    card = model_card(model, card_body(plan, setup.record.card, metrics, origin))
+    card = model_card(model, card_body(plan, to_toml(config, command="train"), metrics, origin))
     write_text(directory / CARD, card)
     write_history(folder / HISTORY, history)
     draw_curves(folder / CURVES, history, model.spec.tasks, best_step=metrics.get("best_step"))
@@ -177,7 +179,18 @@ def _plain(setup: Setup) -> GrainscanViViT:
     return model.eval()
 
 
-def _provenance(setup: Setup, metrics: dict[str, Any]) -> dict[str, Any]:
+def _without_paths(config: TrainConfig) -> TrainConfig:
+    """The options with names in place of paths, for a card that travels with the model."""
+    return replace(
+        config,
+        data=Path(config.data.resolve().name),
+        runs=Path(config.runs.name),
+        resume=config.resume and Path(config.resume).name,
+        model=Path(config.model).name,
+    )
+
+
+def _provenance(setup: Setup, config: TrainConfig, metrics: dict[str, Any]) -> dict[str, Any]:
     """What a model was made from and with; nothing about the machine or its paths."""
     from grainscan import __version__
 
@@ -185,7 +198,10 @@ def _provenance(setup: Setup, metrics: dict[str, Any]) -> dict[str, Any]:
         "grainscan": __version__,
         "torch": str(torch.__version__),
         "transformers": version("transformers"),
-        **setup.record.origin,
+        "base": config.model,
+        "scratch": config.scratch,
+        "data": str(config.data),
+        "seed": config.seed,
         "clips": len(setup.training),
         "sources": len(set(setup.training.sources)),
         "steps": metrics["steps"],

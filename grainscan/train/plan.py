@@ -13,7 +13,7 @@ from grainscan.data.dataset import ClipSet
 from grainscan.data.labels import Prevalence
 from grainscan.data.sources import Leak, leaks
 from grainscan.model.vivit import count_parameters
-from grainscan.options import TrainConfig
+from grainscan.options import TrainConfig, to_toml
 from grainscan.results import Report
 from grainscan.train.estimate import Seconds, count_flops, estimate_memory, estimate_time, measure
 from grainscan.train.setup import Setup, prepare, quiet_libraries
@@ -87,7 +87,7 @@ def describe(setup: Setup) -> Plan:
     present = {name: clips for name, clips in splits.items() if clips is not None}
     return Plan(
         name=setup.run.path.name,
-        config=setup.record.config,
+        config=to_toml(setup.config, command="train"),
         tasks=model.spec.tasks,
         view=(model.spec.view.frames, model.spec.view.size),
         parameters=count_parameters(model),

@@ -22,7 +22,7 @@ HISTORY = "history.csv"  # figures by step
 CURVES = "curves.png"  # the history as a picture
 CARD = "README.md"  # the card of the model in `model/`
 CHECKPOINTS = "checkpoints"  # for `--resume`
-START = "start.safetensors"  # in there: the weights before the first step, where those may be the best
+START = "start.safetensors"  # in CHECKPOINTS: the weights before the first step, if they can be kept
 TENSORBOARD = "tensorboard"  # events, with `--tensorboard`
 
 
@@ -67,9 +67,8 @@ def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) ->
     if resume:
         checkpoint = Path(resume)
         if not (checkpoint / "trainer_state.json").is_file():
-            raise ConfigError(
-                f"--resume {checkpoint}: not a checkpoint", hint="Pass runs/NAME/checkpoints/checkpoint-N, or auto."
-            )
+            hint = "Pass runs/NAME/checkpoints/checkpoint-N, or auto."
+            raise ConfigError(f"--resume {checkpoint}: not a checkpoint", hint=hint)
         return RunFolder(checkpoint.absolute().parent.parent, checkpoint)
     if not name and world_size() > 1:
         raise ConfigError("a training of several processes needs a name", hint="Pass --name NAME.")

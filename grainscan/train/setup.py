@@ -10,7 +10,6 @@ import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,22 +40,12 @@ _FREE_TO_CHANGE = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a run writes down about its options."""
-
-    config: str  # TOML, for config.toml
-    card: str  # the same with names in place of paths, for the model card
-    origin: Mapping[str, Any]  # base, scratch, data and seed, for the model's provenance
-
-
 @dataclass(frozen=True, eq=False)
 class Setup:
     """A training about to start."""
 
-    config: TrainConfig
+    config: TrainConfig  # with precision `auto` resolved
     run: RunFolder
-    record: Record
     model: GrainscanViViT
     lora: LoraModel | None
     training: ClipSet
@@ -85,10 +74,9 @@ def prepare(config: TrainConfig) -> Setup:
     started = {} if run.checkpoint is None else run.options()
     precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
     machine = find_machine(config.device, precision, config.workers)
-    config = replace(config, precision=machine.precision)  # recorded as `auto` was resolved
-    record = _record(config)
+    config = replace(config, precision=machine.precision)
     if started:
-        _compare_options(started, record, run)
+        _compare_options(started, config, run)
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         hint = "Install it with: pip install 'grainscan[tensorboard]'"
         raise DependencyError("--tensorboard needs TensorBoard", hint=hint)
@@ -110,7 +98,6 @@ def prepare(config: TrainConfig) -> Setup:
     return Setup(
         config=config,
         run=run,
-        record=record,
         model=model,
         lora=lora,
         training=training,
@@ -137,21 +124,9 @@ def _read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None, ClipSet 
     return training, read_clips(val, training.tasks, partly=True), test
 
 
-def _record(config: TrainConfig) -> Record:
-    named = replace(
-        config,
-        data=Path(config.data.resolve().name),
-        runs=Path(config.runs.name),
-        resume=config.resume and Path(config.resume).name,
-        model=Path(config.model).name,
-    )
-    origin = {"base": named.model, "scratch": config.scratch, "data": str(named.data), "seed": config.seed}
-    return Record(to_toml(config, command="train"), to_toml(named, command="train"), origin)
-
-
-def _compare_options(started: Mapping[str, Any], record: Record, run: RunFolder) -> None:
+def _compare_options(started: Mapping[str, Any], config: TrainConfig, run: RunFolder) -> None:
     """Warn about options that differ from those that the run was started with."""
-    now = tomllib.loads(record.config)["train"]
+    now = tomllib.loads(to_toml(config, command="train"))["train"]
     for key in sorted((started.keys() | now.keys()) - _FREE_TO_CHANGE):
         if started.get(key) != now.get(key):
             log.warning("%s: resumed with %s = %s, started with %s", run.path, key, now.get(key), started.get(key))
@@ -186,9 +161,8 @@ def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] 
         except ValueError:
             weight = math.nan
         if task not in weights or not (math.isfinite(weight) and weight >= 0):
-            raise ConfigError(
-                f"--task-weights: {part.strip()!r}", hint=f"Write TASK=NUMBER; tasks: {', '.join(tasks)}."
-            )
+            hint = f"Write TASK=NUMBER; tasks: {', '.join(tasks)}."
+            raise ConfigError(f"--task-weights: {part.strip()!r}", hint=hint)
         weights[task] = weight
     return tuple(weights.values())
 

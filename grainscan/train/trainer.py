@@ -266,7 +266,7 @@ class _Reporter(TrainerCallback):
         self.note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not args.eval_on_start:
+        if not args.eval_on_start:  # else after the first validation
             self._begin(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -286,10 +286,8 @@ class _Reporter(TrainerCallback):
         if row is None:
             return
         if not math.isfinite(row.get("loss", 0.0)):
-            raise ModelError(
-                f"the loss is {row['loss']} at step {state.global_step}",
-                hint="Lower --lr, or train with --precision fp32.",
-            )
+            hint = "Lower --lr, or train with --precision fp32."
+            raise ModelError(f"the loss is {row['loss']} at step {state.global_step}", hint=hint)
         figures = _in_words(row)
         if "val_score" in row:
             self.trainer.progress.say(f"step {state.global_step:,}: validation {figures}")
