@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -225,19 +226,20 @@ def test_platt_in_the_one_case_with_a_closed_form() -> None:
     # logits -1 and 1, two clips each, separated: targets 1/4 and 3/4 are met exactly by a = ln 3, b = 0
     a, b = thresholds.fit_platt([0, 0, 1, 1], [-1, -1, 1, 1])
     assert a == pytest.approx(np.log(3), rel=1e-3) and b == pytest.approx(0, abs=1e-3)
-    assert thresholds.fit_temperature([0, 0, 1, 1], [-1, -1, 1, 1])[0] == pytest.approx(np.log(3), rel=1e-3)
+    assert thresholds.fit_platt([0, 0, 1, 1], [-1, -1, 1, 1], intercept=False)[0] == pytest.approx(np.log(3), rel=1e-3)
 
 
 def test_temperature_has_no_offset() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 4, 20_000)
     labels = (rng.random(20_000) < 1 / (1 + np.exp(-logits / 2))).astype(int)
-    a, b = thresholds.fit_temperature(labels, logits)
+    a, b = thresholds.fit_platt(labels, logits, intercept=False)
     assert a == pytest.approx(0.5, abs=0.03) and b == 0.0
 
 
-@pytest.mark.parametrize("fit", [thresholds.fit_platt, thresholds.fit_temperature])
-def test_nothing_to_calibrate_gives_the_identity(fit) -> None:
+@pytest.mark.parametrize("intercept", [True, False])
+def test_nothing_to_calibrate_gives_the_identity(intercept: bool) -> None:
+    fit = partial(thresholds.fit_platt, intercept=intercept)
     assert fit([1, 1], [0.3, 2.0]) == (1.0, 0.0)
     assert fit([], []) == (1.0, 0.0)
     assert fit([0, 1], [0.0, 0.0]) == (1.0, 0.0)

@@ -52,6 +52,7 @@ from grainscan.train.schedule import Schedule
 from grainscan.train.setup import prepare, task_weights
 from grainscan.train.trainer import Validation
 from grainscan.video import write_clip
+from grainscan.workers import processors
 
 ROOT = Path(__file__).parents[1]
 
@@ -666,25 +667,24 @@ def test_what_is_wrong_is_said_before_torch_is_loaded(tmp_path: Path, words: lis
 
 
 def test_the_schedule_of_a_small_and_a_large_data_set() -> None:
-    schedule = Schedule(
-        clips=100, epochs=10, max_steps=0, batch_size=16, accumulate=1, views_per_clip=1, validate_every=0
-    )
+    schedule = Schedule(TrainConfig(Path("data"), epochs=10, batch_size=16), clips=100)
+
+    def changed(clips: int = 100, processes: int = 1, **options: Any) -> Schedule:
+        return Schedule(dataclasses.replace(schedule.config, **options), clips, processes)
+
     assert schedule.steps_per_epoch == 6.25 and schedule.steps == 63 and schedule.views == 63 * 16
     assert schedule.validation_interval == 20  # not each epoch, which would be every seven steps
-    large = dataclasses.replace(schedule, clips=16_000, accumulate=2, processes=2)
+    large = changed(clips=16_000, accumulate=2, processes=2)
     assert large.steps == 2500 and large.validation_interval == 250 and large.views_per_step == 64
-    assert dataclasses.replace(schedule, validate_every=3).validation_interval == 3
-    assert dataclasses.replace(schedule, max_steps=5).validation_interval == 5
-    twice = dataclasses.replace(schedule, views_per_clip=2)
-    assert twice.steps == 125
+    assert changed(eval_every=3).validation_interval == 3
+    assert changed(max_steps=5).validation_interval == 5
+    assert changed(views_per_clip=2).steps == 125
 
 
 @pytest.mark.parametrize(("every", "steps", "rows"), [(100, 10_000, 25), (7, 10_000, 7), (97, 20_000, 1), (1, 3, 1)])
 def test_the_logging_interval_divides_the_validation_interval(every: int, steps: int, rows: int) -> None:
-    schedule = Schedule(
-        clips=1, epochs=1, max_steps=steps, batch_size=1, accumulate=1, views_per_clip=1, validate_every=every
-    )
-    assert schedule.logging_interval == rows
+    config = TrainConfig(Path("data"), max_steps=steps, eval_every=every)
+    assert Schedule(config, clips=1).logging_interval == rows
 
 
 def test_memory_estimate_against_what_autograd_keeps() -> None:
@@ -739,13 +739,13 @@ def test_time_is_what_one_takes_times_how_many_there_are(options: dict[str, Any]
     pace = Pace(learn=1.0, judge=0.1, cut=0.01, decode=2.0, views=12)
     found = estimate.estimate_time(setup, pace, preparing=3.0)
     assert found.preparing == 3.0
-    assert found.decoding == pytest.approx(14 * 2.0 / (os.cpu_count() or 1))  # the clips of train and val
+    assert found.decoding == pytest.approx(14 * 2.0 / processors())  # the clips of train and val
     assert found.training == pytest.approx(40 * 8 * 1.01, rel=0.01)
     assert found.validating == pytest.approx((4 + 1) * 6 * 4 * 0.11)  # with step 0; four views of each clip
-    assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / (os.cpu_count() or 1)), abs=2)
+    assert found.calibrating == pytest.approx(6 * (12 * 0.1 + 2.0 / processors()), abs=2)
     assert found.total == pytest.approx(sum(vars(found).values()))
-    setup.cache.fill(setup.training.path(0))
-    assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / (os.cpu_count() or 1))
+    list(setup.cache.fill([setup.training.path(0)], workers=0))
+    assert estimate.estimate_time(setup, pace).decoding == pytest.approx(13 * 2.0 / processors())
     blind = dataclasses.replace(setup, validation=None)
     assert estimate.estimate_time(blind, pace).validating == estimate.estimate_time(blind, pace).calibrating == 0
 
@@ -808,13 +808,13 @@ def test_curves_have_an_axis_per_quantity_and_show_the_start(tmp_path: Path, mon
         {"step": 20, "loss": 0.3, "val_loss": 0.4, "val_auroc_graininess": 0.9},
     ]
     figures: list[Any] = []
-    save_figure = curves_module.save
+    save_figure = curves_module.save_figure
 
-    def kept(figure: Any, folder: Path, name: str) -> Path:
+    def kept(figure: Any, path: Path) -> Path:
         figures.append(figure)
-        return save_figure(figure, folder, name)
+        return save_figure(figure, path)
 
-    monkeypatch.setattr(curves_module, "save", kept)
+    monkeypatch.setattr(curves_module, "save_figure", kept)
     draw_curves(tmp_path / "curves.png", history, ("graininess",), best_step=20)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     loss, auroc = figures[0].axes

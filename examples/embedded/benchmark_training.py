@@ -157,21 +157,19 @@ def feed(trainer: ViewTrainer) -> tuple[Rate, list[Batch]]:
 
 def bare_loop(setup: Setup, batches: list[Batch]) -> Rate:
     """The rate of the same steps over batches in memory."""
-    model, arguments, steps = setup.model, setup.arguments, setup.schedule.steps
+    model, config, steps = setup.model, setup.config, setup.schedule.steps
     device = torch.device(setup.machine.device)
     model.to(device).train()
     inside = [{name: values.to(device) for name, values in batch.items()} for batch in batches]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(
-        trained, lr=arguments["learning_rate"], weight_decay=arguments["weight_decay"], fused=True
-    )
+    optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     clock = Clock()
     for step, batch in zip(range(steps), itertools.cycle(inside), strict=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=setup.machine.precision == "bf16"):
             outputs = model(batch["views"])
             loss = setup.objective(outputs.logits, outputs.strength, batch["labels"], batch["strength"])
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, arguments["max_grad_norm"])
+        torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
         optimiser.step()
         optimiser.zero_grad()
         if device.type == "cuda" and step in (WARM_UP - 1, steps - 1):

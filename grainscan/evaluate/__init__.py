@@ -1,1 +1,1 @@
-"""How good a model is, and what turns its output into probabilities."""
+"""How good a model is, and the calibration that turns its outputs into probabilities."""

@@ -1,13 +1,14 @@
 """Bootstrap intervals and paired comparisons.
 
 scikit-learn and SciPy measure one resample at a time. Here a resample is a row of weights, so that thousands are
-measured at once; whole sources are drawn where they are known.
+measured at once. Whole sources are drawn if they are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,22 +31,18 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval | None]:
-    """95 % percentile bootstrap intervals [low, high] of every figure of FIGURES.
+    """95 % percentile bootstrap intervals [low, high] of every figure in FIGURES.
 
-    With `groups` (n,), whole groups are drawn with replacement instead of clips: clips of one source resemble
-    each other, and drawing them singly would make the intervals too narrow. Resamples in which a figure is
-    undefined are left out of its interval; None when that is more than half of them, or when there is nothing
-    to draw from. Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13 (percentile
-    method).
+    With `groups` (n,), whole groups are drawn with replacement instead of clips: clips of one source resemble each
+    other, and drawing them singly would make the intervals too narrow. Resamples in which a figure is undefined are
+    left out of its interval, which is None if they are more than half, or if there is nothing to draw from. Efron &
+    Tibshirani, "An introduction to the bootstrap", 1993, chapter 13 (percentile method).
     """
     truth, probability = as_arrays(labels, probabilities)
     if truth.size == 0 or resamples == 0:
         return dict.fromkeys(FIGURES)
-
-    def figures(weights: Floats) -> Floats:
-        return _weighted_figures(truth, probability, threshold, weights)
-
-    drawn = _bootstrap(figures, truth.size, groups, resamples, seed)
+    measure = partial(_weighted_figures, truth, probability, threshold)
+    drawn = _bootstrap(measure, truth.size, groups, resamples, seed)
     return {name: _percentiles(drawn[:, column]) for column, name in enumerate(FIGURES)}
 
 
@@ -57,7 +54,7 @@ def auroc_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval | None:
-    """The interval of the AUROC of any score, such as a baseline's, drawn as in `intervals`."""
+    """The interval of the AUROC of any score (n,), such as a baseline's; drawn as in `intervals`."""
     truth, value = as_arrays(labels, values)
     if truth.size == 0 or resamples == 0:
         return None
@@ -68,7 +65,7 @@ def auroc_interval(
 
 @dataclass(frozen=True)
 class Paired(Report):
-    """Two scores on the same clips. What is undefined is None: all of it with a single class."""
+    """Two scores on the same clips. Undefined figures are None: with a single class, all of them."""
 
     clips: int
     auroc: list[float | None]  # of the first and of the second score
@@ -88,15 +85,15 @@ def compare(
 ) -> Paired:
     """The AUROC of two scores (n,) on the same clips, their difference, its interval and its p-value.
 
-    Paired bootstrap: both are measured on the same resamples, so what the clips have in common cancels. The
-    two-sided p-value is the smallest level at which the percentile interval of the difference leaves out
-    zero, 2 min(P(d <= 0), P(d >= 0)), with one added to each count so that it is never zero.
+    Paired bootstrap: both are measured on the same resamples, so what the clips have in common cancels. The two-sided
+    p-value is the smallest level at which the percentile interval of the difference excludes zero,
+    2 min(P(d <= 0), P(d >= 0)), with one added to each count so that it is never zero.
     """
     truth, one = as_arrays(labels, first)
     _, two = as_arrays(labels, second)
-    areas = auroc(truth, one), auroc(truth, two)
+    areas = [auroc(truth, one), auroc(truth, two)]
     if areas[0] is None or areas[1] is None:
-        return Paired(truth.size, [*areas], None, None, None)
+        return Paired(truth.size, areas, None, None, None)
     interval, p_value = None, None
     if resamples:
         rank_one, rank_two = Ranking(one), Ranking(two)
@@ -110,24 +107,18 @@ def compare(
             defined = drawn[~np.isnan(drawn)]
             below, above = np.sum(defined <= 0) + 1, np.sum(defined >= 0) + 1
             p_value = float(min(1.0, 2 * min(below, above) / (defined.size + 1)))
-    return Paired(truth.size, [*areas], areas[0] - areas[1], interval, p_value)
+    return Paired(truth.size, areas, areas[0] - areas[1], interval, p_value)
 
 
 def _bootstrap(
-    statistic: Callable[[Floats], Floats],
-    size: int,
-    groups: Sequence[Hashable] | None,
-    resamples: int,
-    seed: int,
+    statistic: Callable[[Floats], Floats], size: int, groups: Sequence[Hashable] | None, resamples: int, seed: int
 ) -> Floats:
-    """`statistic` (b, n) -> (b, k) over all resamples: (resamples, k). Weights count each clip's draws."""
-    if groups is None:
-        member = np.arange(size)
-    else:
-        if len(groups) != size:
-            raise ValueError(f"{len(groups)} groups for {size} clips")
-        number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-        member = np.array([number[group] for group in groups])
+    """(resamples, k): `statistic`, which maps weights (b, n), the draws of each clip, to figures (b, k)."""
+    groups = range(size) if groups is None else groups
+    if len(groups) != size:
+        raise ValueError(f"{len(groups)} groups for {size} clips")
+    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    member = np.array([number[group] for group in groups])
     units = int(member.max()) + 1
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(size, units))
@@ -138,7 +129,7 @@ def _bootstrap(
         counts = np.bincount(draws.ravel(), minlength=rows * units).reshape(rows, units)
         parts.append(statistic(counts[:, member].astype(np.float64)))
     drawn = np.concatenate(parts)
-    return drawn if units > 1 else np.full_like(drawn, np.nan)  # one unit, drawn again and again, has no spread
+    return drawn if units > 1 else np.full_like(drawn, np.nan)  # drawing from one unit has no spread
 
 
 def _percentiles(drawn: Floats) -> Interval | None:
@@ -151,13 +142,15 @@ def _percentiles(drawn: Floats) -> Interval | None:
 
 
 def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weights: Floats) -> Floats:
-    """Figures (b, len(FIGURES)) of clips weighted by weights (b, n); NaN where undefined. Equals `scores`."""
+    """Figures (b, len(FIGURES)), defined as in `scores`, of clips with weights (b, n); NaN where undefined."""
     called = (probability >= threshold).astype(np.float64)
     errors = (probability - truth) ** 2
     columns = np.stack([truth * called, (1 - truth) * called, truth * (1 - called), errors], axis=1)
     tp, fp, fn, squares = (weights @ columns).T
     total = weights.sum(axis=1)
     ranking = Ranking(probability)
+    bins = np.zeros((probability.size, BINS))
+    bins[np.arange(probability.size), bin_index(probability, BINS)] = probability - truth
     with np.errstate(invalid="ignore", divide="ignore"):
         figures = {
             "accuracy": (total - fp - fn) / total,
@@ -167,20 +160,13 @@ def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weig
             "auroc": ranking.auroc(truth, weights),
             "average_precision": ranking.average_precision(truth, weights),
             "brier": squares / total,
-            "ece": _weighted_ece(truth, probability, weights),
+            "ece": np.abs(weights @ bins).sum(axis=1) / total,
         }
     return np.stack([figures[name] for name in FIGURES], axis=1)
 
 
-def _weighted_ece(truth: Floats, probability: Floats, weights: Floats) -> Floats:
-    """|sum of w (p - y)| of each bin, added up over the bins and divided by the total weight: (b,)."""
-    bins = np.zeros((probability.size, BINS))
-    bins[np.arange(probability.size), bin_index(probability, BINS)] = probability - truth
-    return np.abs(weights @ bins).sum(axis=1) / weights.sum(axis=1)
-
-
 class Ranking:
-    """Clips in falling order of a score, equal scores together, for weighted areas under curves."""
+    """Clips in descending order of a score, equal scores together, for weighted areas under curves."""
 
     def __init__(self, values: Floats) -> None:
         self.order = np.argsort(-values, kind="stable")
@@ -188,23 +174,21 @@ class Ranking:
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
 
     def _weights(self, truth: Floats, weights: Floats) -> tuple[Floats, Floats]:
-        """Weight of positives and negatives (b, runs) at each distinct score, highest first."""
+        """Weights of positives and of negatives (b, runs) at each distinct score, highest first."""
         ordered = weights[:, self.order]
         positive = ordered * truth[self.order]
-        return (
-            np.add.reduceat(positive, self.starts, axis=1),
-            np.add.reduceat(ordered - positive, self.starts, axis=1),
-        )
+        positives, negatives = (np.add.reduceat(w, self.starts, axis=1) for w in (positive, ordered - positive))
+        return positives, negatives
 
     def auroc(self, truth: Floats, weights: Floats) -> Floats:
-        """Probability that a positive outranks a negative, ties counting half (Mann-Whitney): (b,)."""
+        """(b,): the probability that a positive outranks a negative, ties counting half (Mann-Whitney)."""
         positive, negative = self._weights(truth, weights)
         higher = np.cumsum(positive, axis=1) - positive / 2  # positives above each negative, equal ones half
         with np.errstate(invalid="ignore", divide="ignore"):
             return (higher * negative).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
 
     def average_precision(self, truth: Floats, weights: Floats) -> Floats:
-        """Sum of precision times gain of recall over the distinct scores: (b,); NaN with a single class."""
+        """(b,): the sum over distinct scores of precision times the gain in recall; NaN with a single class."""
         positive, negative = self._weights(truth, weights)
         found, called = np.cumsum(positive, axis=1), np.cumsum(positive + negative, axis=1)
         precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)

@@ -15,7 +15,7 @@ from grainscan.results import Report
 
 @dataclass(frozen=True)
 class Comparison(Report):
-    """The other model, and how the first one's AUROC differs from its own, task by task."""
+    """The other model, and per task the difference between the first one's AUROC and its own."""
 
     model: str
     tasks: dict[str, Paired]
@@ -23,7 +23,7 @@ class Comparison(Report):
 
 
 def compare_models(samples: Mapping[str, Sample], other: Judged, config: EvalConfig) -> Comparison:
-    """Both models on the clips that both could judge, with a paired bootstrap."""
+    """Compare two models by paired bootstrap on the clips that both could judge."""
     tasks: dict[str, Paired] = {}
     for task, sample in samples.items():
         if task not in other.tasks:

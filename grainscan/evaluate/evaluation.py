@@ -1,19 +1,18 @@
 """`grainscan eval`: a model measured on labelled clips.
 
-`judging` scans the clips, `figures` measures each task, `comparison` sets a second model beside the first. The report
-is the JSON contract of `eval`:
+`judging` scans the clips, `figures` measures each task, `comparison` compares a second model. As JSON the report is
 
     {"schema": 1, "split": "test", "clips": 91, "model": "grainscan-s",
      "tasks": {"graininess": {"auroc": 0.97, …, "ci95": {…}, "baseline": {"name": …, "auroc": …}}}, "errors": []}
 
-with, where they apply, `strength`, `sources`, `operating_point` and `calibration` in a task, and `compare`, `plots` and
+and, where they apply, `strength`, `sources`, `operating_point` and `calibration` in a task, and `compare`, `plots` and
 `not_judged` beside the tasks.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from grainscan.evaluate.comparison import Comparison, compare_models
 from grainscan.evaluate.figures import TaskReport, measure
 from grainscan.evaluate.judging import ClipError, Judged, Sample, judge, known_sources
 from grainscan.evaluate.thresholds import POINT_SPLIT, Fitted, OperatingPoint, operate
+from grainscan.files import unwritable
 from grainscan.model.last_run import last_run
 from grainscan.options import EvalConfig
 from grainscan.results import SCHEMA, Report
@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvalReport(Report):
-    """What `evaluate` measured."""
+    """The report of `evaluate`."""
 
     schema: int
     split: str
-    clips: int  # judged; those under `errors` not counted
+    clips: int  # judged, without those under `errors`
     model: str
     data: Path
     tasks: dict[str, TaskReport]
@@ -54,26 +54,26 @@ class EvalReport(Report):
 def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalReport:
     """Measure a model on the labelled clips of a split.
 
-    Model and data default to those of the last training in the working directory, the model otherwise to the embedded
-    one. A clip that cannot be decoded is listed under `errors` and takes no part in the figures. Raises UsageError when
-    there is no data, LabelsError, ModelError, OutputError, and DataError when model and labels have no task in common,
-    or when the operating point of the only task is out of reach; of several tasks, those keep the model's threshold.
+    Model and data default to those of the last training in the working directory, the model else to the embedded one.
+    A clip that cannot be decoded is listed under `errors` and has no part in the figures. Raises LabelsError,
+    ModelError, OutputError, UsageError without data, and DataError if model and labels have no task in common or the
+    operating point of the only task is out of reach (one of several tasks keeps the model's threshold).
     """
     run = last_run()
     data = config.data or (run.data if run else None)
     if data is None:
-        raise UsageError(
-            "no data to evaluate on, and nothing was trained in this directory",
-            hint="Name a labelled folder: grainscan eval DATA --split test.",
-        )
+        hint = "Name a labelled folder: grainscan eval DATA --split test."
+        raise UsageError("no data to evaluate on, and nothing was trained in this directory", hint=hint)
     progress = progress or Progress()
     if config.model is None and run is not None:
         config = replace(config, model=str(run.model))
         progress.say(f"model: {run.model}, the last run here")
     point = OperatingPoint.parse(config.operating_point) if config.operating_point else None
     if config.plots is not None:
-        plots.make_folder(config.plots)
-
+        try:  # before the work, not after it
+            config.plots.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(config.plots, error) from None
     folder = find_split(data, config.split)
     labels = read_labels(folder)
     manifest = read_manifest(folder, brief=True)
@@ -94,7 +94,7 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
             except DataError as error:
                 if len(samples) == 1:
                     raise
-                log.warning("%s. The model's own threshold is used for it.", error.message)
+                log.warning("%s. The model's own threshold is used.", error.message)
         tasks[task] = measure(sample, fitted, judged, manifest, config)
     report = EvalReport(
         schema=SCHEMA,
@@ -115,19 +115,15 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
 def _curves(
     samples: Mapping[str, Sample], judged: Judged, other: Judged | None, tasks: Mapping[str, TaskReport]
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]], dict[str, float]]:
-    """What `plots.draw` wants: labels, named scores (the model's first) and thresholds, by task."""
+    """The arguments of `plots.draw`: labels, named scores (the model's first) and thresholds, by task."""
     scores: dict[str, dict[str, np.ndarray]] = {}
     for task, sample in samples.items():
         curves = scores[task] = {judged.model: sample.probabilities}
         if other and task in other.tasks and all(name in other.probability for name in sample.names):
-            values = [other.probability[name][task] for name in sample.names]
-            curves[_distinct(other.model, curves)] = np.array(values)
+            name = f"{other.model} (compared)" if other.model == judged.model else other.model
+            curves[name] = np.array([other.probability[clip][task] for clip in sample.names])
         if baseline := tasks[task].baseline:
             for name in dict.fromkeys((baseline.name, baseline.strongest.name)):
                 curves[f"baseline {name}"] = np.array([judged.baseline[clip][name] for clip in sample.names])
     labels = {task: sample.labels for task, sample in samples.items()}
     return labels, scores, {task: block.threshold for task, block in tasks.items()}
-
-
-def _distinct(name: str, taken: Iterable[str]) -> str:
-    return f"{name} (compared)" if name in taken else name

@@ -1,7 +1,9 @@
-"""The figures of one task: scores with intervals, the classical baseline, and what explains them."""
+"""The figures of one task: scores with intervals, the classical baseline, mistakes, sources, strengths."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from grainscan.views.estimators import ESTIMATORS
 
 @dataclass(frozen=True)
 class Strongest(Report):
-    """The best of all classical estimators on these very clips: an upper bound, since it was chosen on them."""
+    """The classical estimator that is best on these very clips: an upper bound, since it was chosen on them."""
 
     name: str
     auroc: float | None
@@ -27,7 +29,7 @@ class Strongest(Report):
 
 @dataclass(frozen=True)
 class Baseline(Report):
-    """The classical estimator that the task's record names, chosen before anything was measured."""
+    """The classical estimator that the task's record names, chosen before these clips were measured."""
 
     name: str
     auroc: float | None
@@ -38,7 +40,7 @@ class Baseline(Report):
 
 @dataclass(frozen=True)
 class Mistake(Report):
-    """A clip whose verdict is wrong. `label` is the true one."""
+    """A clip with a wrong verdict. `label` is the true one."""
 
     name: str
     label: int
@@ -48,7 +50,7 @@ class Mistake(Report):
 
 @dataclass(frozen=True)
 class Source(Report):
-    """The figures of the clips of one source; `auroc` is None with a single class."""
+    """Figures for the clips of one source; `auroc` is None with a single class."""
 
     clips: int
     positives: int
@@ -59,7 +61,7 @@ class Source(Report):
 
 @dataclass(frozen=True)
 class StrengthFigures(Report):
-    """Estimated against true strength: rank correlation, and the median absolute error in the strength's unit."""
+    """Estimated against true strength: rank correlation, and median absolute error in the strength's unit."""
 
     clips: int
     spearman: float | None
@@ -68,7 +70,7 @@ class StrengthFigures(Report):
 
 @dataclass(frozen=True)
 class TaskReport(Report):
-    """Everything measured about one task. A figure is None where it is undefined; see `metrics.scores`."""
+    """Everything measured about one task. Undefined figures are None; see `metrics.scores`."""
 
     accuracy: float | None
     precision: float | None
@@ -84,10 +86,10 @@ class TaskReport(Report):
     clips: int
     ci95: dict[str, Interval | None]  # of the first eight figures
     baseline: Baseline | None  # None: the task's record names no estimator, or there are no clips
-    reliability: list[dict[str, float]]  # bins with a clip: from, to, clips, mean probability, observed frequency
+    reliability: list[dict[str, float]]  # bins with clips: from, to, clips, mean probability, observed frequency
     mistakes: list[Mistake]  # farthest from the threshold first
-    strength: StrengthFigures | None = None  # where a manifest has true strengths
-    sources: dict[str, Source] | None = None  # the worst first, where sources are known
+    strength: StrengthFigures | None = None  # if a manifest has true strengths
+    sources: dict[str, Source] | None = None  # the worst first, if sources are known
     operating_point: ChosenPoint | None = None
     calibration: Calibration | None = None
 
@@ -95,7 +97,7 @@ class TaskReport(Report):
 def measure(
     sample: Sample, fitted: Fitted, judged: Judged, manifest: dict[str, Any] | None, config: EvalConfig
 ) -> TaskReport:
-    """Measure one task on its labelled clips, calling positive what reaches the threshold."""
+    """Measure one task on its labelled clips; probabilities from the threshold on count as positive."""
     drawing: dict[str, Any] = {"groups": sample.sources, "resamples": config.bootstrap, "seed": config.seed}
     truth, probability, threshold = sample.labels, sample.probabilities, fitted.threshold
     return TaskReport(
@@ -124,7 +126,7 @@ def _baseline(sample: Sample, judged: Judged, drawing: dict[str, Any]) -> Baseli
 
 
 def _strength(sample: Sample, judged: Judged, manifest: dict[str, Any] | None) -> StrengthFigures | None:
-    """Of the clips whose true strength the manifest has; None without any."""
+    """Figures for the clips with a true strength in the manifest; None without any."""
     entries = (manifest or {}).get("clips", {})
     pairs = []
     for name in sample.names:
@@ -156,13 +158,9 @@ def _reliability(truth: np.ndarray, probability: np.ndarray) -> list[dict[str, f
 def _mistakes(sample: Sample, threshold: float, most: int) -> list[Mistake]:
     wrong = np.flatnonzero((sample.probabilities >= threshold) != (sample.labels == 1))
     distance = np.abs(sample.probabilities[wrong] - threshold)
+    sources: Sequence[str | None] = sample.sources or [None] * len(sample.names)
     return [
-        Mistake(
-            sample.names[k],
-            int(sample.labels[k]),
-            float(sample.probabilities[k]),
-            sample.sources[k] if sample.sources else None,
-        )
+        Mistake(sample.names[k], int(sample.labels[k]), float(sample.probabilities[k]), sources[k])
         for k in wrong[np.argsort(-distance, kind="stable")][:most]
     ]
 
@@ -170,10 +168,10 @@ def _mistakes(sample: Sample, threshold: float, most: int) -> list[Mistake]:
 def _sources(sample: Sample, threshold: float) -> dict[str, Source] | None:
     if sample.sources is None:
         return None
-    members: dict[str, list[int]] = {}
+    members: defaultdict[str, list[int]] = defaultdict(list)
     for index, source in enumerate(sample.sources):
-        members.setdefault(source, []).append(index)
-    table: dict[str, Source] = {}
+        members[source].append(index)
+    table = {}
     for source, indices in members.items():
         truth, probability = sample.labels[indices], sample.probabilities[indices]
         table[source] = Source(

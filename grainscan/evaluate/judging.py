@@ -1,6 +1,6 @@
-"""What a model says about labelled clips, paired with their labels.
+"""A model's verdicts on labelled clips, paired with the labels.
 
-Clips go through the same Scanner as in `predict`, so what is measured here is what people get.
+Clips go through the same Scanner as in `predict`, so the figures describe what users get.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from grainscan.scan.scanner import Scanner
 
 
 class ClipError(Failure):
-    """A clip that could not be judged. It takes no part in any figure."""
+    """A clip that could not be judged; it has no part in any figure."""
 
     name: str
     path: str
@@ -29,7 +29,7 @@ class ClipError(Failure):
 
 @dataclass
 class Judged:
-    """What a model said about the clips of a folder, by name of the clip, then by task or baseline."""
+    """A model's verdicts on the clips of a folder, by name of the clip, then by task or baseline."""
 
     model: str
     tasks: tuple[str, ...]
@@ -40,7 +40,7 @@ class Judged:
     errors: list[ClipError] = field(default_factory=list)
 
     def record(self, name: str, result: Result) -> None:
-        """Take in the result of one clip."""
+        """Add the result of one clip."""
         if result["status"] != "ok":
             self.errors.append({"name": name, "path": result["path"], **result["error"]})
             return
@@ -54,7 +54,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sample:
-    """The judged clips with a known label of one task; arrays and lists (n,) in the order of the names."""
+    """The judged clips with a known label for one task; arrays and lists (n,) in the order of the names."""
 
     task: str
     names: list[str]
@@ -75,15 +75,14 @@ class Sample:
 
 
 def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
-    """Scan the clips that have a label for one of the model's tasks. Raises DataError when there are none."""
+    """Scan the clips with a label for one of the model's tasks. Raises DataError if there are none."""
     with Scanner.from_config(config, baseline=baselines) as scanner:
         spec = scanner.spec
         names = [name for name, known in labels.clips.items() if any(task in known for task in spec.tasks)]
         if not names:
-            raise DataError(
-                f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(spec.tasks)})",
-                hint=f"The labels are for: {', '.join(labels.tasks) or 'nothing'}.",
-            )
+            hint = f"The labels are for: {', '.join(labels.tasks) or 'nothing'}."
+            tasks = ", ".join(spec.tasks)
+            raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({tasks})", hint=hint)
         judged = Judged(spec.name, spec.tasks, {task: spec.threshold_of(task) for task in spec.tasks})
         progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])
@@ -94,6 +93,6 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
 
 
 def known_sources(labels: LabelSet, manifest: dict[str, Any] | None) -> dict[str, str] | None:
-    """The source of each clip, as `split` sees it; None when every clip would be a source of its own."""
+    """The source of each clip, as in `split`; None if every clip would be its own source."""
     sources = group_clips(labels.clips, manifest, "auto")
     return sources if any(source != name for name, source in sources.items()) else None

@@ -1,7 +1,7 @@
-"""Figures on labels and probabilities: plain arrays in, plain floats out, nothing about videos.
+"""Figures from labels and probabilities: arrays in, floats out, nothing about videos.
 
-Point figures come from scikit-learn and SciPy (imported on use). A figure that is undefined (a class is missing,
-nothing was called positive) is None, never a guess and never a warning.
+Point figures come from scikit-learn and SciPy (imported on use). An undefined figure (a class is missing, nothing was
+called positive) is None, never a guess and never a warning.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Floats = npt.NDArray[np.float64]
 def scores(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
     """Every figure of a binary task, with `threshold`, `prevalence` and `confusion` [[tn, fp], [fn, tp]].
 
-    labels (n,) of 0 and 1, probabilities (n,) in [0, 1]; the label given is `probability >= threshold`.
-    The ranking figures (auroc, average_precision) need both classes, precision something called positive,
-    recall a positive clip, f1 either of them. Raises ValueError when the arrays do not match.
+    labels (n,) of 0 and 1, probabilities (n,) in [0, 1]; the predicted label is `probability >= threshold`. The ranking
+    figures (auroc, average_precision) need both classes, precision a clip called positive, recall a positive clip,
+    f1 either of them. Raises ValueError if the arrays do not match.
     """
     truth, probability = as_arrays(labels, probabilities)
     table = confusion(truth, probability, threshold)
@@ -38,15 +38,11 @@ def scores(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float
         "brier": float(np.mean((probability - truth) ** 2)) if truth.size else None,
         "ece": ece(truth, probability),
     }
-    return figures | {
-        "threshold": float(threshold),
-        "prevalence": _ratio(tp + fn, truth.size),
-        "confusion": table,
-    }
+    return figures | {"threshold": float(threshold), "prevalence": _ratio(tp + fn, truth.size), "confusion": table}
 
 
 def auroc(labels: npt.ArrayLike, values: npt.ArrayLike) -> float | None:
-    """Area under the ROC curve of any score (n,), larger meaning more positive; None with a single class."""
+    """Area under the ROC curve of any score (n,), where larger means more positive; None with a single class."""
     truth, value = as_arrays(labels, values)
     if not both_classes(truth):
         return None
@@ -69,12 +65,13 @@ def confusion(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: fl
     """[[tn, fp], [fn, tp]] with `probability >= threshold` called positive."""
     truth, probability = as_arrays(labels, probabilities)
     counts = np.bincount(2 * truth.astype(np.int64) + (probability >= threshold), minlength=4)
-    return [[int(counts[0]), int(counts[1])], [int(counts[2]), int(counts[3])]]
+    table: list[list[int]] = counts.reshape(2, 2).tolist()
+    return table
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: (bins,) arrays, mean `probability` and `observed` frequency NaN when empty."""
+    """A reliability diagram: arrays (bins,); mean `probability` and `observed` frequency are NaN in empty bins."""
 
     edges: Floats  # (bins + 1,)
     count: npt.NDArray[np.int64]
@@ -83,7 +80,7 @@ class Reliability:
 
     @property
     def ece(self) -> float | None:
-        """Mean distance of the two, weighted by count."""
+        """The mean distance of the two, weighted by count; None without clips."""
         total = int(self.count.sum())
         if not total:
             return None
@@ -107,17 +104,16 @@ def reliability(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int =
 
 
 def ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = BINS) -> float | None:
-    """Expected calibration error of the positive class's probability, in 15 bins of equal width over [0, 1].
+    """Expected calibration error of the positive class's probability, in bins of equal width over [0, 1].
 
-    Naeini, Cooper & Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015,
-    in the binary form; the number of bins is that of Guo et al., "On calibration of modern neural networks",
-    ICML 2017.
+    The binary form of Naeini, Cooper & Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
+    AAAI 2015, with the 15 bins of Guo et al., "On calibration of modern neural networks", ICML 2017.
     """
     return reliability(labels, probabilities, bins).ece
 
 
 def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Spearman's rank correlation of two (n,), equal values sharing their mean rank; None when either is constant."""
+    """Spearman's rank correlation of two arrays (n,), ties sharing their mean rank; None if either is constant."""
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.shape != two.shape or one.ndim != 1:
         raise ValueError(f"shapes {one.shape} and {two.shape} do not match")
@@ -129,7 +125,7 @@ def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
 
 
 def as_arrays(labels: npt.ArrayLike, values: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Labels and values as arrays (n,). Raises ValueError for other shapes, other labels, values that are no number."""
+    """Labels and values as arrays (n,). Raises ValueError for other shapes, other labels, values not finite."""
     truth, value = np.asarray(labels, np.float64), np.asarray(values, np.float64)
     if truth.ndim != 1 or truth.shape != value.shape:
         raise ValueError(f"labels of shape {truth.shape} for values of shape {value.shape}")
@@ -141,8 +137,8 @@ def as_arrays(labels: npt.ArrayLike, values: npt.ArrayLike) -> tuple[Floats, Flo
 
 
 def both_classes(truth: npt.NDArray[Any]) -> bool:
-    """Whether labels (n,) of 0 and 1 hold both."""
-    return bool(truth.size) and bool(truth.any()) and not bool(truth.all())
+    """Whether labels (n,) of 0 and 1 include both."""
+    return bool(truth.any() and not truth.all())
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -150,5 +146,5 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def bin_index(probability: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """Bin k holds [k / bins, (k + 1) / bins); the last one holds 1 as well."""
+    """Bin k covers [k / bins, (k + 1) / bins); the last one includes 1."""
     return np.clip((probability * bins).astype(np.int64), 0, bins - 1)

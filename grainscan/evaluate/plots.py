@@ -1,8 +1,8 @@
 """Pictures of an evaluation: ROC curve, precision over recall, reliability diagram.
 
-`draw` writes them into the folder of `--plots`, one PNG per task and kind. The learning curves of `train` share the
-style: draw inside `matplotlib.rc_context(STYLE)`, take the colours from `COLOURS`, and end with `save_figure`.
-Matplotlib is imported on use, with its file-only backend: no display is needed and none is opened.
+`draw` writes one PNG per task and kind into the folder of `--plots`. The learning curves of `train` share the style:
+draw inside `matplotlib.rc_context(STYLE)`, with `line_style`, and end with `save_figure`. Matplotlib is imported on
+use, with its file-only backend: no display is needed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grainscan.errors import OutputError
 from grainscan.evaluate import metrics
-from grainscan.files import replacing
+from grainscan.files import replacing, unwritable
 from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-COLOURS = ("#d9480f", "#1971c2", "#868e96", "#2b8a3e")  # of curves, the most important first
+COLOURS = ("#d9480f", "#1971c2", "#868e96", "#2b8a3e")  # of curves, the most important one first
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10.5,
@@ -53,9 +52,8 @@ def draw(
 ) -> list[Path]:
     """Write `TASK_roc.png`, `TASK_pr.png` and `TASK_reliability.png` and return their paths.
 
-    truths[task] (n,) of 0 and 1; scores[task] maps names to scores (n,), the model's probabilities first, then those
-    to compare them with. Tasks with a single class have no curves and get the reliability diagram alone, tasks without
-    a clip nothing. Raises OutputError.
+    truths[task] (n,) of 0 and 1; scores[task] maps names to scores (n,), the model's probabilities first. A task with a
+    single class has no curves, only the reliability diagram; one without clips has no picture. Raises OutputError.
     """
     import matplotlib as mpl
 
@@ -70,16 +68,8 @@ def draw(
         return [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder for pictures. Raises OutputError, better before the work than after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG that appears when it is complete. Raises OutputError."""
+    """Write a figure as a PNG, whole or not at all. Raises OutputError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -87,13 +77,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=_DPI)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     return path
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or error
-    return OutputError(f"{path}: cannot be written: {reason}", hint="Name a folder that can be written.")
 
 
 def _roc(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshold: float) -> Figure:
@@ -127,7 +112,7 @@ def _pr(task: str, truth: np.ndarray, scores: Mapping[str, np.ndarray], threshol
 
 
 def _reliability(task: str, truth: np.ndarray, probability: np.ndarray) -> Figure:
-    """Observed against predicted frequency above, the number of clips in each bin below."""
+    """Observed against predicted frequency, above the number of clips per bin."""
     from matplotlib.figure import Figure
 
     diagram = metrics.reliability(truth, probability)
@@ -150,7 +135,7 @@ def _reliability(task: str, truth: np.ndarray, probability: np.ndarray) -> Figur
 
 
 def _wilson(part: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
-    """Distances (2, n) from a frequency to the ends of its 95 % interval (Wilson, JASA 22, 1927)."""
+    """Distances (2, n) from frequencies (n,) to the ends of their 95 % intervals (Wilson, JASA 22, 1927)."""
     centre = (part + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(part * (1 - part) / count + z**2 / (4 * count**2))
     return np.maximum(0, np.stack([part - (centre - half), centre + half - part]))
@@ -166,7 +151,7 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _with_legend(figure: Figure, axes: Axes) -> Figure:
-    """Names below the axes, where they hide no curve, with room for each of their lines."""
+    """Add the legend below the axes, where it hides no curve, and make room for its lines."""
     lines = sum(label.count("\n") + 1 for label in axes.get_legend_handles_labels()[1])
     figure.set_figheight(_INCHES[1] + 0.22 * lines)
     figure.legend(loc="outside lower center")
@@ -174,17 +159,12 @@ def _with_legend(figure: Figure, axes: Axes) -> Figure:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """How the curve with this number is drawn: the first one is bold."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "linewidth": 2.4 if index == 0 else 1.6,
-        "linestyle": "-" if index == 0 else "--",
-        "zorder": 3 if index == 0 else 2,
-    }
+    """The style of the curve with this index: the first one is bold."""
+    style = {"linewidth": 1.6, "linestyle": "--", "zorder": 2} if index else {"linewidth": 2.4, "zorder": 3}
+    return {"color": COLOURS[index % len(COLOURS)], **style}
 
 
 def _mark(axes: Axes, x: float, y: float, threshold: float) -> None:
-    """Mark the point at the threshold."""
     axes.plot(x, y, "o", color="white", markeredgecolor=COLOURS[0], markeredgewidth=2, markersize=8, zorder=4)
     right = x > 0.7
     axes.annotate(
@@ -198,5 +178,5 @@ def _mark(axes: Axes, x: float, y: float, threshold: float) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name as it is, folded: no mathematics between dollars, and no leading underscore, which hides a curve."""
+    """A name for the legend, folded; without mathematics between dollars or the leading underscore that hides it."""
     return fill(name.replace("$", r"\$").lstrip("_"), _LINE)

@@ -1,7 +1,8 @@
-"""Operating points and calibration: which probability counts as found, and what a probability is worth."""
+"""Operating points and calibration: choose thresholds, and fit probabilities to observed frequencies."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from grainscan.evaluate.judging import Sample
 
 POINT_SPLIT = "val"  # where thresholds and temperatures are chosen
-_LEAST_PROBABILITY = 1e-6  # a logit is taken back from a probability, which may have been rounded to 0 or 1
+_LEAST_PROBABILITY = 1e-6  # for logits of probabilities that were rounded to 0 or 1
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold is chosen for: the best `f1`, or a `target` of `precision` or `recall`.
+    """What a threshold is chosen for: the best `f1`, or a `target` for `precision` or `recall`.
 
-    With `prevalence` precision is what it would be where that share of the clips is positive, not as many as here.
+    With `prevalence`, precision is what it would be if that share of the clips were positive.
     """
 
     kind: str
@@ -33,38 +34,33 @@ class OperatingPoint:
 
     @classmethod
     def parse(cls, text: str) -> OperatingPoint:
-        """Read `f1`, `precision=0.95` or `recall=0.9`; raises ConfigError."""
-        kind, separator, number = text.strip().partition("=")
-        hint = "Use f1, precision=P or recall=R, with P and R above 0 and at most 1."
-        if kind == "f1" and not separator:
+        """Parse `f1`, `precision=0.95` or `recall=0.9`. Raises ConfigError."""
+        if text.strip() == "f1":
             return cls("f1")
-        try:
-            target = float(number)
-        except ValueError:
-            raise ConfigError(f"operating point is {text!r}", hint=hint) from None
-        if kind not in ("precision", "recall") or not 0 < target <= 1:
-            raise ConfigError(f"operating point is {text!r}", hint=hint)
-        return cls(kind, target)
+        kind, _, number = text.strip().partition("=")
+        with contextlib.suppress(ValueError):
+            if kind in ("precision", "recall") and 0 < float(number) <= 1:
+                return cls(kind, float(number))
+        hint = "Use f1, precision=P or recall=R, with P and R above 0 and at most 1."
+        raise ConfigError(f"operating point is {text!r}", hint=hint)
 
     def __str__(self) -> str:
         return self.kind if self.kind == "f1" else f"{self.kind}={self.target:g}"
 
     def threshold(self, labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-        """The threshold on these clips, half-way between the two probabilities that it separates.
+        """The threshold for these clips, halfway between the two probabilities that it separates.
 
-        f1: the largest F1 (of equal ones the highest threshold). precision: the lowest threshold that reaches
-        it, for the most recall. recall: the highest that reaches it, for the most precision. Raises DataError
-        when there is no positive clip or the precision is reached nowhere.
+        f1: the threshold with the largest F1, and of several the highest. precision: the lowest that reaches the
+        target, for the most recall. recall: the highest that reaches it, for the most precision. Raises DataError
+        without a positive clip, or if no threshold reaches the precision.
         """
         truth, probability = as_arrays(labels, probabilities)
         if not truth.any():
-            raise DataError(
-                f"operating point {self}: there is no positive clip to choose a threshold on",
-                hint="The split it is chosen on needs clips of both labels.",
-            )
+            hint = "The split for choosing the threshold needs clips of both labels."
+            raise DataError(f"operating point {self}: there is no positive clip", hint=hint)
         ranking = Ranking(probability)
         distinct = probability[ranking.order][ranking.starts]
-        ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive when the threshold is that score
+        ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive with each score as the threshold
         found = np.cumsum(truth[ranking.order])[ends - 1]
         recall, precision = found / truth.sum(), found / ends
         if self.prevalence is not None:
@@ -83,16 +79,14 @@ class OperatingPoint:
             reached = np.flatnonzero(precision >= self.target)
             if reached.size:
                 return int(reached[-1])
-            raise DataError(
-                f"operating point {self}: out of reach, the best precision is {precision.max():.3f}",
-                hint="Ask for less precision, or train a better model first.",
-            )
+            best = f"out of reach, the best precision is {precision.max():.3f}"
+            raise DataError(f"operating point {self}: {best}", hint="Ask for less, or train a better model first.")
         return int(np.argmax(precision * recall / np.maximum(precision + recall, 1e-12)))  # half the F1
 
 
 @dataclass(frozen=True)
 class ChosenPoint(Report):
-    """Where a threshold comes from, when it is not the model's."""
+    """The origin of a threshold that is not the model's own."""
 
     name: str
     split: str
@@ -101,9 +95,9 @@ class ChosenPoint(Report):
 
 @dataclass(frozen=True)
 class Calibration(Report):
-    """The temperature that divides the logit of the probability, and the calibration error without and with it.
+    """The temperature that divides the logits, and the calibration error without and with it.
 
-    A temperature near 1 says that the probabilities were right.
+    A temperature near 1 means that the probabilities were right.
     """
 
     split: str
@@ -114,7 +108,7 @@ class Calibration(Report):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A threshold: the model's own, or one that was chosen on other clips."""
+    """A threshold: the model's own, or one chosen on other clips."""
 
     threshold: float
     operating_point: ChosenPoint | None = None
@@ -122,13 +116,13 @@ class Fitted:
 
 
 def operate(point: OperatingPoint, sample: Sample) -> Fitted:
-    """Choose the threshold on the clips of `sample` (val). Raises DataError when the point is out of reach there."""
+    """Choose the threshold on the clips of `sample` (val). Raises DataError if the point is out of reach there."""
     try:
         threshold = point.threshold(sample.labels, sample.probabilities)
     except DataError as error:
         raise DataError(f"{sample.task} on {POINT_SPLIT}: {error.message}", hint=error.hint) from None
     logits = to_logits(sample.probabilities)
-    slope, _ = fit_temperature(sample.labels, logits)
+    slope, _ = fit_platt(sample.labels, logits, intercept=False)
     scaled = 1 / (1 + np.exp(-slope * logits))
     errors = ece(sample.labels, sample.probabilities), ece(sample.labels, scaled)
     chosen = ChosenPoint(str(point), POINT_SPLIT, len(sample.names))
@@ -141,23 +135,14 @@ def to_logits(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
-def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
+def fit_platt(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bool = True) -> tuple[float, float]:
     """(a, b) such that sigmoid(a * logit + b) is calibrated on these clips.
 
-    Platt, "Probabilistic outputs for support vector machines", 1999: logistic regression on the logit against
-    smoothed targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), which keeps it finite when the classes separate.
-    The identity (1, 0) when there is a single class, or when larger logits do not mean more positives: a
-    slope that is not positive would turn the ranking round.
+    Platt, "Probabilistic outputs for support vector machines", 1999: logistic regression on the logit against smoothed
+    targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), which keep it finite if the classes separate. The identity (1, 0)
+    with a single class, or if larger logits do not mean more positives: another slope would invert the ranking.
+    Without an intercept b is 0 and a is 1 / T, the temperature scaling of Guo et al. 2017.
     """
-    return _fit_logistic(labels, logits, intercept=True)
-
-
-def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[float, float]:
-    """(1 / T, 0): temperature scaling (Guo et al. 2017) on Platt's smoothed targets; else as fit_platt."""
-    return _fit_logistic(labels, logits, intercept=False)
-
-
-def _fit_logistic(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bool) -> tuple[float, float]:
     truth, logit = as_arrays(labels, logits)
     spread = float(np.sqrt(np.mean(logit**2))) if logit.size else 0.0
     if not both_classes(truth) or spread == 0:
@@ -167,11 +152,11 @@ def _fit_logistic(labels: npt.ArrayLike, logits: npt.ArrayLike, *, intercept: bo
     positives = truth.sum()
     negatives = truth.size - positives
     target = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    column = np.r_[logit, logit][:, None] / spread  # every clip once as positive, once as negative
+    column = np.r_[logit, logit][:, None] / spread  # every clip once as a positive, once as a negative
     classes = np.repeat([1, 0], truth.size)
     model = LogisticRegression(C=1e6, fit_intercept=intercept, max_iter=1000, tol=1e-8)
     model.fit(column, classes, sample_weight=np.r_[target, 1 - target])
     slope = float(model.coef_[0, 0]) / spread
     if slope <= 0:
         return 1.0, 0.0
-    return slope, float(model.intercept_[0]) if intercept else 0.0
+    return slope, float(np.ravel(model.intercept_)[0])

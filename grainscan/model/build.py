@@ -1,4 +1,4 @@
-"""A model to train from: embedded, published, or a directory, adapted to the requested tasks and views."""
+"""A model to train from: embedded, published or a directory, adapted to the requested tasks and views."""
 
 from __future__ import annotations
 
@@ -50,21 +50,26 @@ def build(
 ) -> GrainscanViViT:
     """A model to train from: `small`, `vivit-b`, a model or run directory, a Hugging Face directory or a hub name.
 
-    `tasks`, `frames`, `size` and `pooling` override those of the source; adapters of tasks that it knows are kept,
-    others start fresh, and position embeddings are interpolated. `scratch` takes the architecture without the weights.
-    Raises ModelError where the source cannot be loaded, ConfigError where frames or size do not fit the tubelets.
+    `tasks`, `frames`, `size` and `pooling` override those of the source: adapters of tasks that it knows are kept,
+    others are new, and position embeddings are interpolated. `scratch` keeps the architecture but not the weights.
+    Raises ModelError if the source cannot be loaded, ConfigError if frames or size do not fit the tubelets.
     """
     torch.manual_seed(seed)
+    wanted = tuple(tasks or (DEFAULT_TASK,))
     if name == "small" and scratch:
-        spec = ModelSpec(name="small", tasks=tuple(tasks or (DEFAULT_TASK,)), energies=True)
-        model = GrainscanViViT(_small_config(spec.view), spec, attention=attention)
+        spec = ModelSpec(name="small", tasks=wanted, energies=True)
+        config = VivitConfig(
+            image_size=spec.view.size, num_frames=spec.view.frames, hidden_act="gelu_pytorch_tanh", **SMALL
+        )
+        model = GrainscanViViT(config, spec, attention=attention)
     elif _is_ours(name):
         model = load(find_model(name), attention=attention)
+        wanted = tuple(tasks or model.spec.tasks)
     else:
-        model = _from_pretrained(name, tuple(tasks or (DEFAULT_TASK,)), attention)
+        model = _from_pretrained(name, wanted, attention)
     spec = model.spec.with_(
-        tasks=tuple(tasks) if tasks else model.spec.tasks,
-        view=_resized(model.spec.view, frames, size, tasks or model.spec.tasks),
+        tasks=wanted,
+        view=_resized(model.spec.view, frames, size, wanted),
         pooling=model.spec.pooling if pooling == "auto" else pooling,
     )
     config = _config_for(model.config, spec)
@@ -77,16 +82,12 @@ def build(
 
 
 def trained_tasks(name: str) -> tuple[str, ...]:
-    """The tasks that a model to train from has been trained for. Raises ModelError where it cannot be read."""
+    """The tasks that a model to train from was trained for. Raises ModelError if it cannot be read."""
     return read_spec(find_model(name)).tasks if _is_ours(name) else ()
 
 
-def _small_config(view: ViewSpec) -> VivitConfig:
-    return VivitConfig(image_size=view.size, num_frames=view.frames, hidden_act="gelu_pytorch_tanh", **SMALL)
-
-
 def _is_ours(name: str) -> bool:
-    """Whether `name` is an embedded model or a directory with a `grainscan` block (or a run that holds one)."""
+    """Whether `name` is an embedded model, a directory with a `grainscan` block, or a run that holds one."""
     if name in EMBEDDED:
         return True
     for directory in (Path(name) / "model", Path(name)):
@@ -96,7 +97,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _resized(view: ViewSpec, frames: int | None, size: int | None, tasks: Sequence[str]) -> ViewSpec:
-    """The view of another length and size, its crops taken where the tasks' records ask for them, on average."""
+    """The view with another length and size, and the mean share of flat crops that the tasks' records ask for."""
     flat = sum(task_of(task).flat_crops for task in tasks) / len(tasks)
     return replace(view, frames=frames or view.frames, size=size or view.size, flat=flat)
 
@@ -104,28 +105,26 @@ def _resized(view: ViewSpec, frames: int | None, size: int | None, tasks: Sequen
 def _config_for(config: VivitConfig, spec: ModelSpec) -> VivitConfig:
     """The same architecture for views of another length or size.
 
-    Raises ConfigError where tubelets do not tile them, and where they are too small for `Energies`.
+    Raises ConfigError if tubelets do not tile them or they are too small for `Energies`.
     """
     view = spec.view
     depth, height, width = config.tubelet_size
+    step = math.lcm(height, width)
     if view.frames % depth or view.size % height or view.size % width:
-        raise ConfigError(
-            f"views of {view.frames} frames of {view.size}x{view.size} cannot be cut into tubelets of "
+        shape, tubelet = (
+            f"{view.frames} frames of {view.size}x{view.size} pixels",
             f"{depth} frames of {height}x{width}",
-            hint=f"Choose --frames as a multiple of {depth} and --size as a multiple of {math.lcm(height, width)}.",
         )
+        hint = f"Choose --frames as a multiple of {depth} and --size as a multiple of {step}."
+        raise ConfigError(f"views of {shape} cannot be divided into tubelets of {tubelet}", hint=hint)
     if spec.energies and not Energies.fits(config.tubelet_size, view.size):
-        raise ConfigError(
-            f"views of {view.size}x{view.size} pixels are too small to measure motion in",
-            hint=f"Choose a larger --size, a multiple of {math.lcm(height, width)}.",
-        )
-    values = config.to_dict()
-    values.update(image_size=view.size, num_frames=view.frames)
-    return VivitConfig(**values)
+        hint = f"Choose a larger --size, a multiple of {step}."
+        raise ConfigError(f"views of {view.size}x{view.size} pixels are too small to measure motion", hint=hint)
+    return VivitConfig(**{**config.to_dict(), "image_size": view.size, "num_frames": view.frames})
 
 
 def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor]:
-    """The source's weights for the target's view size and tasks; the target's own where the source knows nothing."""
+    """The source's weights for the target's view size and tasks; the target's own for what the source lacks."""
     state = target.state_dict()
     for key, value in source.state_dict().items():
         if key.startswith(("vivit.", "energies.")):
@@ -142,8 +141,8 @@ def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor
 def interpolate_positions(positions: Tensor, old: tuple[int, int, int], new: tuple[int, int, int]) -> Tensor:
     """Position embeddings (1, 1 + t*h*w, hidden) for another grid, trilinear along time, height and width.
 
-    The class token's embedding comes first and is left alone. Cell centres are aligned, as for pictures.
-    (The stock `interpolate_pos_encoding` takes the positions for one square picture and mixes time with space.)
+    The class token's embedding comes first and is unchanged. Cell centres are aligned, as for pictures.
+    (The stock `interpolate_pos_encoding` treats the positions as one square picture and mixes time with space.)
     """
     if old == new:
         return positions
@@ -159,15 +158,11 @@ def _from_pretrained(name: str, tasks: tuple[str, ...], attention: str) -> Grain
     source = HUB_NAMES.get(name, name)
     config = _first_that_works(name, lambda local: VivitConfig.from_pretrained(source, local_files_only=local))
     if config.model_type != "vivit":
-        raise ModelError(f"{name}: is a {config.model_type!r} model", hint="Only ViViT models (model_type vivit) fit.")
+        raise ModelError(f"{name}: is a {config.model_type!r} model", hint="Use a ViViT model (model_type vivit).")
     backbone = _first_that_works(
         name,
         lambda local: VivitModel.from_pretrained(
-            source,
-            add_pooling_layer=False,
-            attn_implementation=attention,
-            dtype=torch.float32,
-            local_files_only=local,
+            source, add_pooling_layer=False, attn_implementation=attention, dtype=torch.float32, local_files_only=local
         ),
     )
     size = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
@@ -187,34 +182,26 @@ def _from_pretrained(name: str, tasks: tuple[str, ...], attention: str) -> Grain
 
 
 def _first_that_works(name: str, read: Any) -> Any:
-    """`read(local_files_only)`: first without the network, then with it. Raises ModelError with the last reason."""
+    """`read(local_files_only)`, first without the network, then with it. Raises ModelError with the last reason."""
     attempts = (True,) if Path(name).is_dir() or not _hub_reachable() else (True, False)
     reason: Exception = OSError("not tried")
     with quiet_transformers():
         for local in attempts:
             try:
                 return read(local)
-            except (
-                OSError,
-                ValueError,
-                RuntimeError,
-                KeyError,
-                TypeError,
-            ) as error:  # the hub's errors derive from these
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:  # bases of the hub's errors
                 reason = error
     first_line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
     if Path(name).is_dir():
-        hint = f"A ViViT directory needs a {CONFIG_FILE} of model_type vivit and {WEIGHTS_FILE} that belongs to it."
+        hint = f"A ViViT directory needs a {CONFIG_FILE} of model_type vivit and a matching {WEIGHTS_FILE}."
     else:
-        hint = (
-            "Fetch it once on a machine with access (`hf download "
-            f"{HUB_NAMES.get(name, name)} --local-dir DIR`) and pass --model DIR; or use --model small."
-        )
+        download = f"hf download {HUB_NAMES.get(name, name)} --local-dir DIR"
+        hint = f"Run `{download}` on a machine with access and pass --model DIR; or use --model small."
     raise ModelError(f"{name}: cannot be loaded: {first_line}", hint=hint)
 
 
 def _hub_reachable() -> bool:
-    """Whether to ask the hub at all: without a network, its client would retry for half a minute."""
+    """Whether the hub's name resolves: without a network, its client would retry for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -231,7 +218,7 @@ def _hub_reachable() -> bool:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no reports of unused weights on stderr: weights are dropped on purpose here."""
+    """Silence progress bars and warnings of unused weights, which are dropped on purpose here."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

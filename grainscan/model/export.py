@@ -1,4 +1,4 @@
-"""The model as one ONNX file, checked against torch before it is used."""
+"""Export of a model as one ONNX file, checked against torch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from grainscan.model.vivit import GrainscanViViT
 
 log = logging.getLogger(__name__)
 
-PARITY_TOLERANCE = 1e-4  # largest difference between torch and ONNX Runtime, relative to logits beyond 1
-_PARITY_PIXELS = 2_000_000  # compared: three small views, one large one
+PARITY_TOLERANCE = 1e-4  # largest difference between torch and ONNX Runtime, relative for logits beyond 1
+_PARITY_PIXELS = 2_000_000  # compared: three small views or one large one
 
 
 def export_onnx(model: GrainscanViViT, path: Path) -> float:
     """Write the model as one ONNX file with a free batch size; returns its largest difference from torch.
 
-    Input `views` (n, frames, 3, size, size), outputs `logits` and `strength` (n, tasks). Raises ModelError when the
-    file does not compute the same.
+    Input `views` (n, frames, 3, size, size), outputs `logits` and `strength` (n, tasks). Raises ModelError if the
+    difference exceeds PARITY_TOLERANCE.
     """
     view = model.spec.view
     training, device = model.training, next(model.parameters()).device
@@ -34,8 +34,10 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
     random = torch.Generator().manual_seed(0)
     example = torch.rand(2, view.frames, 3, view.size, view.size, generator=random)
     try:
-        with warnings.catch_warnings(), _quiet_export():
-            warnings.simplefilter("ignore")  # deprecations inside the exporter, for its developers
+        # The exporter and the optimiser behind it warn about their own deprecations and log what they do by design.
+        loggers = quiet_loggers("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+        with warnings.catch_warnings(), loggers:
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _for_inference(model),
                 (example,),
@@ -53,19 +55,17 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
     finally:
         model.train(training).to(device)
     if not difference <= PARITY_TOLERANCE:
-        raise ModelError(
-            f"{path}: the exported model differs from torch by {difference:.1e}",
-            hint="Please report this with the versions that `grainscan --version` prints.",
-        )
+        hint = "Please report this with the versions that `grainscan --version` prints."
+        raise ModelError(f"{path}: the exported model differs from torch by {difference:.1e}", hint=hint)
     log.debug("exported %s, largest difference from torch %.1e", path, difference)
     return difference
 
 
 class _Tubelets(nn.Module):
-    """The projection of tubelets as it is fastest in ONNX Runtime: the same numbers, with fewer passes over the pixels.
+    """The projection of tubelets in the form that is fastest in ONNX Runtime: fewer passes over the pixels.
 
-    The normalisation is part of the filters. The frames of a tubelet are channels of a two-dimensional convolution,
-    since one in three dimensions wants time and colour exchanged in memory first.
+    The normalisation is part of the filters. The frames of a tubelet are channels of a 2-D convolution; a 3-D one
+    would have to swap time and colour in memory first.
     """
 
     @torch.no_grad()
@@ -77,9 +77,8 @@ class _Tubelets(nn.Module):
         weight = projection.weight / model.normalisation.std.view(channels)
         self.depth, self.size = model.config.tubelet_size[0], tuple(model.config.tubelet_size[1:])
         self.weight = nn.Parameter(weight.transpose(1, 2).flatten(1, 2))
-        self.bias = nn.Parameter(
-            projection.bias - (weight * model.normalisation.mean.view(channels)).sum(dim=(1, 2, 3, 4))
-        )
+        shift = (weight * model.normalisation.mean.view(channels)).sum(dim=(1, 2, 3, 4))
+        self.bias = nn.Parameter(projection.bias - shift)
 
     def forward(self, views: Tensor) -> Tensor:
         n, frames, channels, height, width = views.shape
@@ -89,7 +88,7 @@ class _Tubelets(nn.Module):
 
 
 def _for_inference(model: GrainscanViViT) -> GrainscanViViT:
-    """A copy that takes views as they are; see `_Tubelets`."""
+    """A copy whose `_Tubelets` include the normalisation."""
     fast = copy.deepcopy(model)
     fast.vivit.embeddings.patch_embeddings = _Tubelets(model)  # type: ignore[assignment]
     fast.normalisation = nn.Identity()  # type: ignore[assignment]
@@ -111,9 +110,8 @@ def _parity(model: GrainscanViViT, path: Path, views: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def _quiet_export() -> Iterator[None]:
-    """The exporter and the optimiser behind it log at warning level what they do by design."""
-    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Let these loggers report errors only."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

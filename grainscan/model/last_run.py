@@ -1,7 +1,4 @@
-"""Which training run was the last one in a working directory.
-
-Imports neither torch nor transformers, so that `eval` and `--model last` find the run without them.
-"""
+"""The last training run of each working directory, for `eval` and `--model last`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -31,24 +28,23 @@ class LastRun:
 
 
 def remember_run(directory: Path, data: Path, *, here: Path | None = None) -> None:
-    """Note in the user's state directory that this run, on this data, was the last of a working directory."""
+    """Record in the user's state directory that this run, on this data, was the last of a working directory."""
     key = str((here or Path.cwd()).absolute())
-    entries = {name: entry for name, entry in _remembered().items() if name != key}
-    entries[key] = {"run": str(Path(directory).absolute()), "data": str(Path(data).absolute())}
+    entries = _remembered()
+    entries.pop(key, None)  # the latest comes last
+    entries[key] = {"run": str(directory.absolute()), "data": str(data.absolute())}
     kept = dict(list(entries.items())[-_REMEMBERED:])
     path = _state_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, kept)
     except (OSError, OutputError) as error:
-        raise OutputError(
-            f"the last run cannot be noted: {error}",
-            hint="Set XDG_STATE_HOME to a folder that can be written.",
-        ) from None
+        hint = "Set XDG_STATE_HOME to a writable folder."
+        raise OutputError(f"the last run cannot be recorded: {error}", hint=hint) from None
 
 
 def last_run(*, here: Path | None = None) -> LastRun | None:
-    """The last run of a working directory (default: the current one), None where nothing was trained or it is gone."""
+    """The last run of a working directory (default: the current one); None if there is none or it is gone."""
     entry = _remembered().get(str((here or Path.cwd()).absolute()))
     if not isinstance(entry, dict) or not isinstance(entry.get("run"), str) or not isinstance(entry.get("data"), str):
         return None

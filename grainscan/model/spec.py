@@ -1,13 +1,12 @@
-"""What a model directory says about itself, read without torch.
+"""The specification of a model, read without torch.
 
 `config.json` of a model directory is a VivitConfig with a block `grainscan`; that block is a `ModelSpec`. The scanner
-needs nothing else beside `model.onnx`, so a prediction on a CPU never imports a training library.
+needs only it and `model.onnx`, so predicting on a CPU imports no training library.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,14 +19,14 @@ from grainscan.views.crops import ViewSpec
 
 EMBEDDED = {"small": "grainscan-s"}  # names of the models inside the package
 DEFAULT_MODEL = "small"
-LAST = "last"  # names the model of the last run here
+LAST = "last"  # name of the model of the last run here
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
 _LARGEST_CONFIG = 1 << 24  # bytes
-_MOST_PIXELS = 1 << 25  # of a window's views: 400 MB of float32 RGB
+_MOST_PIXELS = 1 << 25  # in a window's views: 400 MB of float32 RGB
 _MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
 
 
@@ -36,16 +35,16 @@ class ModelSpec:
     """Tasks, sampling, normalisation, calibration and origin of a model.
 
     probability = sigmoid(a * logit + b) with (a, b) = calibration[task]; the label is probability >= threshold[task].
-    `strength` maps a task to the unit of its strength; tasks without an entry have none.
-    `aggregation` is the part of a file's views whose mean is the file's logit (1.0: all); the record of a task says
-    whether they are the lowest or the highest.
+    `strength` maps a task to the unit of its strength; tasks without an entry have no strength.
+    `aggregation` is the fraction of a file's views whose mean is the file's logit (1.0: all); they are the lowest or
+    the highest ones, according to the task's record.
     """
 
     name: str
     tasks: tuple[str, ...]
     view: ViewSpec = field(default_factory=ViewSpec)
     pooling: Literal["cls", "mean"] = "mean"
-    energies: bool = False  # whether tokens hold the energies of the tubelets' wavelets and of their motion
+    energies: bool = False  # whether the noise features of `noise_features.Energies` are added to the tokens
     adapter: int = 64  # width of each task's bottleneck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -71,7 +70,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, block: dict[str, Any]) -> ModelSpec:
-        """Read a block in which `faults_of` finds nothing."""
+        """Read a block without faults (see `faults_of`)."""
         known = dict(block)
         known["tasks"] = tuple(known["tasks"])
         known["view"] = ViewSpec.from_dict(known.get("view", {}))
@@ -83,7 +82,7 @@ class ModelSpec:
 
 
 def read_spec(directory: Path) -> ModelSpec:
-    """The `grainscan` block of a model directory. Raises ModelError where it is missing or breaks its contract."""
+    """The `grainscan` block of a model directory. Raises ModelError if it is missing or invalid."""
     path = directory / CONFIG_FILE
     hint = "Pass a directory that `grainscan train` wrote, or `small` for the embedded model."
     try:
@@ -109,8 +108,8 @@ def read_spec(directory: Path) -> ModelSpec:
 def find_model(name: str | None) -> Path:
     """The directory of a trained model. Raises ModelNotFoundError.
 
-    None and `small` are the embedded model, `last` is that of the last training in the working directory, anything
-    else is the path of a model directory or of a run.
+    None and `small`: the embedded model; `last`: that of the last training in the working directory; anything else is
+    the path of a model or run directory.
     """
     name = name or DEFAULT_MODEL
     if name == LAST:
@@ -136,9 +135,9 @@ _Check = Callable[[Any, str], Iterator[str]]  # (value, JSON path) -> faults
 
 
 def faults_of(block: Any) -> Iterator[str]:
-    """Everything that is wrong with a `grainscan` block, each with its JSON path.
+    """Yield every fault of a `grainscan` block with its JSON path.
 
-    Unknown keys are faults: they may change what the outputs mean, and a verdict must not be wrong silently.
+    Unknown keys are faults: they may change the meaning of the outputs, and a verdict must not be wrong silently.
     """
     faults = list(_SCHEMA(block, f"$.{BLOCK}"))
     yield from faults
@@ -153,29 +152,23 @@ def faults_of(block: Any) -> Iterator[str]:
         yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (crops x frames x size x size), at most {_MOST_PIXELS:,}"
 
 
-def _number(low: float, high: float, *, whole: bool = False) -> _Check:
+def _is(right: Callable[[Any], bool], what: str) -> _Check:
     def check(value: Any, path: str) -> Iterator[str]:
-        kind = int if whole else int | float
-        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high or math.isnan(value):
-            yield f"{path}: is {_short(value)}, not a{' whole' if whole else ''} number from {low:g} to {high:g}"
-
-    return check
-
-
-def _one_of(*choices: Any) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-            yield f"{path}: is {_short(value)}, not {' or '.join(json.dumps(choice) for choice in choices)}"
-
-    return check
-
-
-def _text(pattern: str, what: str) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        if not right(value):
             yield f"{path}: is {_short(value)}, not {what}"
 
     return check
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> _Check:
+    def right(value: Any) -> bool:
+        return isinstance(value, int if whole else int | float) and not isinstance(value, bool) and low <= value <= high
+
+    return _is(right, f"a{' whole' if whole else ''} number from {low:g} to {high:g}")
+
+
+def _text(pattern: str, what: str) -> _Check:
+    return _is(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, what)
 
 
 def _list(each: _Check, least: int, most: int) -> _Check:
@@ -191,34 +184,24 @@ def _list(each: _Check, least: int, most: int) -> _Check:
     return check
 
 
-def _map(each: _Check) -> _Check:
-    def check(value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, dict):
-            yield f"{path}: is not an object"
-            return
-        for key, item in value.items():
-            yield from each(item, f"{path}.{_short(key)[1:-1]}")
-
-    return check
+def _unknown(value: Any, path: str) -> Iterator[str]:
+    yield f"{path}: is unknown; the model may need a newer grainscan"
 
 
-def _object(keys: Mapping[str, _Check], required: tuple[str, ...] = ()) -> _Check:
+def _object(keys: Mapping[str, _Check], required: tuple[str, ...] = (), others: _Check = _unknown) -> _Check:
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"{path}: is not an object"
             return
         yield from (f"{path}.{key}: is missing" for key in required if key not in value)
         for key, item in value.items():
-            if key in keys:
-                yield from keys[key](item, f"{path}.{key}")
-            else:
-                yield f"{path}.{_short(key)[1:-1]}: is unknown; the model may need a newer grainscan"
+            yield from keys.get(key, others)(item, f"{path}.{_short(key)[1:-1]}")
 
     return check
 
 
-def _anything(value: Any, path: str) -> Iterator[str]:
-    return iter(())
+def _map(each: _Check) -> _Check:
+    return _object({}, others=each)
 
 
 def _short(value: Any) -> str:
@@ -240,8 +223,8 @@ _SCHEMA = _object(
                 "flat": _number(0, 1),
             }
         ),
-        "pooling": _one_of("cls", "mean"),
-        "energies": _one_of(True, False),
+        "pooling": _text("cls|mean", '"cls" or "mean"'),
+        "energies": _is(lambda value: isinstance(value, bool), "true or false"),
         "adapter": _number(1, 65536, whole=True),
         "mean": _list(_number(-1000, 1000), 3, 3),
         "std": _list(_number(1e-6, 1000), 3, 3),
@@ -249,7 +232,7 @@ _SCHEMA = _object(
         "threshold": _map(_number(0, 1)),
         "calibration": _map(_list(_number(-1e6, 1e6), 2, 2)),
         "strength": _map(_NAME),
-        "provenance": _map(_anything),
+        "provenance": _is(lambda value: isinstance(value, dict), "an object"),
     },
     required=("name", "tasks"),
 )

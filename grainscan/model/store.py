@@ -1,4 +1,4 @@
-"""Model directories: config.json, model.safetensors, model.onnx and a model card, written whole and read strictly."""
+"""Model directories: config.json, model.safetensors, model.onnx and a model card; written whole, read strictly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import VivitConfig
 from grainscan.errors import ModelError
 from grainscan.files import write_text
 from grainscan.model.export import export_onnx
-from grainscan.model.spec import BLOCK, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, ModelSpec, read_spec
+from grainscan.model.spec import BLOCK, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, read_spec
 from grainscan.model.vivit import GrainscanViViT, count_parameters
 
 CARD_FILE = "README.md"
@@ -23,25 +23,24 @@ CARD_FILE = "README.md"
 def save(
     model: GrainscanViViT, directory: Path, *, card: str | None = None, onnx: bool = True, half: bool = False
 ) -> None:
-    """Write a model directory: config.json, model.safetensors, model.onnx, README.md. Complete or not at all.
+    """Write a model directory, complete or not at all.
 
-    `half` rounds the model's weights to 16-bit floats and stores them so; the ONNX file holds the same values in 32
-    bits. Raises ModelError when the exported model does not agree with torch.
+    `half` rounds the model's weights to 16-bit floats and stores them as such; the ONNX file holds the same values in
+    32 bits. Raises ModelError if the exported model does not agree with torch.
     """
-    directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # of a process that was killed
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        write_config(model, temporary)
+        _write_config(model, temporary)
         weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         if half:
             weights = {key: value.half() for key, value in weights.items()}
             model.load_state_dict(weights)
         save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
-        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
         if onnx:
             export_onnx(model, temporary / ONNX_FILE)
         (temporary / CARD_FILE).write_text(card or model_card(model), encoding="utf-8")
@@ -50,24 +49,23 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_config(model: GrainscanViViT, directory: Path) -> None:
-    """config.json of a model directory: the VivitConfig and the block `grainscan`."""
-    values = model.config.to_dict()
+def _write_config(model: GrainscanViViT, directory: Path) -> None:
+    """Write config.json: the VivitConfig with the block `grainscan`."""
     tasks = model.spec.tasks
-    values.update(
-        architectures=[type(model).__name__],
-        dtype="float32",
-        id2label=dict(enumerate(tasks)),
-        label2id={task: index for index, task in enumerate(tasks)},
-        problem_type="multi_label_classification",  # transformers takes a single label for a regression otherwise
-    )
+    values = model.config.to_dict() | {
+        "architectures": [type(model).__name__],
+        "dtype": "float32",
+        "id2label": dict(enumerate(tasks)),
+        "label2id": {task: index for index, task in enumerate(tasks)},
+        "problem_type": "multi_label_classification",  # else transformers treats a single label as a regression
+        BLOCK: model.spec.to_dict(),
+    }
     values.pop("_name_or_path", None)
-    values[BLOCK] = model.spec.to_dict()
     write_text(directory / CONFIG_FILE, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
 def _replace_directory(new: Path, old: Path) -> None:
-    """Rename `new` to `old`, which moves aside first: a directory that is not empty cannot be replaced in one step."""
+    """Rename `new` to `old`, which moves aside first: a non-empty directory cannot be replaced in one step."""
     aside = old.with_name(f".{old.name}.{os.getpid()}.old")
     try:
         if old.exists():
@@ -80,8 +78,7 @@ def _replace_directory(new: Path, old: Path) -> None:
 
 
 def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
-    """Read a model directory. Raises ModelError where it is incomplete or its weights do not fit its configuration."""
-    directory = Path(directory)
+    """Read a model directory. Raises ModelError if it is incomplete or its weights do not fit its configuration."""
     spec = read_spec(directory)
     hint = "The directory is damaged: copy it again, or train again."
     try:
@@ -100,10 +97,11 @@ def load(directory: Path, *, attention: str = "sdpa") -> GrainscanViViT:
 
 
 def model_card(model: GrainscanViViT, body: str = "") -> str:
-    """README.md of a model directory, with the front matter that the Hugging Face hub reads, and `body` at its end."""
+    """README.md of a model directory: front matter for the Hugging Face hub, a description, and `body`."""
     spec, config = model.spec, model.config
     tubelet = "x".join(map(str, config.tubelet_size))
-    tasks = "\n".join(f"- `{task}`" + _strength_note(spec, task) for task in spec.tasks)
+    units = {task: f", strength in {unit}" for task, unit in spec.strength.items()}
+    tasks = "\n".join(f"- `{task}`{units.get(task, '')}" for task in spec.tasks)
     return f"""---
 library_name: grainscan
 pipeline_tag: video-classification
@@ -113,8 +111,8 @@ tags: [grainscan, vivit, video-quality]
 # {spec.name}
 
 A ViViT ({count_parameters(model) / 1e6:.1f} M parameters, {config.num_hidden_layers} layers of {config.hidden_size}, \
-tubelets of {tubelet}, tokens pooled by `{spec.pooling}`) with one adapter per task: a small trained layer with a \
-probability and a strength of its own.
+tubelets of {tubelet}, tokens pooled by `{spec.pooling}`) with one adapter per task: a small trained layer with its \
+own probability and strength.
 It judges views, crops of {spec.view.size}x{spec.view.size} pixels at native resolution from \
 {spec.view.frames} consecutive frames.
 
@@ -126,12 +124,8 @@ Tasks:
 grainscan predict VIDEO... --model DIRECTORY
 ```
 
-`model.onnx` takes `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1], and gives \
+`model.onnx` maps `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1], to \
 `logits` and `strength` (n, {len(spec.tasks)}), the strength as log2(1 + strength).
-A video's probability is sigmoid(a * logit + b), logit the mean of the views that decide; a, b, the part of the views \
-and the thresholds are in `config.json`.
+A video's probability is sigmoid(a * logit + b), where logit is the mean over the views that decide; a, b, the \
+fraction of the views and the thresholds are in `config.json`.
 {body}"""
-
-
-def _strength_note(spec: ModelSpec, task: str) -> str:
-    return f", strength in {spec.strength[task]}" if task in spec.strength else ""

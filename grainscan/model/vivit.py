@@ -1,7 +1,7 @@
 """The network: a ViViT backbone with one small adapter per artifact.
 
-The backbone is the stock `VivitModel`, so its weights are interchangeable with published checkpoints. Adapters, pooling
-and input normalisation are ours and live inside the model, where no caller can get them wrong.
+The backbone is the stock `VivitModel`: its weights are interchangeable with published checkpoints. Adapters, pooling
+and input normalisation are ours and part of the model, so no caller can get them wrong.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _FUSED_GELU = {"gelu_fast": "gelu_pytorch_tanh"}  # the same function, but one k
 
 
 class ViewOutputs(NamedTuple):
-    """The outputs for n views: logits (n, tasks), and strength (n, tasks) as log2(1 + strength)."""
+    """Outputs for n views: logits (n, tasks), and strength (n, tasks) as log2(1 + strength)."""
 
     logits: Tensor
     strength: Tensor
 
 
 class TaskAdapter(nn.Module):
-    """Residual bottleneck on the pooled token, with a logit and a strength of its own.
+    """Residual bottleneck on the pooled token, with its own logit and strength.
 
-    It starts as the identity (its last layer is zero), so a fresh adapter is a linear probe of the backbone.
+    It starts as the identity (its last layer is zero), so a new adapter is a linear probe of the backbone.
     """
 
     def __init__(self, hidden: int, width: int) -> None:
@@ -54,7 +54,7 @@ class TaskAdapter(nn.Module):
 
 
 class Normalisation(nn.Module):
-    """RGB in [0, 1] to what the backbone was trained on: (x - mean) / std per channel."""
+    """From RGB in [0, 1] to the backbone's input: (x - mean) / std per channel."""
 
     mean: Tensor
     std: Tensor
@@ -70,10 +70,10 @@ class Normalisation(nn.Module):
 
 
 class GrainscanViViT(nn.Module):
-    """ViViT over views of RGB in [0, 1], one adapter per task (in the order of `spec.tasks`).
+    """ViViT over views of RGB in [0, 1], with one adapter per task, in the order of `spec.tasks`.
 
-    With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. The backbone is
-    stored under the prefix `vivit.`, so that `VivitModel.from_pretrained` reads our directories.
+    With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. The backbone's
+    weights have the prefix `vivit.`, so that `VivitModel.from_pretrained` can read our directories.
     """
 
     def __init__(self, config: VivitConfig, spec: ModelSpec, *, attention: str = "sdpa") -> None:
@@ -108,7 +108,7 @@ class GrainscanViViT(nn.Module):
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:
-    """How many tubelets there are along time, height and width."""
+    """The number of tubelets along time, height and width."""
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     tubelet = config.tubelet_size

@@ -1,6 +1,6 @@
-"""What is refused before torch is loaded: a wrong folder, faulty labels, a run that exists. Takes well under a second.
+"""Checks before torch is loaded: a wrong folder, faulty labels, a run that exists. Well under a second.
 
-`setup` meets the same faults later; the command line asks here first, so that nobody waits for an error message.
+`prepare` finds the same faults, but only after seconds of imports.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from grainscan.train.run import find_run
 
 def check(config: TrainConfig) -> None:
     """Raises LabelsError for data that cannot be trained on, ConfigError for a run that cannot be written."""
-    for folder in split_folders(config.data):
-        if folder is not None:
-            read_labels(folder)
-            read_manifest(folder, brief=True)
+    for folder in filter(None, split_folders(config.data)):
+        read_labels(folder)
+        read_manifest(folder, brief=True)
     find_run(config.runs, config.name, resume=config.resume, model=config.model)
 
 
 def split_folders(data: Path) -> tuple[Path, Path | None]:
-    """The folders to train on and to validate on; None for data that is not split. Raises LabelsError."""
+    """The folders of the training and the validation clips (None: there are none). Raises LabelsError."""
     if not (data / "train" / LABELS_FILE).is_file():
         return find_split(data), None
     val = data / "val"

@@ -13,36 +13,36 @@ if TYPE_CHECKING:
 
 _PANEL, _HEIGHT = 4.8, 4.2  # inches
 _AUROC = "Validation AUROC"
-_FEW = 30  # points that are drawn one by one
-
-Rows = Sequence[Mapping[str, float]]
+_FEW = 30  # fewer points than this are marked one by one
 
 
-def draw_curves(path: Path, history: Rows, tasks: Sequence[str], *, best_step: int | None = None) -> None:
-    """Losses and, of the validation clips, AUROC and error of the strength, by step.
+def draw_curves(
+    path: Path, history: Sequence[Mapping[str, float]], tasks: Sequence[str], *, best_step: int | None = None
+) -> None:
+    """Plot the losses and, for the validation clips, AUROC and strength error against the step.
 
-    history: rows of history.csv; a validation at step 0 is the starting model. best_step: whose weights were kept.
+    history: rows of history.csv; a validation at step 0 is that of the starting model. best_step: whose weights were
+    kept.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    titled = {task: task.replace("_", " ") for task in tasks}
-    panels = (
-        ("Loss", {"loss": "training", "val_loss": "validation"}),
-        (_AUROC, {f"val_auroc_{task}": title for task, title in titled.items()}),
-        ("Error of the strength", {f"val_strength_error_{task}": title for task, title in titled.items()}),
-    )
-    drawn = [(title, series) for title, series in panels if any(key in row for row in history for key in series)]
+    titles = {task: task.replace("_", " ") for task in tasks}
+    panels = {
+        "Loss": {"loss": "training", "val_loss": "validation"},
+        _AUROC: {f"val_auroc_{task}": title for task, title in titles.items()},
+        "Strength error": {f"val_strength_error_{task}": title for task, title in titles.items()},
+    }
+    drawn = {title: keys for title, keys in panels.items() if any(key in row for row in history for key in keys)}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_PANEL * max(1, len(drawn)), _HEIGHT), layout="constrained")
-        for axes, (title, series) in zip(figure.subplots(1, max(1, len(drawn)), squeeze=False)[0], drawn, strict=False):
+        figure = Figure(figsize=(_PANEL * len(drawn), _HEIGHT), layout="constrained")
+        for axes, (title, series) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
             axes.set(title=title, xlabel="step")
             for index, (key, name) in enumerate(series.items()):
                 _curve(axes, [(row["step"], row[key]) for row in history if key in row], name, index)
-            if best_step is not None and any(key.startswith("val_") for key in series):
-                axes.axvline(
-                    best_step, color=MUTED, linewidth=1, linestyle=":", label=f"weights kept (step {best_step})"
-                )
+            if best_step is not None:
+                label = f"weights kept (step {best_step})"
+                axes.axvline(best_step, color=MUTED, linewidth=1, linestyle=":", label=label)
             if title == _AUROC:
                 axes.set_ylim(top=1.01)
             axes.legend(loc="best")
@@ -50,7 +50,7 @@ def draw_curves(path: Path, history: Rows, tasks: Sequence[str], *, best_step: i
 
 
 def _curve(axes: Axes, points: Sequence[tuple[float, float]], name: str, index: int) -> None:
-    """A line through the points; an open marker where the training started from."""
+    """Draw a line through the points, with an open marker at step 0."""
     if not points:
         return
     style = line_style(index)

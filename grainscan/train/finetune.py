@@ -1,7 +1,4 @@
-"""What training starts from and what it may change: whitening filters, frozen parts, low-rank updates (LoRA).
-
-Everything here changes a model in place.
-"""
+"""Whitening filters, frozen parts and low-rank updates (LoRA). Everything here changes a model in place."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
 
 
 def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
-    """Choose the trainable parameters; returns the low-rank updates, where there are any.
+    """Choose the trainable parameters; returns the low-rank updates, if any.
 
-    scope: `full`; `adapters`; `head`, the logits and strengths alone; or `last-N`, that many layers and the adapters.
-    rank: of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means those,
-        the adapters and the noise energies.
+    scope: `full`; `adapters`; `head`, only the logits and strengths; or `last-N`, the last N layers and the adapters.
+    rank: rank of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means
+        those, the adapters and the noise energies.
 
-    Raises ConfigError for more layers than there are, DependencyError without PEFT.
+    Raises ConfigError for more layers than the model has, DependencyError without PEFT.
     """
     layers = model.backbone.layers
     model.requires_grad_(scope == "full" and not rank)
@@ -39,19 +36,17 @@ def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
             head.requires_grad_(True)
     if scope.startswith("last-"):
         count = int(scope.removeprefix("last-"))
-        if count > len(layers):
-            raise ConfigError(
-                f"--tune {scope}: the model has {len(layers)} layers", hint=f"Use last-1 to last-{len(layers)}."
-            )
-        for module in (*layers[len(layers) - count :], model.backbone.layernorm):
+        if count > (depth := len(layers)):
+            raise ConfigError(f"--tune {scope}: the model has {depth} layers", hint=f"Use last-1 to last-{depth}.")
+        for module in (*layers[-count:], model.backbone.layernorm):
             module.requires_grad_(True)
     return add_lora(model, rank) if rank else None
 
 
 def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
-    """Low-rank updates (Hu et al. 2021) of every attention and MLP matrix. Raises DependencyError without PEFT.
+    """Add low-rank updates (Hu et al. 2021) to every attention and MLP matrix. Raises DependencyError without PEFT.
 
-    `merge_and_unload` of the result adds them to the matrices and puts the plain layers back into `model`.
+    `merge_and_unload` of the result adds the updates to the matrices and puts the plain layers back into `model`.
     """
     try:
         from peft import LoraConfig
@@ -59,10 +54,9 @@ def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
     except ImportError:
         raise DependencyError("--lora needs PEFT", hint="Install it with: pip install 'grainscan[lora]'") from None
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    updates = LoraModel(
-        model.backbone, LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)), "default"
-    )
-    for name, parameter in model.named_parameters():  # PEFT froze the backbone, whatever was chosen before
+    lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS))
+    updates = LoraModel(model.backbone, lora, "default")
+    for name, parameter in model.named_parameters():  # PEFT has frozen all of the backbone
         parameter.requires_grad_("lora_" in name or trained.get(name.replace(".base_layer", ""), False))
     return updates
 
@@ -74,26 +68,21 @@ def decayed(name: str, parameter: nn.Parameter) -> bool:
 
 @torch.no_grad()
 def whiten(
-    model: GrainscanViViT,
-    clips: Iterable[Tensor],
-    *,
-    reference: float = 1.0,
-    floor: float = 1.0,
-    seed: int = 0,
+    model: GrainscanViViT, clips: Iterable[Tensor], *, reference: float = 1.0, floor: float = 1.0, seed: int = 0
 ) -> int:
-    """Initialise the tubelet projection with whitening filters of clean footage. Returns the number of tubelets seen.
+    """Initialise the tubelet projection with whitening filters of clean footage; returns the number of tubelets seen.
 
-    Grain is weak beside picture content; stock initialisation buries it and training does not start. The inverse
-    square root of the covariance of clean tubelets gives every direction the same weight, so grain stands out where
+    Grain is weak beside picture content; stock initialisation buries it, and training does not start. The inverse
+    square root of the covariance of clean tubelets weights every direction equally, so that grain stands out where
     pictures have no energy (ZCA whitening, Bell and Sejnowski 1997). A random rotation spreads it over the units.
 
     clips: batches of clean views (n, frames, 3, size, size) in [0, 1].
     floor: noise floor in 8-bit codes, below which nothing is amplified.
-    reference: LayerNorm divides each token by its magnitude, and with it the grain's energy, unless the token has a
-        part of constant size; the projection's bias is a random vector of this deviation (1.0: as large as a clean
-        token), and the position embeddings are a tenth of it.
+    reference: LayerNorm divides each token by its magnitude, and would divide out the grain's energy if no part of the
+        token had a constant size. The projection's bias is a random vector with this standard deviation (1.0: as large
+        as a clean token); the position embeddings have a tenth of it.
 
-    Raises DataError where there are no clean views.
+    Raises DataError without clean views.
     """
     projection = model.vivit.embeddings.patch_embeddings.projection
     hidden, dimension = projection.weight.shape[0], projection.weight[0].numel()

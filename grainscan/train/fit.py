@@ -1,9 +1,9 @@
 """Fine-tuning from labelled clips to a run folder.
 
-`train(config)` reads the labels, decodes the clips once into the cache, trains (`trainer`), takes the weights with the
-best validation AUROC, those of the start included, and writes what `grainscan.train.run` lists. For several processes:
-`torchrun --nproc-per-node N -m grainscan train ...`; `--batch-size` counts views per process, and the gradients are
-those of one process with the whole batch.
+`train(config)` reads the labels, decodes the clips into the cache, trains (`trainer`), keeps the weights with the best
+validation AUROC, be they those of the start, and writes the files that `grainscan.train.run` lists. With several
+processes (`torchrun --nproc-per-node N -m grainscan train ...`), `--batch-size` counts views per process, and the
+gradients are those of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,14 @@ import torch
 
 from grainscan.console import Progress
 from grainscan.data.cache import CACHE_VARIABLE, RESERVE
-from grainscan.data.dataset import ClipSet
+from grainscan.data.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError
 from grainscan.evaluate.calibrate import calibrate
 from grainscan.files import write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
 from grainscan.model.store import model_card, save
 from grainscan.model.vivit import GrainscanViViT
-from grainscan.options import TrainConfig
+from grainscan.options import TrainConfig, to_toml
 from grainscan.train.card import card_body
 from grainscan.train.curves import draw_curves
 from grainscan.train.finetune import whiten
@@ -44,8 +46,8 @@ _WHITENING_VIEWS = 2048
 def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
     """Train and write the run folder. Raises ConfigError, LabelsError, DataError, ModelError, VideoError.
 
-    Its stages: decoding, validating (the starting model), training, exporting, calibrating, writing the card.
-    `plan(config)` says beforehand what would be done.
+    The stages: decoding, validating (the starting model), training, exporting, calibrating, writing the card.
+    `plan(config)` describes the training beforehand.
     """
     progress = progress or Progress()
     begun = time.monotonic()
@@ -53,11 +55,11 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         setup = prepare(config)
         if is_main():
             setup.run.path.mkdir(parents=True, exist_ok=True)
-            write_text(setup.run.path / CONFIG, setup.record.config)
+            write_text(setup.run.path / CONFIG, to_toml(setup.config, command="train"))
         setup = _decoded(setup, progress)
-        if setup.whitening is not None and setup.run.checkpoint is None:
-            whiten(setup.model, _clean_views(setup), reference=setup.whitening, seed=setup.seed)
-        if setup.compile:
+        if config.scratch and setup.run.checkpoint is None:
+            whiten(setup.model, _clean_views(setup), reference=config.reference, seed=config.seed)
+        if config.compile:
             setup.model.compile()
         plan = describe(setup)
         for line in plan.lines():
@@ -75,30 +77,29 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
 
 
 def _decoded(setup: Setup, progress: Progress) -> Setup:
-    """Decode every clip into the cache; what cannot be decoded is left out of the training, with a warning each.
+    """Decode every clip into the cache; those that cannot be decoded are left out, each with a warning.
 
-    Without a cache they are decoded once all the same: in isolated processes, where no clip can end the training.
+    Even without a cache every clip is decoded once, in an isolated process: none can crash the training later.
     """
     left_out: list[str] = []
     training = _decodable(setup.training, setup, left_out, progress)
-    validation = setup.validation
-    if validation is not None:
-        validation = _decodable(validation, setup, left_out, progress)
+    validation = None if setup.validation is None else _decodable(setup.validation, setup, left_out, progress)
     if setup.cache.full:
         log.warning(
-            "%s: no room for all decoded clips (limit %.0f GB, and %.0f GB of the disk are left free): "
-            "the others are decoded each time, which is slower. "
+            "%s: no room for all decoded clips (limit %.0f GB, and %.0f GB of the disk stay free): "
+            "the rest is decoded each time, which is slower. "
             "Set %s to a folder on a larger disk, or raise --cache-gb.",
             setup.cache.directory,
             setup.cache.limit / 1e9,
             RESERVE / 1e9,
             CACHE_VARIABLE,
         )
-    return setup.with_clips(training, validation, tuple(left_out))
+    schedule = replace(setup.schedule, clips=len(training))
+    return replace(setup, training=training, validation=validation, left_out=tuple(left_out), schedule=schedule)
 
 
 def _decodable(clips: ClipSet, setup: Setup, left_out: list[str], progress: Progress) -> ClipSet:
-    # Processes of one training start at different clips, so that they do not decode the same ones at the same time.
+    # Each process of a training starts at another clip, so that they do not decode the same ones at the same time.
     first = len(clips) * int(os.environ.get("RANK", "0")) // world_size()
     index = {clips.path(i): i for i in [*range(first, len(clips)), *range(first)]}
     unread = {}
@@ -115,25 +116,23 @@ def _decodable(clips: ClipSet, setup: Setup, left_out: list[str], progress: Prog
 
 
 def _clean_views(setup: Setup) -> Iterator[torch.Tensor]:
-    """Batches of views without any of the artifacts."""
+    """Yield batches of views without any of the artifacts."""
     clips = setup.training
     clean = np.flatnonzero((clips.labels == 0).any(axis=1) & ~(clips.labels == 1).any(axis=1))
     if not len(clean):
         raise DataError(f"{clips.folder}: no clean clips", hint="--scratch needs clips whose labels are all 0.")
-    views = setup.draws(_WHITENING_VIEWS, clips=clips.subset(clean.tolist()), augment=False)
+    clean_clips = clips.subset(clean.tolist())
+    views = TrainingViews(clean_clips, setup.cache, draws=_WHITENING_VIEWS, seed=setup.config.seed, augment=False)
     for start in range(0, _WHITENING_VIEWS, 64):
         yield views.__getitems__(range(start, start + 64))["views"]
 
 
-# ------------------------------------------------------------------------------------------------------- the end
-
-
 def _metrics(plan: Plan, outcome: Outcome, steps: int, validation: ClipSet | None) -> dict[str, Any]:
-    """What metrics.json holds: figures before and after the training, and, as `validation`, of what was kept."""
+    """The content of metrics.json; `validation` holds the figures of the weights that were kept."""
     metrics: dict[str, Any] = {
         "steps": steps,
         "views": steps * plan.views_per_step,
-        "seconds": 0.0,  # known at the end
+        "seconds": 0.0,  # set at the end
         "gflops_per_view": round(plan.flops_per_view / 1e9, 3),
     }
     if validation is not None and outcome.kept is not None:
@@ -151,7 +150,8 @@ def _write(
     directory = folder / MODEL_FOLDER
     progress.stage("exporting")
     model = _plain(setup)
-    origin = _provenance(setup, metrics)
+    config = _without_paths(setup.config)
+    origin = _provenance(setup, config, metrics)
     model.spec = model.spec.with_(
         name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin
     )
@@ -161,16 +161,16 @@ def _write(
         model.spec = fitted.spec
         metrics["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
     progress.stage("writing the card")
-    card = model_card(model, card_body(plan, setup.record.card, metrics, origin))
+    card = model_card(model, card_body(plan, to_toml(config, command="train"), metrics, origin))
     write_text(directory / CARD, card)
     write_history(folder / HISTORY, history)
     draw_curves(folder / CURVES, history, model.spec.tasks, best_step=metrics.get("best_step"))
     write_text(folder / CARD, f"{card}\n![Learning curves]({CURVES})\n")
-    remember_run(folder, setup.record.data)
+    remember_run(folder, setup.config.data)
 
 
 def _plain(setup: Setup) -> GrainscanViViT:
-    """The trained weights in a model without low-rank updates, compilation, mixed precision or a device."""
+    """The trained weights in a model on the CPU, without low-rank updates, compilation or mixed precision."""
     trained = setup.model.cpu()
     if setup.lora is not None:
         setup.lora.merge_and_unload(progressbar=False)
@@ -179,15 +179,29 @@ def _plain(setup: Setup) -> GrainscanViViT:
     return model.eval()
 
 
-def _provenance(setup: Setup, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Where a model comes from, without anything about the machine or its paths."""
+def _without_paths(config: TrainConfig) -> TrainConfig:
+    """The options with names in place of paths, for a card that travels with the model."""
+    return replace(
+        config,
+        data=Path(config.data.resolve().name),
+        runs=Path(config.runs.name),
+        resume=config.resume and Path(config.resume).name,
+        model=Path(config.model).name,
+    )
+
+
+def _provenance(setup: Setup, config: TrainConfig, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a model was made from and with; nothing about the machine or its paths."""
     from grainscan import __version__
 
     return {
         "grainscan": __version__,
         "torch": str(torch.__version__),
         "transformers": version("transformers"),
-        **setup.record.origin,
+        "base": config.model,
+        "scratch": config.scratch,
+        "data": str(config.data),
+        "seed": config.seed,
         "clips": len(setup.training),
         "sources": len(set(setup.training.sources)),
         "steps": metrics["steps"],

@@ -1,9 +1,8 @@
-"""What training minimises, as functions of a batch: focal loss or cross-entropy of the known labels, and regression of
-the known strengths.
+"""The loss: focal loss or cross-entropy of the known labels, and regression of the known strengths.
 
 Every sum is divided by the number of views times tasks, known or not. Dividing by the number of known labels would make
 a view's weight depend on the other views in its batch; this way a batch of 8, two accumulated batches of 4 and two
-processes with 4 each give the same gradients.
+processes with 4 each have the same gradients.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-_SURE = 30.0  # logit beyond which a right answer costs nothing, 1e-13
+_SURE = 30.0  # logit beyond which a right answer costs as good as nothing: 1e-13
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of a run. `alpha` and `task_weight` hold a number per task; alpha None: both classes weigh 1."""
+    """The loss of a run. `alpha` and `task_weight` hold one number per task; None: all weights are 1."""
 
     kind: Literal["focal", "bce"] = "focal"
     gamma: float = 2.0
     alpha: tuple[float, ...] | None = None
     task_weight: tuple[float, ...] | None = None
     strength_weight: float = 0.5
-    soft: float = 0.0  # strength at which the target is one half; 0: labels are taken as they are
+    soft: float = 0.0  # strength at which the target is one half; 0: the targets are the labels
 
     def __call__(self, logits: Tensor, strength: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
         """Scalar loss. All (n, tasks); labels are 0, 1 or NaN, strengths log2(1 + strength) or NaN."""
@@ -54,21 +53,21 @@ class Objective:
 
 
 def soften(strengths: Tensor, half: float) -> Tensor:
-    """Targets s^2 / (s^2 + half^2) of strengths given as log2(1 + s): the odds of an artifact grow with its energy.
+    """Targets s^2 / (s^2 + half^2) from log2(1 + s): the odds of an artifact grow with its energy.
 
-    A threshold on the strength makes two labels of nearly the same picture, and one label of faint and none.
+    A threshold on the strength would label two nearly equal pictures differently, and a faint artifact like none.
     """
     energy = (torch.exp2(strengths) - 1).square()
     return energy / (energy + half**2)
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Sequence[float] | None = None) -> Tensor:
-    """Focal loss of each element (Lin et al. 2017): -a_t (1 - p_t)^gamma log p_t, p_t the probability of the truth.
+    """Elementwise focal loss (Lin et al. 2017): -a_t (1 - p_t)^gamma log p_t, p_t the probability of the truth.
 
-    logits, labels (n, tasks); a_t is the task's alpha for label 1 and 1 - alpha for label 0, and 1 without alpha.
+    logits, labels (n, tasks); a_t is the task's alpha for label 1, 1 - alpha for label 0, and 1 without alpha.
     """
-    # torchvision takes 1 - p_t as a difference from 1. In double precision that is exact up to a logit of about 36;
-    # beyond, a gamma below 1 has no gradient there, hence the limit for answers that are right.
+    # torchvision computes 1 - p_t by subtraction. In double precision that is accurate up to a logit of about 36;
+    # beyond it a gamma below 1 has no finite gradient, hence the limit for right answers.
     sure = torch.where(labels > 0.5, logits.clamp(max=_SURE), logits.clamp(min=-_SURE))
     loss = sigmoid_focal_loss(sure.double(), labels.double(), alpha=-1, gamma=gamma).to(logits)
     if alpha is None:
@@ -78,12 +77,8 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Sequence[float
 
 
 def alpha_from_counts(counts: NDArray[np.int64]) -> tuple[float, ...]:
-    """Focal alpha of each task from (tasks, 2) counts of labels 0 and 1: the share of the other class.
+    """Focal alpha per task from (tasks, 2) counts of labels 0 and 1: the fraction of zeros.
 
     Both classes then have the same total weight. A task with a single class gets 0.5.
     """
-    alphas = []
-    for negative, positive in counts:
-        both = negative > 0 and positive > 0
-        alphas.append(float(negative / (negative + positive)) if both else 0.5)
-    return tuple(alphas)
+    return tuple(float(zeros / (zeros + ones)) if zeros and ones else 0.5 for zeros, ones in counts)

@@ -1,4 +1,4 @@
-"""What a training is going to do: `grainscan train --dry-run`, the lines before a training, and a card's figures."""
+"""What a training will do: for `grainscan train --dry-run`, the lines before a training, and the model card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grainscan.data.dataset import ClipSet
 from grainscan.data.labels import Prevalence
 from grainscan.data.sources import Leak, leaks
 from grainscan.model.vivit import count_parameters
-from grainscan.options import TrainConfig
+from grainscan.options import TrainConfig, to_toml
 from grainscan.results import Report
 from grainscan.train.estimate import Seconds, count_flops, estimate_memory, estimate_time, measure
 from grainscan.train.setup import Setup, prepare, quiet_libraries
@@ -21,22 +21,22 @@ from grainscan.train.setup import Setup, prepare, quiet_libraries
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The clips of a split."""
+    """The clips of a split, and what is known about them for each task."""
 
     clips: int
     sources: int
-    prevalence: dict[str, Prevalence]  # of each task
-    strengths: dict[str, int]  # clips of each task whose strength is known
+    prevalence: dict[str, Prevalence]
+    strengths: dict[str, int]  # clips with a known strength
 
 
 @dataclass(frozen=True)
 class Plan(Report):
-    """A training before it starts. `seconds` is measured for a dry run alone."""
+    """A training before it starts. `seconds` is estimated for a dry run only."""
 
     name: str
     config: str  # TOML
     tasks: tuple[str, ...]
-    view: tuple[int, int]  # frames, and pixels along a side
+    view: tuple[int, int]  # frames, pixels along a side
     parameters: int
     trainable: int
     splits: dict[str, SplitSummary]
@@ -52,53 +52,47 @@ class Plan(Report):
     seconds: Seconds | None = None
 
     def lines(self) -> Iterator[str]:
-        """What is about to be trained, on what, and how, in words."""
+        """The plan in words."""
         frames, size = self.view
-        views = f"views of {frames} frames, {size}x{size} pixels"
+        views = f"views of {frames} frames of {size}x{size} pixels"
         yield f"run {self.name}: {', '.join(self.tasks)} on {views}, in {self.precision} on {self.device}"
         yield f"{self.trainable:,} of {self.parameters:,} parameters are trained"
         for name, split in self.splits.items():
             yield f"{name}: {count(split.clips, 'clip')} from {count(split.sources, 'source')}"
-        yield f"{count(self.steps, 'step')} of {count(self.views_per_step, 'view')}: {self._shown()}"
+        times = self.steps * self.views_per_step / self.splits["train"].clips
+        some = f"{min(times, 1):.0%} of the clips are seen"
+        seen = f"each clip is seen about {times:.0f} times" if times >= 1.5 else some
+        yield f"{count(self.steps, 'step')} of {count(self.views_per_step, 'view')}: {seen}"
         if self.validation_interval is None:
             yield "no val split: the last weights are kept, and nothing is calibrated"
         for leak in self.leaks:
             yield f"leak: {leak}"
 
-    def _shown(self) -> str:
-        """How often a training clip is seen."""
-        times = self.steps * self.views_per_step / self.splits["train"].clips
-        return (
-            f"each clip is seen about {times:.0f} times"
-            if times >= 1.5
-            else f"{min(times, 1):.0%} of the clips are seen"
-        )
-
 
 def plan(config: TrainConfig) -> Plan:
-    """What `train(config)` would do, with what it would cost. Writes nothing. Raises what `prepare` raises."""
+    """What `train(config)` would do and cost. Writes nothing. Raises what `prepare` raises."""
     with quiet_libraries():
         begun = time.monotonic()
         setup = prepare(config)
         preparing = time.monotonic() - begun
         found = describe(setup)
-        pace = measure(setup, found.flops_per_view)
-        return replace(found, seconds=estimate_time(setup, pace, preparing=preparing))
+        seconds = estimate_time(setup, measure(setup, found.flops_per_view), preparing=preparing)
+        return replace(found, seconds=seconds)
 
 
 def describe(setup: Setup) -> Plan:
-    """The plan of a training, without its duration."""
+    """The plan of a training without the estimated time."""
     schedule, model = setup.schedule, setup.model
     splits = {"train": setup.training, "val": setup.validation, "test": setup.test}
     present = {name: clips for name, clips in splits.items() if clips is not None}
     return Plan(
         name=setup.run.path.name,
-        config=setup.record.config,
+        config=to_toml(setup.config, command="train"),
         tasks=model.spec.tasks,
         view=(model.spec.view.frames, model.spec.view.size),
         parameters=count_parameters(model),
         trainable=count_parameters(model, trainable=True),
-        splits={name: summarise(clips) for name, clips in present.items()},
+        splits={name: _summary(clips) for name, clips in present.items()},
         leaks=leaks({name: clips.side() for name, clips in present.items()}),
         left_out=setup.left_out,
         device=setup.machine.device,
@@ -111,11 +105,8 @@ def describe(setup: Setup) -> Plan:
     )
 
 
-def summarise(clips: ClipSet) -> SplitSummary:
-    prevalence, strengths = {}, {}
-    for task, (negative, positive), known in zip(
-        clips.tasks, clips.counts().tolist(), np.isfinite(clips.strength).sum(axis=0).tolist(), strict=True
-    ):
-        prevalence[task] = Prevalence(negative, positive, len(clips) - negative - positive)
-        strengths[task] = known
-    return SplitSummary(len(clips), len(set(clips.sources)), prevalence, strengths)
+def _summary(clips: ClipSet) -> SplitSummary:
+    counts = zip(clips.tasks, clips.counts().tolist(), strict=True)
+    prevalence = {task: Prevalence(zeros, ones, len(clips) - zeros - ones) for task, (zeros, ones) in counts}
+    strengths = np.isfinite(clips.strength).sum(axis=0).tolist()
+    return SplitSummary(len(clips), len(set(clips.sources)), prevalence, dict(zip(clips.tasks, strengths, strict=True)))

@@ -1,4 +1,4 @@
-"""A training run as a folder, and what a finished training returns. Imports no torch."""
+"""The folder of a training run, and what a finished training returns. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from grainscan.files import replacing
 from grainscan.model.last_run import last_run
 from grainscan.results import Report
 
-CONFIG = "config.toml"  # the options, as `--config` reads them
+CONFIG = "config.toml"  # the options, for `--config`
 METRICS = "metrics.json"  # steps, time, and validation figures before and after
 HISTORY = "history.csv"  # figures by step
 CURVES = "curves.png"  # the history as a picture
 CARD = "README.md"  # the card of the model in `model/`
-CHECKPOINTS = "checkpoints"  # what `--resume` goes on from
-START = "start.safetensors"  # among them: the weights before the first step, where those may be the best
+CHECKPOINTS = "checkpoints"  # for `--resume`
+START = "start.safetensors"  # in CHECKPOINTS: the weights before the first step, if they can be kept
 TENSORBOARD = "tensorboard"  # events, with `--tensorboard`
 
 
 def world_size() -> int:
-    """Processes of this training, as torchrun sets them in the environment."""
+    """The number of processes of this training, which torchrun sets in the environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -38,13 +38,13 @@ def is_main() -> bool:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run is. `checkpoint` is the one to resume from, None for a fresh start."""
+    """The folder of a run, and the checkpoint to resume from (None: a fresh start)."""
 
     path: Path
     checkpoint: Path | None = None
 
     def options(self) -> dict[str, Any]:
-        """The options that the run was started with; empty where they cannot be read."""
+        """The options that the run was started with; empty if they cannot be read."""
         try:
             return dict(tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))["train"])
         except (OSError, KeyError, ValueError):
@@ -52,29 +52,30 @@ class RunFolder:
 
 
 def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) -> RunFolder:
-    """The folder of a new run, or of the one to resume. Raises ConfigError for one that exists or cannot be resumed.
+    """The folder of a new run or of the one to resume. Raises ConfigError if it exists or cannot be resumed.
 
-    Without a name, a new run is called after its model, the date and the time.
+    A new run without a name is named after its model, the date and the time.
     """
     if resume == "auto":
-        last = None if name else last_run()
-        if name is None and last is None:
+        if name:
+            directory = runs / name
+        elif last := last_run():
+            directory = last.directory
+        else:
             raise ConfigError("--resume auto: no run was started here", hint="Name the run with --name NAME.")
-        directory = last.directory if last else runs / str(name)
         return RunFolder(directory, _last_checkpoint(directory / CHECKPOINTS))
     if resume:
         checkpoint = Path(resume)
         if not (checkpoint / "trainer_state.json").is_file():
-            raise ConfigError(
-                f"--resume {checkpoint}: not a checkpoint", hint="Pass runs/NAME/checkpoints/checkpoint-N, or auto."
-            )
+            hint = "Pass runs/NAME/checkpoints/checkpoint-N, or auto."
+            raise ConfigError(f"--resume {checkpoint}: not a checkpoint", hint=hint)
         return RunFolder(checkpoint.absolute().parent.parent, checkpoint)
     if not name and world_size() > 1:
         raise ConfigError("a training of several processes needs a name", hint="Pass --name NAME.")
     name = name or f"{Path(model).name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory = runs / name
     if name in (".", "..") or Path(name).name != name:
-        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes a folder below --runs.")
+        raise ConfigError(f"--name {name}: not a plain name", hint="It becomes the name of a folder in --runs.")
     if is_main() and directory.is_dir() and any(directory.iterdir()):
         raise ConfigError(f"{directory}: already exists", hint="Choose another --name, or add --resume auto.")
     return RunFolder(directory)
@@ -88,23 +89,23 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Run(Report):
-    """A finished training. `metrics` is what metrics.json holds, `history` the rows of history.csv."""
+    """A finished training: `metrics` as in metrics.json, `history` as in history.csv."""
 
     name: str
     directory: Path
     model: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]]
-    seconds: float  # the whole of it, with export and calibration
+    seconds: float  # export and calibration included
 
     @property
     def verdict(self) -> str:
-        """What the training gained on the validation clips; empty where nothing can be compared."""
+        """What the training gained on the validation clips; empty if nothing can be compared."""
         return verdict(self.metrics)
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
-    """`no gain: 0.971 before, 0.942 after (validation AUROC); the starting model was kept`, from metrics.json."""
+    """From metrics.json: `no gain: 0.971 before, 0.942 after (validation AUROC); the starting model was kept`."""
     before, after = metrics.get("before"), metrics.get("after")
     if not before or not after:
         return ""
@@ -119,11 +120,8 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"{text}; the starting model was kept" if kept else text
 
 
-# ------------------------------------------------------------------------------------------------------- history
-
-
 def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
-    """One row per step, its losses and validation figures merged; columns in the order in which they appear."""
+    """Write one row per step, its losses and validation figures merged; columns in order of appearance."""
     merged: dict[int, dict[str, float]] = {}
     columns: dict[str, None] = {"step": None}
     for row in rows:

@@ -1,7 +1,4 @@
-"""From the options of `train` to the parts that a training is made of. Nothing is decoded or written here.
-
-This is the one place where the options are read: the trainer, the estimate and the run folder see a `Setup`.
-"""
+"""From the options of `train` to the parts that a training is made of. Nothing is decoded or written here."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grainscan.data.cache import ClipCache, default_directory
-from grainscan.data.dataset import ClipSet, TrainingViews, read_clips
+from grainscan.data.dataset import ClipSet, read_clips
 from grainscan.errors import ConfigError, DependencyError, GrainscanError
 from grainscan.model.build import build, quiet_transformers, trained_tasks
+from grainscan.model.export import quiet_loggers
 from grainscan.model.vivit import GrainscanViViT
 from grainscan.options import TrainConfig, to_toml
 from grainscan.tasks import task_of
@@ -37,68 +34,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Options that may differ between a run and its resumption without changing what is learnt.
+# A resumed run may change these options without changing what is learnt.
 _FREE_TO_CHANGE = frozenset(
     {"name", "runs", "resume", "workers", "cache", "cache_gb", "keep", "tensorboard", "dry_run", "device", "data"}
 )
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a run says about its options."""
-
-    config: str  # TOML, as config.toml holds it
-    card: str  # the same with names in place of paths, for a card that travels with the model
-    data: Path
-    origin: Mapping[str, Any]  # base, scratch, data and seed, for the model's provenance
 
 
 @dataclass(frozen=True, eq=False)
 class Setup:
     """A training about to start."""
 
+    config: TrainConfig  # with precision `auto` resolved
     run: RunFolder
-    record: Record
     model: GrainscanViViT
     lora: LoraModel | None
     training: ClipSet
     validation: ClipSet | None
-    test: ClipSet | None  # looked at for leaks, never trained on
+    test: ClipSet | None  # checked for leaks, never trained on
     cache: ClipCache
     objective: Objective
     schedule: Schedule
     machine: Machine
-    arguments: Mapping[str, Any]  # those of TrainingArguments that the options alone decide
-    seed: int
-    balanced: bool  # draw classes equally often
-    augment: bool
     known: tuple[str, ...]  # tasks that the model was trained for before
-    whitening: float | None  # constant part of each token, in deviations, for a start from scratch
-    checkpointing: bool  # of the layers' activations
-    compile: bool
-    patience: int  # validations without gain before stopping; 0: never
     left_out: tuple[str, ...] = ()  # clips that cannot be decoded
 
     @property
     def scores_start(self) -> bool:
-        """Whether the model is worth a validation before the first step: it knows some of the tasks."""
+        """Whether to validate before the first step: there are clips, and the model knows some of the tasks."""
         return self.validation is not None and bool(self.known)
-
-    def with_clips(self, training: ClipSet, validation: ClipSet | None, left_out: tuple[str, ...]) -> Setup:
-        """The same training on fewer clips, and with fewer steps where those are counted in epochs."""
-        schedule = replace(self.schedule, clips=len(training))
-        return replace(self, training=training, validation=validation, left_out=left_out, schedule=schedule)
-
-    def draws(self, count: int, *, clips: ClipSet | None = None, augment: bool | None = None) -> TrainingViews:
-        """`count` views of the training clips, or of some of them."""
-        return TrainingViews(
-            clips or self.training,
-            self.cache,
-            draws=count,
-            seed=self.seed,
-            balanced=self.balanced and clips is None,
-            augment=self.augment if augment is None else augment,
-        )
 
 
 def prepare(config: TrainConfig) -> Setup:
@@ -109,18 +72,14 @@ def prepare(config: TrainConfig) -> Setup:
     training, validation, test = _read_splits(config)
     run = find_run(config.runs, config.name, resume=config.resume, model=config.model)
     started = {} if run.checkpoint is None else run.options()
-    machine = find_machine(
-        config.device,
-        started.get("precision", "auto") if config.precision == "auto" else config.precision,
-        config.workers,
-    )
-    record = _record(replace(config, precision=machine.precision))  # what `auto` came to is kept
+    precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
+    machine = find_machine(config.device, precision, config.workers)
+    config = replace(config, precision=machine.precision)
     if started:
-        _compare_options(started, record, run)
+        _compare_options(started, config, run)
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise DependencyError(
-            "--tensorboard needs TensorBoard", hint="Install it with: pip install 'grainscan[tensorboard]'"
-        )
+        hint = "Install it with: pip install 'grainscan[tensorboard]'"
+        raise DependencyError("--tensorboard needs TensorBoard", hint=hint)
     known = () if config.scratch else tuple(task for task in trained_tasks(config.model) if task in training.tasks)
     model = build(
         config.model,
@@ -137,8 +96,8 @@ def prepare(config: TrainConfig) -> Setup:
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     return Setup(
+        config=config,
         run=run,
-        record=record,
         model=model,
         lora=lora,
         training=training,
@@ -146,83 +105,35 @@ def prepare(config: TrainConfig) -> Setup:
         test=test,
         cache=ClipCache(default_directory() if config.cache else None, model.spec.view, limit=config.cache_gb * 1e9),
         objective=_objective(config, training),
-        schedule=Schedule(
-            clips=len(training),
-            epochs=config.epochs,
-            max_steps=config.max_steps,
-            batch_size=config.batch_size,
-            accumulate=config.accumulate,
-            views_per_clip=config.views_per_clip,
-            validate_every=config.eval_every,
-            processes=world_size(),
-        ),
+        schedule=Schedule(config, len(training), world_size()),
         machine=machine,
-        arguments=_arguments(config),
-        seed=config.seed,
-        balanced=config.balanced,
-        augment=config.augment,
         known=known,
-        whitening=config.reference if config.scratch else None,
-        checkpointing=config.gradient_checkpointing,
-        compile=config.compile,
-        patience=config.patience,
     )
 
 
 def _read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None, ClipSet | None]:
-    """The clips of `train/` (or of the whole folder), of `val/` and of `test/`, where there are such folders."""
+    """The clips of `train/` (or of the whole folder), `val/` and `test/`; None for a missing split."""
     tasks = tuple(task.strip() for task in config.tasks.split(",")) if config.tasks else None
     train, val = split_folders(config.data)
     training = read_clips(train, tasks)
     if val is None:
         return training, None, None
     test = None
-    with contextlib.suppress(GrainscanError):  # a fault in the test labels is no reason not to train
+    with contextlib.suppress(GrainscanError):  # faulty test labels do not prevent a training
         test = read_clips(config.data / "test", training.tasks, partly=True)
     return training, read_clips(val, training.tasks, partly=True), test
 
 
-def _arguments(config: TrainConfig) -> dict[str, Any]:
-    return {
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulate,
-        "learning_rate": config.lr,
-        "weight_decay": config.weight_decay,
-        "warmup_steps": config.warmup,  # below 1: a part of all steps
-        "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        "max_grad_norm": config.clip_norm,
-        "seed": config.seed,
-        "save_total_limit": config.keep,
-        "report_to": ["tensorboard"] if config.tensorboard else [],
-    }
-
-
-def _record(config: TrainConfig) -> Record:
-    resume = None if config.resume is None else Path(config.resume).name
-    named = replace(
-        config,
-        data=Path(config.data.resolve().name),
-        runs=Path(config.runs.name),
-        resume=resume,
-        model=Path(config.model).name,
-    )
-    origin = {"base": named.model, "scratch": config.scratch, "data": str(named.data), "seed": config.seed}
-    return Record(to_toml(config, command="train"), to_toml(named, command="train"), config.data, origin)
-
-
-def _compare_options(started: Mapping[str, Any], record: Record, run: RunFolder) -> None:
-    """Warn of options that differ from those that the run was started with."""
-    now = tomllib.loads(record.config)["train"]
+def _compare_options(started: Mapping[str, Any], config: TrainConfig, run: RunFolder) -> None:
+    """Warn about options that differ from those that the run was started with."""
+    now = tomllib.loads(to_toml(config, command="train"))["train"]
     for key in sorted((started.keys() | now.keys()) - _FREE_TO_CHANGE):
         if started.get(key) != now.get(key):
             log.warning("%s: resumed with %s = %s, started with %s", run.path, key, now.get(key), started.get(key))
 
 
-# ---------------------------------------------------------------------------------------------------------- loss
-
-
 def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
-    """The loss of a run. Alpha `auto` comes from the counts, and is even where sampling balances the classes."""
+    """The loss of a run. Alpha `auto` comes from the counts, and is 0.5 where sampling balances the classes."""
     alpha: tuple[float, ...] | None = None
     if config.focal_alpha == "auto":
         alpha = (0.5,) * len(clips.tasks) if config.balanced else alpha_from_counts(clips.counts())
@@ -239,7 +150,7 @@ def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
 
 
 def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] | None:
-    """`TASK=0.5,OTHER=2` as a weight per task (default 1). Raises ConfigError."""
+    """Parse `TASK=0.5,OTHER=2` into one weight per task (default 1). Raises ConfigError."""
     if text is None:
         return None
     weights = dict.fromkeys(tasks, 1.0)
@@ -250,36 +161,27 @@ def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] 
         except ValueError:
             weight = math.nan
         if task not in weights or not (math.isfinite(weight) and weight >= 0):
-            raise ConfigError(
-                f"--task-weights: {part.strip()!r}", hint=f"Write TASK=NUMBER; tasks: {', '.join(tasks)}."
-            )
+            hint = f"Write TASK=NUMBER; tasks: {', '.join(tasks)}."
+            raise ConfigError(f"--task-weights: {part.strip()!r}", hint=hint)
         weights[task] = weight
     return tuple(weights.values())
 
 
 def _strength_units(known: Mapping[str, str], clips: ClipSet) -> dict[str, str]:
-    """Units of the tasks with a strength: those that the model had, and those that the manifest measures."""
-    units = {}
-    for column, task in enumerate(clips.tasks):
-        if task in known:
-            units[task] = known[task]
-        elif np.isfinite(clips.strength[:, column]).any():
-            units[task] = task_of(task).unit or "as in the training data"
-    return units
+    """Units of the tasks with a strength: those that the model had, and those with strengths in the manifest."""
+    measured = np.isfinite(clips.strength).sum(axis=0).tolist()
+    return {
+        task: known.get(task) or task_of(task).unit or "as in the training data"
+        for task, count in zip(clips.tasks, measured, strict=True)
+        if task in known or count
+    }
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without the notices of libraries that are meant for their developers."""
-    names = ("accelerate", "torch.distributed", "peft")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with quiet_transformers(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    """Silence notices of libraries that are meant for their developers."""
+    loggers = quiet_loggers("accelerate", "torch.distributed", "peft")
+    with loggers, quiet_transformers(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        yield

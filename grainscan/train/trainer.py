@@ -1,6 +1,6 @@
 """The training loop: Hugging Face Trainer with our own draws, loss, validation by clips, and history.
 
-What Trainer is good at stays its own: mixed precision, accumulation, processes, checkpoints, resumption.
+Mixed precision, accumulation, processes, checkpoints and resumption are Trainer's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from grainscan.console import Progress
-from grainscan.data.dataset import ClipSet, ValidationViews, as_is
+from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_is
 from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
@@ -35,14 +35,23 @@ from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
 
-_TIE_BREAK = 1e-6  # of the validation loss, taken off the score: among equal AUROCs the surer model wins
+_TIE_BREAK = 1e-6  # of the validation loss, subtracted from the score: among equal AUROCs the lower loss wins
 
 
 def training_arguments(setup: Setup) -> TrainingArguments:
     """The options of Trainer. The data set is one long epoch of draws; see `grainscan.data.dataset`."""
-    schedule, machine, validated = setup.schedule, setup.machine, setup.validation is not None
+    config, schedule, machine, validated = setup.config, setup.schedule, setup.machine, setup.validation is not None
     return TrainingArguments(
-        **setup.arguments,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate,
+        learning_rate=config.lr,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup,  # below 1: a fraction of all steps
+        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
+        max_grad_norm=config.clip_norm,
+        seed=config.seed,
+        save_total_limit=config.keep,
+        report_to=["tensorboard"] if config.tensorboard else [],
         output_dir=str(setup.run.path / CHECKPOINTS),
         max_steps=schedule.steps,
         fp16=machine.precision == "fp16",
@@ -72,9 +81,9 @@ def training_arguments(setup: Setup) -> TrainingArguments:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to: the step whose weights the model now has, and the validation figures before and after.
+    """The step whose weights the model now has, and the validation figures before and after the training.
 
-    `before` is of the starting model, for the tasks that it knew, if any; `after` is of the best checkpoint.
+    `before` is for the starting model and the tasks that it knew, `after` for the best checkpoint.
     """
 
     step: int  # 0: the starting model was kept
@@ -83,40 +92,41 @@ class Outcome:
 
     @property
     def kept(self) -> dict[str, float] | None:
-        """The figures of the weights that were kept; None without validation clips."""
+        """The validation figures of the weights that were kept."""
         return self.after if self.step else self.before
 
 
 class ViewTrainer(Trainer):
     """Trainer with our draws, our loss and validation by clips."""
 
-    # Our loss is a mean over the views of a micro-batch. Trainer must divide it by the number of micro-batches, which
-    # it leaves out for models that accept **kwargs unless told so.
+    # Our loss is a mean over the views of a micro-batch, which Trainer must divide by the number of micro-batches. For
+    # models that accept **kwargs it does so only with this flag.
     loss_is_scaled_for_ga = False
 
     def __init__(self, setup: Setup, progress: Progress) -> None:
         self.setup = setup
         self.progress = progress
-        validation = setup.validation
+        config, validation = setup.config, setup.validation
         callbacks: list[TrainerCallback] = [_Reporter(self)]
-        if setup.patience and validation is not None:
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=setup.patience))
+        if config.patience and validation is not None:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
+        draws: dict[str, Any] = {"seed": config.seed, "balanced": config.balanced, "augment": config.augment}
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
-            train_dataset=setup.draws(setup.schedule.views),
+            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, **draws),
             eval_dataset=None if validation is None else ValidationViews(validation, setup.cache),
             data_collator=as_is,
             callbacks=callbacks,
         )
-        for callback in (PrinterCallback, ProgressCallback):  # they print to stdout
-            self.remove_callback(callback)
+        self.remove_callback(PrinterCallback)  # both print to stdout
+        self.remove_callback(ProgressCallback)
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):
                 callback.logging_dir = str(setup.run.path / TENSORBOARD)
 
     def run(self) -> Outcome:
-        """Train, or go on from a checkpoint, and leave the best weights in the model."""
+        """Train or resume, and leave the best weights in the model."""
         setup, start = self.setup, self.setup.run.path / CHECKPOINTS / START
         if self.args.eval_on_start and is_main():
             start.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +136,7 @@ class ViewTrainer(Trainer):
         step = self.state.best_global_step or self.state.global_step
         before, after = self._logged(0), self._logged(step)
         fresh = set(setup.training.tasks).difference(setup.known)
-        if before and fresh:  # no candidate, and what it says of those tasks, score and loss included, means nothing
+        if before and fresh:  # not a candidate; its figures for those tasks, and so score and loss, mean nothing
             meaningless = {"score", "loss"} | {f"{key}_{task}" for key in ("auroc", "strength_error") for task in fresh}
             before = {key: value for key, value in before.items() if key not in meaningless}
         elif before and after and not after["score"] > before["score"] and start.is_file():
@@ -135,7 +145,7 @@ class ViewTrainer(Trainer):
         return Outcome(step, before, after)
 
     def _logged(self, step: int) -> dict[str, float] | None:
-        """The validation figures of a step, from before a resumption, too."""
+        """The validation figures of a step, also of one before a resumption."""
         for entry in reversed(self.state.log_history):
             if entry["step"] == step and "eval_score" in entry:
                 return {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
@@ -167,7 +177,7 @@ class ViewTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Figures of the validation clips with the prefix `eval_`; `eval_score` picks the best checkpoint."""
+        """Validation figures with the prefix `eval_`; `eval_score` picks the best checkpoint."""
         if not self.state.global_step:
             self.progress.stage("validating")
         figures = {f"eval_{key}": value for key, value in self.validate().figures().items()}
@@ -177,7 +187,7 @@ class ViewTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge every validation clip by the mean over its views. Each process takes its share of the clips."""
+        """Judge every validation clip by the mean over its views. Each process judges its share of the clips."""
         assert self.setup.validation is not None
         clips, data = self.setup.validation, cast(ValidationViews, self.eval_dataset)
         mine = Subset(data, range(self.args.process_index, len(clips), self.args.world_size))
@@ -199,13 +209,19 @@ class ViewTrainer(Trainer):
     @property
     def history(self) -> list[dict[str, float]]:
         """Rows of history.csv, those before a resumption included."""
-        rows = (history_row(entry, self.setup.schedule.steps_per_epoch) for entry in self.state.log_history)
-        return [row for row in rows if row]
+        return [row for entry in self.state.log_history if (row := self.row(entry))]
+
+    def row(self, entry: dict[str, float]) -> dict[str, float] | None:
+        """A row of history.csv from an entry of Trainer's log; None for its closing summary."""
+        if "loss" not in entry and "eval_loss" not in entry:
+            return None
+        row = {"step": entry["step"], "epoch": round(entry["step"] / self.setup.schedule.steps_per_epoch, 4)}
+        return row | {key.replace("eval_", "val_"): value for key, value in entry.items() if key not in row}
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What the model says of the validation clips: logits and strength (clips, tasks), and the mean loss."""
+    """The model's logits and strengths (clips, tasks) for the validation clips, and the mean loss."""
 
     clips: ClipSet
     logits: NDArray[np.float32]
@@ -214,7 +230,7 @@ class Validation:
 
     @classmethod
     def gathered(cls, clips: ClipSet, shares: Sequence[Any]) -> Validation:
-        """From (clip indices, logits, strength, losses) of batches, in whichever process they were judged."""
+        """Join (clip indices, logits, strength, losses) of the batches of all processes."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             parts: list[Any] = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(parts, shares)
@@ -224,14 +240,14 @@ class Validation:
         return cls(clips, logits[order], strength[order], float(loss.mean()))
 
     def figures(self) -> dict[str, float]:
-        """score, loss, auroc_TASK and strength_error_TASK (mean absolute difference of log2(1 + strength)).
+        """score, loss, auroc_TASK and strength_error_TASK (mean absolute error of log2(1 + strength)).
 
-        The score is the mean AUROC of the tasks; where no task has both classes, it is minus the loss.
+        The score is the mean AUROC over the tasks, or minus the loss if no task has both classes.
         """
         found: dict[str, float] = {"loss": self.loss}
         for column, task in enumerate(self.clips.tasks):
-            truth, logits = self.known(column)
-            area = metrics.auroc(truth, logits) if len(truth) else None
+            known = np.isfinite(self.clips.labels[:, column])
+            area = metrics.auroc(self.clips.labels[known, column], self.logits[known, column])
             if area is not None:
                 found[f"auroc_{task}"] = area
             error = np.abs(self.strength[:, column] - self.clips.strength[:, column])
@@ -241,30 +257,16 @@ class Validation:
         score = float(np.mean(areas)) - _TIE_BREAK * self.loss if areas else -self.loss
         return {"score": score, **found}
 
-    def known(self, column: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Labels and logits of the clips whose label for a task is known."""
-        known = np.isfinite(self.clips.labels[:, column])
-        return self.clips.labels[known, column], self.logits[known, column]
-
-
-def history_row(entry: dict[str, float], steps_per_epoch: float) -> dict[str, float] | None:
-    """A row of history.csv from an entry of Trainer's log; None for its closing summary."""
-    if "loss" not in entry and "eval_loss" not in entry:
-        return None
-    figures = {key: value for key, value in entry.items() if key not in ("step", "epoch")}
-    row = {"step": entry["step"], "epoch": round(entry["step"] / steps_per_epoch, 4)}
-    return row | {key.replace("eval_", "val_"): value for key, value in figures.items()}
-
 
 class _Reporter(TrainerCallback):
-    """Reports progress, keeps history.csv up to date, and stops at a loss that is not finite."""
+    """Reports progress, keeps history.csv up to date, and stops the training at a loss that is not finite."""
 
     def __init__(self, trainer: ViewTrainer) -> None:
         self.trainer = trainer
         self.note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not args.eval_on_start:
+        if not args.eval_on_start:  # else after the first validation
             self._begin(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -273,23 +275,20 @@ class _Reporter(TrainerCallback):
 
     def _begin(self, state: Any) -> None:
         self.trainer.progress.stage("training", state.max_steps)
-        if state.global_step:
+        if state.global_step:  # resumed
             self.trainer.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.progress.advance(state.global_step, self.note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        steps_per_epoch = self.trainer.setup.schedule.steps_per_epoch
-        row = history_row({**(logs or {}), "step": state.global_step}, steps_per_epoch)
+        row = self.trainer.row({**(logs or {}), "step": state.global_step})
         if row is None:
             return
         if not math.isfinite(row.get("loss", 0.0)):
-            raise ModelError(
-                f"the loss is {row['loss']} at step {state.global_step}",
-                hint="Lower --lr, or train with --precision fp32.",
-            )
-        figures = _spelt(row)
+            hint = "Lower --lr, or train with --precision fp32."
+            raise ModelError(f"the loss is {row['loss']} at step {state.global_step}", hint=hint)
+        figures = _in_words(row)
         if "val_score" in row:
             self.trainer.progress.say(f"step {state.global_step:,}: validation {figures}")
         else:
@@ -301,17 +300,11 @@ class _Reporter(TrainerCallback):
             write_history(self.trainer.setup.run.path / HISTORY, self.trainer.history)
 
 
-_WORDS = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "auroc": "AUROC"}
-
-
-def _spelt(row: dict[str, float]) -> str:
-    """The figures of a row in words: `loss 0.21, AUROC banding 0.93`."""
+def _in_words(row: dict[str, float]) -> str:
+    """`loss 0.21, AUROC banding 0.93`."""
     shown = []
     for key, value in row.items():
-        if key in ("step", "epoch", "val_score"):
-            continue
-        name = key.removeprefix("val_")
-        for word, spelt in _WORDS.items():
-            name = name.replace(word, spelt)
-        shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+        if key not in ("step", "epoch", "val_score"):
+            name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
+            shown.append(f"{name.replace('_', ' ')} {value:.4g}")
     return ", ".join(shown)
