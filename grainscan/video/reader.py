@@ -1,4 +1,4 @@
-"""Opening, probing and reading files: windows found by seeking, short clips read through."""
+"""Open, probe and read files: windows by seeking, short clips from start to end."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
 from grainscan.options import ShortPolicy
-from grainscan.video.frames import bit_depth, heed_note, picture_of
+from grainscan.video.frames import heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat, Window
 
 log = logging.getLogger(__name__)
 
-# Demuxers that read exactly the file they are given. hls, dash, concat, image2, imf and their like open others.
+# Demuxers that read only the file they are given. hls, dash, concat, image2, imf and their like open others.
 _DEMUXERS = (
     "3gp,amv,apng,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,dirac,dv,ea,evc,film_cpk,flic,flv,gif,gxf,h261,h263,h264,"
     "hevc,ivf,ivr,live_flv,lvf,lxf,m4v,matroska,mjpeg,mjpeg_2000,mov,mp4,mpeg,mpegts,mpegvideo,mv,mxf,nsv,nut,nuv,obu,"
     "ogg,pva,rm,roq,smjpeg,thp,vc1,vc1test,vivo,vvc,webm,wtv,xmv,yuv4mpegpipe"
 )
 _BROKEN_PACKETS = 64  # undecodable packets in a row before a stream is given up
-_SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these search for decoding times
+_SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these seek by decoding time
 _PACKETS_TO_KEY = 1200  # demuxed after a seek in search of a key frame: MPEG-TS lands between them
-_FASTEST = 1000  # frames per second; some demuxers give the ticks of their clock for the average rate
+_FASTEST = 1000  # frames per second; some demuxers report the ticks of their clock as the average rate
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
-_KINDS = {  # how healthy files of other kinds begin
+_KINDS = {  # the first bytes of healthy files of other kinds
     "sound": rb"RIFF....WAVE|ID3|\xff[\xe2-\xff]|fLaC|FORM....AIF|\.snd|MThd|#!AMR|caff|MAC |wvpk|\x0bw|OggS",
     "a picture": rb"\x89PNG|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftyp(?:heic|heix|mif1|avif)"
     rb"|8BPS|\0\0\x01\0|v/1\x01|SDPX|XPDS|P[1-6]\s|\0\0\0\x0cjP|\xff\x0a|<svg",
@@ -46,9 +46,8 @@ _KINDS = {  # how healthy files of other kinds begin
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of its video stream."""
+    """A video stream as its container describes it."""
 
-    path: str
     container: str
     codec: str
     width: int
@@ -57,8 +56,6 @@ class VideoInfo:
     duration: float | None  # seconds
     frames: int | None
     pix_fmt: str
-    bit_depth: int
-    rotation: int  # degrees, as players apply it
 
     def as_dict(self) -> dict[str, Any]:
         """The `video` object of a result."""
@@ -82,8 +79,8 @@ class Key(NamedTuple):
 class Reader:
     """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
-    `timeout` (seconds, 0: none) bounds the time from opening to the last frame: lists of edits and broken indexes can
-    make a decoder start over without end.
+    `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
+    a decoder start over endlessly.
     """
 
     def __init__(
@@ -104,9 +101,7 @@ class Reader:
                 raise VideoError(
                     f"{self.path}: is a folder that cannot be listed", hint="Make it readable for this user."
                 )
-            raise VideoError(
-                f"{self.path}: is a directory, not a video", hint="Name the files in it, or scan the folder."
-            )
+            raise VideoError(f"{self.path}: is a folder, not a video", hint="Name the files in it, or scan the folder.")
         self._threads = threads
         self._identity = _identify(self.path)
         self._open()
@@ -122,7 +117,7 @@ class Reader:
     def _open(self) -> None:
         with self._faults("cannot be opened"):
             self._container = self._container_of(self._max_pixels)
-        # A cover of an audio file is no video, and seeking it ends in FFmpeg's own assertions.
+        # The cover of an audio file is no video, and FFmpeg aborts when it is sought.
         videos = [stream for stream in self._container.streams.video if not stream.disposition & _COVER]
         if not videos:
             self._container.close()
@@ -135,14 +130,13 @@ class Reader:
         if context is None:
             self._container.close()
             raise VideoError(
-                f"{self.path}: its video codec is unknown",
-                hint="Convert it with a tool that knows the codec.",
+                f"{self.path}: its video codec is unknown", hint="Convert it with a tool that knows the codec."
             )
-        for stream in self._container.streams:  # everything but the one video stream is dropped by the demuxer
+        for stream in self._container.streams:  # the demuxer drops everything but the one video stream
             if stream.index != self._stream.index:
                 stream.discard = Discard.all
         self._context = context
-        # Slices alone: frame threads decode ahead of the window, which costs more than it brings on eight frames.
+        # Slices only: frame threads decode ahead of the window, which costs more than it gains on eight frames.
         self._context.thread_type = "SLICE"
         self._context.thread_count = self._threads
 
@@ -151,11 +145,10 @@ class Reader:
         if max_pixels is not None:
             options["max_pixels"] = str(max_pixels)
         # The prefix keeps names such as `concat:a|b` or `http://…` from being taken for a protocol.
-        name = "file:" + self.path
-        return av.open(name, options=options, metadata_errors="replace", timeout=self._timeout or None)
+        return av.open(f"file:{self.path}", options=options, metadata_errors="replace", timeout=self._timeout or None)
 
     def restart(self) -> None:
-        """Back to the first frame by opening the file anew, which works for streams that cannot seek, too."""
+        """Go back to the first frame by opening the file again, which also works for streams that cannot seek."""
         self._container.close()
         self._open()
 
@@ -166,12 +159,12 @@ class Reader:
         self._container.close()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Frames from the present position. Packets that cannot be decoded are passed over."""
+        """Frames from the current position on. Packets that cannot be decoded are skipped."""
         broken = 0
         for packet in self._packets():
             try:
                 decoded = self._context.decode(packet)
-            except MemoryError:  # not a broken packet: the verdict would depend on what else is in memory
+            except MemoryError:  # not the packet's fault: the verdict would depend on what else is in memory
                 raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
@@ -187,14 +180,14 @@ class Reader:
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets from the present position; None at the end, which empties the decoder."""
+        """Packets from the current position on; None at the end, which flushes the decoder."""
         packets = self._container.demux(self._stream)
         while True:
             self._check_time()
             try:
                 with self._faults("cannot be read"):
                     packet = next(packets, None)
-            except IndexError:  # PyAV at the end of a file in which a stream appeared that its header does not announce
+            except IndexError:  # by PyAV at the end of a file with a stream that its header does not announce
                 packet = None
             except VideoError as error:
                 self._check_time()
@@ -214,12 +207,12 @@ class Reader:
             )
 
     def seek(self, pts: int) -> None:
-        """To the key frame at or before `pts` (stream time base)."""
+        """Seek to the key frame at or before `pts` (stream time base)."""
         with self._faults("cannot seek"):
             self._container.seek(pts, stream=self._stream, backward=True)
 
     def key_frame_before(self, seconds: float) -> Key | None:
-        """The key frame that a seek to `seconds` finds; None where it finds none."""
+        """The key frame that a seek to `seconds` finds, if any."""
         try:
             self.seek(self._start + int(seconds / self._time_base))
             for count, packet in enumerate(self._packets()):
@@ -235,7 +228,7 @@ class Reader:
         return None
 
     def seconds(self, pts: int) -> float:
-        """Presentation time from the start of the stream."""
+        """Presentation time since the start of the stream."""
         return max(0.0, float((pts - self._start) * self._time_base))
 
     @property
@@ -257,9 +250,7 @@ class Reader:
             duration = self._container.duration / av.time_base
         elif fps and stream.frames:
             duration = float(stream.frames / fps)
-        name = context.pix_fmt or "unknown"
         return VideoInfo(
-            path=self.path,
             container=self._container.format.name.split(",")[0],
             codec=context.codec.canonical_name,
             width=context.width,
@@ -267,16 +258,14 @@ class Reader:
             fps=Fraction(fps) if fps else None,
             duration=duration if duration and duration > 0 else None,
             frames=stream.frames or None,
-            pix_fmt=name,
-            bit_depth=bit_depth(name),
-            rotation=0,
+            pix_fmt=context.pix_fmt or "unknown",
         )
 
     def _check_size(self, width: int, height: int) -> None:
         if self._max_pixels is not None and width * height > self._max_pixels:
             raise VideoError(
                 f"{self.path}: frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
-                hint="Raise --max-pixels if the file is to be trusted.",
+                hint="Raise --max-pixels if you trust the file.",
             )
 
     def explain_nothing(self) -> VideoError:
@@ -285,15 +274,18 @@ class Reader:
             with self._faults("cannot be read"), self._container_of(None) as container:
                 context = container.streams[self._stream.index].codec_context
                 self._check_size(context.width, context.height)
-        return self._changed() or _no_frames(self.path)
+        return self._changed() or VideoError(
+            f"{self.path}: no frame could be decoded",
+            hint="The file is empty, truncated before its first picture, or encrypted.",
+        )
 
     def _changed(self) -> VideoError | None:
-        """The error of a file that is not the one that was opened, if so."""
+        """The error for a file that is no longer the one that was opened."""
         now = _identify(self.path)
         if now is None or self._identity is None or now == self._identity:
             return None
         return VideoError(
-            f"{self.path}: has changed while it was read", hint="Scan it again when it is written completely."
+            f"{self.path}: has changed while it was read", hint="Scan it again when it has been written completely."
         )
 
     @contextmanager
@@ -322,7 +314,7 @@ class Reader:
 
 
 def _identify(path: str) -> tuple[int, ...] | None:
-    """What changes with the content of a file: device, inode, size in bytes, time of change."""
+    """Device, inode, size in bytes and time of change: at least one changes with a file's content."""
     try:
         status = os.stat(path)  # noqa: PTH116 (names of any bytes)
     except (OSError, ValueError):
@@ -331,54 +323,31 @@ def _identify(path: str) -> tuple[int, ...] | None:
 
 
 def _of_another_kind(path: str) -> VideoError | None:
-    """The error for a file that is no video, and not damaged either: sound, a picture."""
+    """The error for sound or a picture: no video, but not damaged either."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            begin = file.read(64)
+            start = file.read(64)
     except (OSError, ValueError):
         return None
     for kind, pattern in _KINDS.items():
-        if re.match(pattern, begin, re.DOTALL):
-            return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged: leave it out.")
+        if re.match(pattern, start, re.DOTALL):
+            return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged; leave it out.")
     return None
 
 
 def probe(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> VideoInfo:
-    """Describe the first video stream of a file. Raises VideoError.
-
-    The rotation is stored with the frames, so one is decoded; a file without a decodable frame still has an answer.
-    """
+    """Describe the first video stream of a file, from its first frame where that can be decoded. Raises VideoError."""
     with Reader(path, max_pixels=max_pixels) as reader:
         frame = next(reader.frames(), None)
         if frame is None:
             return reader.info
-        return replace(
-            reader.info,
-            width=frame.width,
-            height=frame.height,
-            pix_fmt=frame.format.name,
-            bit_depth=bit_depth(frame.format.name),
-            rotation=frame.rotation,
-        )
-
-
-def verify(path: str | os.PathLike[str], *, limit: int | None = None) -> int:
-    """Decode a file (its first `limit` frames) and count the frames. Raises VideoError if there are none."""
-    with Reader(path) as reader:
-        count = 0
-        for _ in reader.frames():
-            count += 1
-            if limit is not None and count >= limit:
-                break
-        if not count:
-            raise reader.explain_nothing()
-        return count
+        return replace(reader.info, width=frame.width, height=frame.height, pix_fmt=frame.format.name)
 
 
 def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None) -> Block:
-    """Consecutive frames of a clip from frame number `start`; all where `frames` is None. Raises VideoError.
+    """Consecutive frames of a clip from frame number `start` on, by default all of them. Raises VideoError.
 
-    Reads sequentially: meant for clips of seconds. Stops where the picture size or format changes.
+    Reads sequentially: meant for clips of a few seconds. Stops where the picture size or format changes.
     """
     with Reader(path) as reader:
         pictures: list[tuple[NDArray[Any], ...]] = []
@@ -399,71 +368,50 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | Non
 
 
 def read_windows(
-    path: str | os.PathLike[str] | Reader,
-    *,
-    windows: int,
-    frames: int,
-    short: ShortPolicy = "mirror",
-    threads: int = 1,
-    max_pixels: int | None = None,
+    path: str | os.PathLike[str] | Reader, *, windows: int, frames: int, short: ShortPolicy = "mirror"
 ) -> Iterator[Window]:
     """Up to `windows` windows of `frames` consecutive frames, spread over the file.
 
-    Windows start at key frames, which costs no decoding beside the window itself. Where several would start at the same
-    key frame (long GOPs, short clips) they follow one another from there, at most one window length apart, so that no
-    frame is decoded twice. A stream that cannot seek is read from its start in the same manner. A window never spans a
-    change of picture size. A clip with fewer frames than a window is filled by `short`: `mirror` (back and forth),
-    `wrap`, `repeat` (the last frame) or `error`. Raises VideoError when no frame can be decoded.
+    Windows start at key frames, so that only their own frames are decoded. Where several would start at the same key
+    frame (long GOPs, short clips) they follow one another from there, at most one window length apart, and no frame is
+    decoded twice. A stream that cannot seek is read from its start in the same manner. A window never spans a change of
+    picture size. A clip with fewer frames than a window is filled by `short`: `mirror` (back and forth), `wrap`,
+    `repeat` (the last frame) or `error`. Raises VideoError when no frame can be decoded.
     """
     if not isinstance(path, Reader):
-        with Reader(path, threads=threads, max_pixels=max_pixels) as reader:
+        with Reader(path) as reader:
             yield from read_windows(reader, windows=windows, frames=frames, short=short)
         return
     reader, found = path, 0
-    leftover: _Run | None = None
-    for plan in (_plan(reader, windows, frames), [_from_start(windows, frames)]):
+    leftover: Window | None = None
+    # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
+    for plan in (_plan(reader, windows, frames), [(None, windows, 2 * frames)]):
         for key, count, stride in plan:
-            for run in _runs(reader, key, count, frames, stride):
-                if len(run.pictures) == frames:
+            for window in _runs(reader, key, count, frames, stride):
+                if window.frames == frames:
                     found, leftover = found + 1, None
-                    window = run.window()
-                    del run  # the frames of a window go before others are decoded, unless the caller keeps them
                     yield window
-                    del window
-                elif not found and (leftover is None or len(run.pictures) > len(leftover.pictures)):
-                    leftover = run
+                    del window  # its frames are freed before others are decoded, unless the caller keeps them
+                elif not found and (leftover is None or window.frames > leftover.frames):
+                    leftover = window
         if found:
             return
-        # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
     if leftover is None:
         raise reader.explain_nothing()
     if short == "error":
         raise VideoError(
-            f"{reader.path}: has {len(leftover.pictures)} frames, a window needs {frames}",
+            f"{reader.path}: has {leftover.frames} frames, a window needs {frames}",
             hint="Choose another policy for short clips: mirror, wrap or repeat.",
         )
-    yield leftover.filled(frames, short).window()
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Consecutive frames on the way to a window."""
-
-    start: float
-    end: float
-    format: PixelFormat
-    pictures: list[tuple[NDArray[Any], ...]]
-
-    def window(self) -> Window:
-        return Window(self.start, self.end, self.format, tuple(self.pictures))
-
-    def filled(self, frames: int, policy: ShortPolicy) -> _Run:
-        return replace(self, pictures=[self.pictures[i] for i in fill_indices(len(self.pictures), frames, policy)])
+    indices = fill_indices(leftover.frames, frames, short)
+    yield replace(leftover, pictures=tuple(leftover.pictures[i] for i in indices))
 
 
 def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
-    """Frame numbers that fill a window of `wanted` from `available` frames: mirror 0 1 2 1 0 1, wrap 0 1 2 0 1 2,
-    repeat 0 1 2 2 2 2. `error` raises ValueError when frames are missing."""
+    """Frame numbers that fill a window of `wanted` frames from `available` ones.
+
+    mirror: 0 1 2 1 0 1, wrap: 0 1 2 0 1 2, repeat: 0 1 2 2 2 2, error: ValueError when frames are missing.
+    """
     if available >= wanted:
         return list(range(wanted))
     if policy == "error":
@@ -477,27 +425,22 @@ def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
 
 
 def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[Key | None, int, int]]:
-    """(key frame to seek to, windows from there, frames between their starts) in the order of time."""
+    """(key frame, windows from there, frames between their starts), in order of time; empty if it cannot be sought."""
     info = reader.info
-    fps = float(info.fps) if info.fps else 25.0
     if info.duration is None:
-        return [_from_start(windows, frames)]
-    keys: list[Key] = []
-    for i in range(windows):
-        key = reader.key_frame_before(info.duration * (i + 0.5) / windows)
-        if key is not None:
-            keys.append(key)
-    if not keys:
-        return [_from_start(windows, frames)]
+        return []
+    fps = float(info.fps) if info.fps else 25.0
+    found = (reader.key_frame_before(info.duration * (i + 0.5) / windows) for i in range(windows))
     groups: list[list[Key]] = []
-    for key in sorted(keys):  # key frames less than a window apart share a run, else windows would overlap
+    for key in sorted(key for key in found if key is not None):
+        # Key frames less than a window apart share a run, else windows would overlap.
         if groups and (reader.seconds(key.pts) - reader.seconds(groups[-1][0].pts)) * fps < frames:
             groups[-1].append(key)
         else:
             groups.append([key])
     ends = [reader.seconds(group[0].pts) for group in groups[1:]] + [info.duration]
     plan: list[tuple[Key | None, int, int]] = []
-    for group, end in zip(groups, ends, strict=True):
+    for group, end in zip(groups, ends, strict=False):
         span = int((end - reader.seconds(group[0].pts)) * fps + 0.5)
         count = max(1, min(len(group), span // frames))
         gap = frames if count == 1 else min(2 * frames, max(frames, (span - frames) // (count - 1)))
@@ -505,17 +448,13 @@ def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[Key | None, i
     return plan
 
 
-def _from_start(windows: int, frames: int) -> tuple[None, int, int]:
-    return None, windows, 2 * frames
-
-
-def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int) -> Iterator[_Run]:
-    """`count` runs of `frames` frames, `stride` apart; the last may be shorter. A change of size ends a run early."""
+def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int) -> Iterator[Window]:
+    """`count` windows of `frames` frames, `stride` apart. The last, or one before a change of size, may be shorter."""
     if key is None:
         reader.restart()
     else:
         reader.seek(key.seek)
-    run: _Run | None = None
+    run: list[tuple[float, PixelFormat, tuple[NDArray[Any], ...]]] = []
     skip = 0
     length = float(1 / reader.info.fps) if reader.info.fps else 0.04
     first = 0.0 if key is None else reader.seconds(key.pts)
@@ -527,24 +466,19 @@ def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int)
             continue
         picture, form = picture_of(frame)
         at = first + number * length if frame.pts is None else reader.seconds(frame.pts)
-        if run is not None and (run.format != form or run.pictures[0][0].shape != picture[0].shape):
-            yield run
-            run = None
-        if run is None:
-            run = _Run(at, at, form, [])
-        run.pictures.append(picture)
-        run = replace(run, end=at + length)
-        if len(run.pictures) == frames:
-            yield run
-            run, skip, count = None, stride - frames, count - 1
+        if run and (run[0][1] != form or run[0][2][0].shape != picture[0].shape):
+            yield _window(run, length)
+            run = []
+        run.append((at, form, picture))
+        if len(run) == frames:
+            yield _window(run, length)
+            run, skip, count = [], stride - frames, count - 1
             if not count:
                 return
-    if run is not None:
-        yield run
+    if run:
+        yield _window(run, length)
 
 
-def _no_frames(path: str) -> VideoError:
-    return VideoError(
-        f"{path}: no frame could be decoded",
-        hint="The file is empty, truncated before its first picture, or encrypted.",
-    )
+def _window(run: list[tuple[float, PixelFormat, tuple[NDArray[Any], ...]]], length: float) -> Window:
+    starts, forms, pictures = zip(*run, strict=True)
+    return Window(starts[0], starts[-1] + length, forms[0], pictures)
