@@ -86,7 +86,7 @@ def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
     """Corners (x, y) of up to `spec.crops` crops: the flattest ones by level of brightness, then those on a grid.
 
     A crop is flat if the means of its 8x8 cells have a small standard deviation: structure counts, grain averages out.
-    A picture with room for fewer crops (at half overlap) has fewer. Corners are even, hence on the chroma grid of 4:2:0.
+    A picture with room for fewer crops (at half overlap) has fewer. Corners are even: on the chroma grid of 4:2:0.
     """
     x, y, width, height = active_area(window)
     size = spec.size
@@ -109,7 +109,7 @@ def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
 def _flattest(
     crops: NDArray[np.intp], flatness: NDArray[np.float64], level: NDArray[np.float64], count: int
 ) -> NDArray[np.intp]:
-    """The `count` flattest crops: a quarter of them from the darkest quarter of the crops, and so on to the brightest."""
+    """The `count` flattest crops: a quarter from the darkest quarter of all crops, and so on to the brightest."""
     by_level = crops[np.argsort(level[crops], kind="stable")]
     chosen: list[NDArray[np.intp]] = []
     for number, part in enumerate(np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)):

@@ -69,7 +69,7 @@ class Picture:
         return (mean > _DARK) & (mean < _BRIGHT) & (deviation > 0)
 
     def lowest(self, frames: Frames) -> float:
-        """The PERCENTILE of the deviations of usable blocks of `frames`, which may lack the first frame or the border."""
+        """The PERCENTILE of the deviations of usable blocks; `frames` may lack the first frame or the border."""
         if not frames.size:
             return 0.0
         _, deviation = block_moments(frames)
