@@ -156,7 +156,7 @@ def test_a_graph_of_other_views_is_refused(model: Path) -> None:
 def test_a_graph_with_fewer_outputs_than_tasks_is_refused(model: Path) -> None:
     spec = toy_spec(tasks=("graininess", "banding", "aliasing")).to_dict()
     (model / "config.json").write_text(json.dumps({"grainscan": spec}))
-    with pytest.raises(ModelError, match=r"gives logits of \[2\], but config\.json names 3 tasks"):
+    with pytest.raises(ModelError, match=r"returns logits of \[2\], but config\.json names 3 tasks"):
         OnnxEngine(model)
 
 
