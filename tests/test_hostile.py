@@ -233,7 +233,8 @@ def test_a_folder_that_is_named_like_a_video(tmp_path: Path, make_clip: MakeClip
     folder = tmp_path / "folder.avi"
     clip = make_clip("folder.avi/inside.avi")
     assert [row["path"] for row in scanner.scan(collect([folder]))] == [str(clip)]
-    assert "is a folder" in refused(scanner, folder)
+    with pytest.raises(VideoError, match="is a folder"):
+        Reader(folder)
 
 
 def test_audio_only(tmp_path: Path, scanner: Scanner) -> None:
@@ -429,9 +430,8 @@ def test_a_stream_that_appears_late_costs_no_frame(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         assert len(container.streams) == 1  # the header does not announce the other
     with Reader(path) as reader:
-        assert (
-            sum(1 for _ in reader.frames()) % 100 == 0
-        )  # each part has a hundred frames; the last are in the decoder at the end
+        count = sum(1 for _ in reader.frames())
+    assert count % 100 == 0  # each part has a hundred frames; the last are in the decoder at the end
 
 
 def test_healthy_files_of_other_kinds_are_not_called_damaged(tmp_path: Path, scanner: Scanner) -> None:

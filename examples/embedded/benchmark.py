@@ -36,8 +36,8 @@ from rich.table import Table
 
 from grainscan import Scanner, console
 from grainscan.files import replacing
-from grainscan.scan.engine import cpus
 from grainscan.video import Block, PixelFormat, Reader, read_windows, write_clip
+from grainscan.workers import processors
 
 FPS = 25
 SECONDS_ENCODED = 2  # of footage; its packets are repeated to the length of the clip
@@ -190,8 +190,8 @@ def floor(paths: list[str], scanner: Scanner) -> Cost:
     view = scanner.job.view
     jobs = [(path, view.windows, view.frames) for path in paths]
     before = processor_time()
-    with multiprocessing.get_context("spawn").Pool(min(cpus(), len(paths))) as pool:
-        pool.map(decode_and_throw_away, jobs[: cpus()], chunksize=1)  # loads the modules
+    with multiprocessing.get_context("spawn").Pool(min(processors(), len(paths))) as pool:
+        pool.map(decode_and_throw_away, jobs[: processors()], chunksize=1)  # loads the modules
         began = time.perf_counter()
         pool.map(decode_and_throw_away, jobs, chunksize=1)
         wall = time.perf_counter() - began
@@ -203,7 +203,7 @@ def floor(paths: list[str], scanner: Scanner) -> Cost:
 def predict(paths: list[str], scanner: Scanner) -> Cost:
     """The scanner with its own choice of workers, after a start on as many files as the floor has processes."""
     before = processor_time()
-    for _ in scanner.scan(paths[: min(cpus(), len(paths))]):
+    for _ in scanner.scan(paths[: min(processors(), len(paths))]):
         pass
     began = time.perf_counter()
     for result in scanner.scan(paths):
@@ -295,7 +295,7 @@ def main() -> None:
 
 
 def report(clips: list[Kind], options: argparse.Namespace) -> None:
-    table = Table(title=f"{cpus()} processors, {options.files} files per pass, median of {options.repeats}")
+    table = Table(title=f"{processors()} processors, {options.files} files per pass, median of {options.repeats}")
     for name in ("clip", "codec", "length", "files/s", "of the floor", "by CPU time", "parent MB", "worker MB"):
         table.add_column(name, justify="left" if name in ("clip", "codec", "length") else "right")
     totals: dict[str, list[Cost]] = {"floor": [], "predict": []}
@@ -331,7 +331,7 @@ def against_the_recipe(path: Path, ours: Cost, files: int) -> str:
     done = subprocess.run([sys.executable, __file__, "--recipe", str(path)], capture_output=True, text=True, check=True)
     wall, processor = map(float, done.stdout.split())
     usual = Cost(wall, processor)
-    by_clock, by_processor = usual.over(Cost(ours.wall / files, ours.processor / (files + min(cpus(), files))))
+    by_clock, by_processor = usual.over(Cost(ours.wall / files, ours.processor / (files + min(processors(), files))))
     return (
         f"The usual recipe takes {wall:.1f} s for {path.stem}: predict is {by_clock:.0f} times as fast "
         f"({by_processor:.0f} times by processor time)."

@@ -17,7 +17,7 @@ from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.views.crops import ViewSpec
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
-NEEDED = ("grainscan.video.reader", "grainscan.views.crops", "grainscan.views.estimators")  # what it imports
+NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.crops", "grainscan.views.estimators")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from grainscan.video.planes import Block, PixelFormat, Window
 
 if TYPE_CHECKING:
     from grainscan.video.doubts import Doubts
-    from grainscan.video.reader import Reader, VideoInfo, fill_indices, probe, read_clip, read_windows
+    from grainscan.video.reader import Reader, VideoInfo, probe, read_clip
+    from grainscan.video.windows import fill_indices, read_windows
     from grainscan.video.writer import CODECS, Codec, recode, write_clip
 
 __all__ = [
@@ -41,7 +42,11 @@ __all__ = [
     "write_clip",
 ]
 
-_HOMES = {"CODECS": "writer", "Codec": "writer", "Doubts": "doubts", "recode": "writer", "write_clip": "writer"}
+_HOMES = {
+    **dict.fromkeys(("CODECS", "Codec", "recode", "write_clip"), "writer"),
+    **dict.fromkeys(("fill_indices", "read_windows"), "windows"),
+    "Doubts": "doubts",
+}
 
 
 def __getattr__(name: str) -> Any:
