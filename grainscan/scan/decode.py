@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,9 @@ class Job:
     memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "view": self.view.to_dict()}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
+        """What `dataclasses.asdict` made a dictionary of."""
         return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
 
     @property

@@ -44,7 +44,9 @@ def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> 
     processors = max(1, workers)
     places = [path if is_url(path) else str(Path(path).absolute()) for path in paths]
     items = [{"number": number, "place": os.fsencode(place)} for number, place in enumerate(places)]
-    judged = ray.data.from_items(items, override_num_blocks=-(-len(items) // FILES_AT_ONCE)).map_batches(
+    batches = -(-len(items) // FILES_AT_ONCE)
+    room = int(ray.cluster_resources().get("CPU", 1)) // processors
+    judged = ray.data.from_items(items, override_num_blocks=batches).map_batches(
         _Judge,
         batch_size=FILES_AT_ONCE,
         batch_format="numpy",
@@ -53,7 +55,7 @@ def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> 
             "model": ray.put(_model_files(find_model(config.model))),
             "options": options,
         },
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(ray, processors, len(items))),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(room, batches))),
         num_cpus=processors,
         num_gpus=1 if config.device == "cuda" else 0,
     )
@@ -79,12 +81,6 @@ def _connect(address: str) -> Any:
                 hint="Start one with `ray start --head`, or use --ray local.",
             ) from None
     return ray
-
-
-def _actors(ray: Any, processors: int, files: int) -> int:
-    """The number of actors that the cluster has room for and the files can occupy."""
-    available = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(available // processors, -(-files // FILES_AT_ONCE)))
 
 
 def _model_files(directory: Path) -> dict[str, bytes]:

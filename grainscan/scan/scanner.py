@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,18 +121,7 @@ class Scanner:
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
         """A scanner with the options that predict and eval share."""
-        return cls(
-            config.model,
-            device=config.device,
-            workers=config.workers,
-            windows=config.windows,
-            crops=config.crops,
-            timeout=config.timeout,
-            memory=config.memory,
-            max_pixels=config.max_pixels,
-            short=config.short,
-            **options,
-        )
+        return cls(**{each.name: getattr(config, each.name) for each in fields(ScanConfig)}, **options)
 
     def __enter__(self) -> Scanner:
         return self
@@ -156,7 +145,7 @@ class Scanner:
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         free = ("threads", "timeout", "memory")
-        job = {key: value for key, value in self.job.to_dict().items() if key not in free}
+        job = {key: value for key, value in asdict(self.job).items() if key not in free}
         digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
@@ -328,7 +317,7 @@ class _Run:
         self._pool = pool
         self._names = names
         self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
-        self._job = scanner.job.to_dict()
+        self._job = asdict(scanner.job)
         self._files: dict[int, _File] = {}
         self._waiting: deque[Message] = deque()
         self._running: dict[Future[Outputs], list[Message]] = {}

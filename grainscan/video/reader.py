@@ -83,12 +83,7 @@ class Reader:
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        threads: int = 1,
-        max_pixels: int | None = None,
-        timeout: float = 0.0,
+        self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None, timeout: float = 0.0
     ) -> None:
         self.path = os.fspath(path)
         self.interlaced = False  # whether the decoder has called a frame interlaced
@@ -97,10 +92,8 @@ class Reader:
         self._deadline = time.monotonic() + timeout if timeout else math.inf
         if os.path.isdir(self.path):  # noqa: PTH112
             if not os.access(self.path, os.R_OK | os.X_OK):
-                raise VideoError(
-                    f"{self.path}: is a folder that cannot be listed", hint="Make it readable for this user."
-                )
-            raise VideoError(f"{self.path}: is a folder, not a video", hint="Name the files in it, or scan the folder.")
+                raise self._error("is a folder that cannot be listed", "Make it readable for this user.")
+            raise self._error("is a folder, not a video", "Name the files in it, or scan the folder.")
         self._threads = threads
         self._identity = _identify(self.path)
         self._open()
@@ -120,17 +113,13 @@ class Reader:
         videos = [stream for stream in self._container.streams.video if not stream.disposition & _COVER]
         if not videos:
             self._container.close()
-            raise VideoError(
-                f"{self.path}: is not a video: it has no video stream", hint="Audio and data files cannot be judged."
-            )
+            raise self._error("is not a video: it has no video stream", "Audio and data files cannot be judged.")
         self._stream = videos[0]
         self._note = self._container.metadata.get("comment", "")
         context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
         if context is None:
             self._container.close()
-            raise VideoError(
-                f"{self.path}: its video codec is unknown", hint="Convert it with a tool that knows the codec."
-            )
+            raise self._error("its video codec is unknown", "Convert it with a tool that knows the codec.")
         for stream in self._container.streams:  # the demuxer drops everything but the one video stream
             if stream.index != self._stream.index:
                 stream.discard = Discard.all
@@ -200,9 +189,9 @@ class Reader:
 
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
-            raise VideoError(
-                f"{self.path}: was not decoded within {self._timeout:g} seconds",
-                hint="Raise --timeout if the disk is slow or the frames are very large.",
+            raise self._error(
+                f"was not decoded within {self._timeout:g} seconds",
+                "Raise --timeout if the disk is slow or the frames are very large.",
             )
 
     def seek(self, pts: int) -> None:
@@ -262,9 +251,9 @@ class Reader:
 
     def _check_size(self, width: int, height: int) -> None:
         if self._max_pixels is not None and width * height > self._max_pixels:
-            raise VideoError(
-                f"{self.path}: frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
-                hint="Raise --max-pixels if you trust the file.",
+            raise self._error(
+                f"frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
+                "Raise --max-pixels if you trust the file.",
             )
 
     def explain_nothing(self) -> VideoError:
@@ -273,9 +262,8 @@ class Reader:
             with self._faults("cannot be read"), self._container_of(None) as container:
                 context = container.streams[self._stream.index].codec_context
                 self._check_size(context.width, context.height)
-        return self._changed() or VideoError(
-            f"{self.path}: no frame could be decoded",
-            hint="The file is empty, truncated before its first picture, or encrypted.",
+        return self._changed() or self._error(
+            "no frame could be decoded", "The file is empty, truncated before its first picture, or encrypted."
         )
 
     def _changed(self) -> VideoError | None:
@@ -283,20 +271,19 @@ class Reader:
         now = _identify(self.path)
         if now is None or self._identity is None or now == self._identity:
             return None
-        return VideoError(
-            f"{self.path}: has changed while it was read", hint="Scan it again when it has been written completely."
-        )
+        return self._error("has changed while it was read", "Scan it again when it has been written completely.")
+
+    def _error(self, what: str, hint: str) -> VideoError:
+        return VideoError(f"{self.path}: {what}", hint=hint)
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            raise VideoError(
-                f"{self.path}: no such file", hint="Check the name; a dangling link looks the same."
-            ) from None
+            raise self._error("no such file", "Check the name; a dangling link looks the same.") from None
         except PermissionError:
-            raise VideoError(f"{self.path}: permission denied", hint="Make the file readable for this user.") from None
+            raise self._error("permission denied", "Make the file readable for this user.") from None
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
@@ -305,9 +292,8 @@ class Reader:
             raise (
                 self._changed()
                 or _of_another_kind(self.path)
-                or VideoError(
-                    f"{self.path}: {what}: {reason}",
-                    hint="The file is damaged, incomplete, or not a video that FFmpeg reads on its own.",
+                or self._error(
+                    f"{what}: {reason}", "The file is damaged, incomplete, or not a video that FFmpeg reads on its own."
                 )
             ) from None
 

@@ -111,11 +111,10 @@ def _flattest(
 ) -> NDArray[np.intp]:
     """The `count` flattest crops: a quarter from the darkest quarter of all crops, and so on to the brightest."""
     by_level = crops[np.argsort(level[crops], kind="stable")]
-    chosen: list[NDArray[np.intp]] = []
-    for number, part in enumerate(np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)):
-        share = count * (number + 1) // _LEVELS_OF_BRIGHTNESS - count * number // _LEVELS_OF_BRIGHTNESS
-        chosen.append(part[np.argsort(flatness[part], kind="stable")][:share])
-    return np.concatenate(chosen)
+    parts = np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)
+    shares = np.diff(count * np.arange(_LEVELS_OF_BRIGHTNESS + 1) // _LEVELS_OF_BRIGHTNESS)
+    flattest = (part[np.argsort(flatness[part], kind="stable")] for part in parts)
+    return np.concatenate([part[:share] for part, share in zip(flattest, shares, strict=True)])
 
 
 def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:

@@ -301,8 +301,6 @@ def _cwd() -> str | None:
 
 
 def _drain(bell: socket.socket) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         while bell.recv(4096):
             pass
-    except BlockingIOError:
-        pass
