@@ -40,7 +40,7 @@ def test_outputs_are_what_the_graph_says(model: Path) -> None:
     np.testing.assert_allclose(outputs.logits, [[-4, 1], [0, -1]], atol=1e-5)
     np.testing.assert_allclose(outputs.strength, [[0, 0], [1, 0]], atol=1e-5)
     assert outputs.logits.dtype == outputs.strength.dtype == np.float32
-    assert len(outputs) == 2
+    assert len(outputs.logits) == 2
 
 
 @pytest.mark.parametrize("threads", [1, 2])

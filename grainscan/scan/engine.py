@@ -34,9 +34,6 @@ class Outputs:
     logits: NDArray[np.float32]
     strength: NDArray[np.float32]
 
-    def __len__(self) -> int:
-        return len(self.logits)
-
 
 class Engine(Protocol):
     """A loaded model.

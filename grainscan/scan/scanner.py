@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -115,7 +116,6 @@ class Scanner:
         self._device = device
         self._workers = workers
         self._reader = reader
-        self._engine: Engine | None = None
         self._pool: Pool | None = None
 
     @classmethod
@@ -149,12 +149,10 @@ class Scanner:
         digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
-    @property
+    @functools.cached_property
     def engine(self) -> Engine:
         """The loaded model."""
-        if self._engine is None:
-            self._engine = load_engine(self.directory, self._device)
-        return self._engine
+        return load_engine(self.directory, self._device)
 
     def predict(self, path: str | os.PathLike[str]) -> Result:
         """The result for one file. Raises VideoError when it cannot be judged."""
@@ -222,29 +220,25 @@ class Scanner:
             return error_row(file.path, file.error, source=file.source)
         # Pieces arrive in any order, and windows of broken files may start at the same time.
         file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
-        pieces = [piece for piece, _ in file.pieces]
-        parts = [outputs for _, outputs in file.pieces]
-        everything = Outputs(
-            np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
-        )
-        if not (np.isfinite(everything.logits).all() and np.isfinite(everything.strength).all()):
+        logits = np.concatenate([outputs.logits for _, outputs in file.pieces])
+        strength = np.concatenate([outputs.strength for _, outputs in file.pieces])
+        if not (np.isfinite(logits).all() and np.isfinite(strength).all()):
             fault = ModelError(
                 f"{file.path}: the model returns numbers that are not finite", hint="Its weights are damaged."
             )
             return error_row(file.path, fault)
         if self._observe is not None:
-            self._observe(file.path, everything)
-        video = dict(file.video or {})
-        unreliable = video.pop("unreliable", None)
+            self._observe(file.path, Outputs(logits, strength))
+        unreliable = file.video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(everything, self.spec, self.thresholds),
-            "windows": [self._window(piece, part) for piece, part in zip(pieces, parts, strict=True)],
-            "video": video,
+            "tasks": aggregate(Outputs(logits, strength), self.spec, self.thresholds),
+            "windows": [self._window(piece, outputs) for piece, outputs in file.pieces],
+            "video": file.video,
             "model": self.spec.name,
-            "views": len(everything),
+            "views": len(logits),
             "seconds": round(time.monotonic() - file.began, 3),
         }
         if unreliable:
@@ -252,14 +246,11 @@ class Scanner:
         if file.identity is not None:
             result["file"] = file.identity
         if self.job.baseline:
-            names = pieces[0].baseline
-            result["baseline"] = {name: float(np.median([p.baseline[name] for p in pieces])) for name in names}
+            values = [piece.baseline for piece, _ in file.pieces]
+            result["baseline"] = {name: float(np.median([each[name] for each in values])) for name in values[0]}
         if self._maps:
-            result["map"] = [
-                entry
-                for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))
-                for entry in self._map(number, piece, part)
-            ]
+            maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
+            result["map"] = list(itertools.chain.from_iterable(maps))
         return result
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
