@@ -165,7 +165,7 @@ def _expand_url(url: str) -> Iterator[str]:
             matches = [match for match in system.find(path) if is_video_name(match)]
         elif glob.has_magic(path) and not system.exists(path):
             matches = [match for match in system.glob(path) if not system.isdir(match)]
-    except Exception:  # of any back end: no network, no rights; fetching will name the fault in an error row
+    except Exception:  # of any backend: no network, no rights; fetching will name the fault in an error row
         folder = False
     yield from map(system.unstrip_protocol, matches)
     if not matches and not folder:
@@ -177,7 +177,7 @@ def _identify_url(url: str) -> dict[str, Any] | None:
         system, path = _open_filesystem(url)
         info = system.info(path)
         stamp = next((info[key] for key in ("mtime", "LastModified", "updated", "created") if info.get(key)), None)
-    except Exception:  # of any back end
+    except Exception:  # of any backend
         return None
     if isinstance(stamp, datetime.datetime):
         stamp = stamp.timestamp()
@@ -256,7 +256,7 @@ def fetch(url: str, folder: Path, number: int) -> str:
         system.get_file(path, str(local))
     except FileNotFoundError:
         raise VideoError(f"{url}: no such file", hint="Check the name.") from None
-    except Exception as error:  # of any back end
+    except Exception as error:  # of any backend
         raise VideoError(
             f"{url}: cannot be fetched: {error}", hint="Check the network and the access rights."
         ) from None
