@@ -40,7 +40,7 @@ def test_outputs_are_what_the_graph_says(model: Path) -> None:
     np.testing.assert_allclose(outputs.logits, [[-4, 1], [0, -1]], atol=1e-5)
     np.testing.assert_allclose(outputs.strength, [[0, 0], [1, 0]], atol=1e-5)
     assert outputs.logits.dtype == outputs.strength.dtype == np.float32
-    assert len(outputs) == 2
+    assert len(outputs.logits) == 2
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -156,7 +156,7 @@ def test_a_graph_of_other_views_is_refused(model: Path) -> None:
 def test_a_graph_with_fewer_outputs_than_tasks_is_refused(model: Path) -> None:
     spec = toy_spec(tasks=("graininess", "banding", "aliasing")).to_dict()
     (model / "config.json").write_text(json.dumps({"grainscan": spec}))
-    with pytest.raises(ModelError, match=r"gives logits of \[2\], but config\.json names 3 tasks"):
+    with pytest.raises(ModelError, match=r"returns logits of \[2\], but config\.json names 3 tasks"):
         OnnxEngine(model)
 
 

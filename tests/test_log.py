@@ -232,7 +232,7 @@ def test_a_log_that_others_touch_during_a_scan_is_an_error_at_once(output: Path,
             file.write(b"{}\n")
 
     cases = {
-        "was deleted or replaced; the 1 result in it is lost": output.unlink,
+        "was deleted or replaced, and 1 result with it": output.unlink,
         "10 bytes instead of": cut,
         "deleted or replaced": replace,
         "was moved": move,

@@ -218,7 +218,7 @@ def test_a_fault_of_the_model_is_an_error_row(model: Path, make_clip: MakeClip) 
     paths = [make_clip("a.avi"), make_clip("b.avi")]
     for workers in (0, 2):
         with Scanner(model, workers=workers) as scanner:
-            scanner._engine = Moody()  # type: ignore[assignment]
+            scanner.engine = Moody()  # type: ignore[assignment]
             rows = list(scanner.scan(paths))
         assert [row["status"] for row in rows] == ["error"] * 2
         assert "out of memory" in rows[0]["error"]["message"]

@@ -1,1 +1,1 @@
-"""Files to verdicts: the one path of `predict` and `eval`."""
+"""From files to verdicts: the one path of `predict` and `eval`."""

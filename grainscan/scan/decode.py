@@ -1,11 +1,10 @@
-"""A file to the views that the model judges: what the worker processes of a scan do."""
+"""From a file to the views that the model judges: what the worker processes of a scan do."""
 
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
+from grainscan.files import is_stream
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.views.crops import ViewSpec
 
@@ -32,11 +32,9 @@ class Job:
     memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "view": self.view.to_dict()}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
+        """What `dataclasses.asdict` made a dictionary of."""
         return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
 
     @property
@@ -57,9 +55,9 @@ class Piece:
 
 
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
-    """The views of a file window by window, then its `video` object with the reasons for doubt as `unreliable`.
+    """The views of a file window by window, then its `video` object, with `unreliable`: the reasons for doubt.
 
-    `timeout` is for callers that cannot be ended from outside. Raises VideoError, MemoryError.
+    `timeout` (seconds) is for callers that nobody else can end. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, Reader, read_windows
     from grainscan.views.crops import views_of
@@ -72,10 +70,9 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
             doubts.look(window, interlaced=reader.interlaced)
             views, boxes = views_of(window, job.view)
-            corners = [(int(x), int(y)) for x, y in boxes]
             values = measure(window) if job.baseline else {}
-            piece = Piece(views, window.start, window.end, corners, values)
-            del window, views  # its frames go before others are decoded
+            piece = Piece(views, window.start, window.end, boxes, values)
+            del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
         yield {**reader.info.as_dict(), "unreliable": doubts.reasons()}
@@ -92,7 +89,7 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
 
 
 def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
-    """What a message of `decode` says. Raises ValueError, TypeError or LookupError where it is none."""
+    """The item of `read_pieces` in a message of `decode`. Raises ValueError, TypeError or LookupError."""
     if views is None:
         return dict(content)
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
@@ -100,15 +97,11 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}
     if not boxes or views.shape != shape or views.dtype != np.float32 or not math.isfinite(start + end):
-        raise ValueError("these are no views of a window")
+        raise ValueError("these are not the views of a window")
     return Piece(views, start, end, boxes, baseline)
 
 
 def _refuse_devices(path: str) -> None:
-    """Pipes and devices would be waited for without end."""
-    try:
-        mode = Path(path).stat().st_mode
-    except (OSError, ValueError):
-        return  # the reader names the fault
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    """Pipes and devices might be waited for forever."""
+    if is_stream(Path(path)):
         raise VideoError(f"{path}: is not a regular file", hint="Write the stream to a file first.")

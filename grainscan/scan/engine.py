@@ -1,8 +1,8 @@
 """A batch of views in, logits and strengths out. ONNX Runtime on a CPU, torch on a GPU; nothing else knows which.
 
-Both engines are called with float32 (n, frames, 3, size, size), RGB in [0, 1], and answer with `Outputs`. Nothing here
-imports torch unless the machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine
-is a class with the attributes of `Engine`, and a line in `ENGINES`.
+Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], to `Outputs`. Nothing here imports torch unless the
+machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine is a class with the
+attributes of `Engine`, and a line in `ENGINES`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,17 @@ _INPUT, _OUTPUTS = "views", ("logits", "strength")
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of n views. Both float32 (n, tasks); strength is log2(1 + strength)."""
+    """The outputs of a model for n views. Both float32 (n, tasks); strength is log2(1 + strength)."""
 
     logits: NDArray[np.float32]
     strength: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.logits)
 
 
 class Engine(Protocol):
     """A loaded model.
 
-    `lanes` calls may run at the same time, and each is at its best with up to `batch` views. Loading raises ModelError
-    for a directory that is not a model, UsageError or DependencyError on a machine that lacks what the engine needs.
+    `lanes` calls may run at the same time, each best with up to `batch` views. Loading raises ModelError for a
+    directory that is not a model, UsageError or DependencyError on a machine that lacks what the engine needs.
     """
 
     spec: ModelSpec
@@ -53,7 +50,7 @@ class Engine(Protocol):
 
     @staticmethod
     def available() -> bool:
-        """Whether this machine has what the engine needs. Cheap where it has not."""
+        """Whether this machine has what the engine needs. Fast where it does not."""
         ...
 
     def __call__(self, views: Views) -> Outputs: ...
@@ -62,9 +59,9 @@ class Engine(Protocol):
 class OnnxEngine:
     """model.onnx through ONNX Runtime on the CPU.
 
-    A call uses `threads` threads, one by default: calls from several threads at once use the processors better than one
-    call that has to be divided, and a pool that spins while it waits would take its time from the decoders. Memory is
-    returned after each call instead of being kept in an arena of the largest batch ever seen.
+    A call uses `threads` threads, one by default: concurrent calls use the processors better than one call that has to
+    be divided, and threads that spin while they wait would take time from the decoders. Memory is returned after each
+    call instead of being kept in an arena as large as the largest batch.
     """
 
     batch = 24  # views; larger batches are not faster on a processor
@@ -91,8 +88,9 @@ class OnnxEngine:
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a class of its own for each fault, without a common base
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ModelError(
-                f"{path}: ONNX Runtime cannot load it: {_first_line(error)}",
+                f"{path}: ONNX Runtime cannot load it: {reason}",
                 hint="The file is damaged or needs a newer onnxruntime.",
             ) from None
         self._check(path)
@@ -106,35 +104,37 @@ class OnnxEngine:
         return Outputs(logits, strength)
 
     def _check(self, path: Path) -> None:
-        """The graph must take the views of the model's own specification, and give a value for each of its tasks."""
+        """Refuse a graph whose inputs are not the views of config.json, or whose outputs are not one per task."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
         if set(inputs) != {_INPUT} or not outputs.keys() >= set(_OUTPUTS):
             raise ModelError(
-                f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}",
-                hint=f"A model takes {_INPUT!r} and gives {' and '.join(map(repr, _OUTPUTS))}.",
+                f"{path}: has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}",
+                hint=f"A model has the input {_INPUT!r} and the outputs {' and '.join(map(repr, _OUTPUTS))}.",
             )
-        hint = "config.json and model.onnx are not of the same model."
+        hint = "config.json and model.onnx belong to different models."
         if not _fits(inputs[_INPUT], ["n", view.frames, 3, view.size, view.size]):
             expected = [view.frames, 3, view.size, view.size]
-            raise ModelError(f"{path}: takes views of {inputs[_INPUT][1:]}, but config.json says {expected}", hint=hint)
+            raise ModelError(
+                f"{path}: expects views of {inputs[_INPUT][1:]}, but config.json says {expected}", hint=hint
+            )
         count = len(self.spec.tasks)
         for name in _OUTPUTS:
             if not _fits(outputs[name], ["n", count]):
                 raise ModelError(
-                    f"{path}: gives {name} of {outputs[name][1:]}, but config.json names {count} tasks", hint=hint
+                    f"{path}: returns {name} of {outputs[name][1:]}, but config.json names {count} tasks", hint=hint
                 )
 
 
 def _fits(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
-    """Whether a shape of a graph, in which names stand for any number, allows the one that is expected."""
+    """Whether a shape of a graph, in which a name is any number, allows the expected one."""
     pairs = zip(shape, expected, strict=False)
     return len(shape) == len(expected) and all(have == want for have, want in pairs if isinstance(have, int))
 
 
 class TorchEngine:
-    """model.safetensors through torch, for GPUs. float32: results agree with the CPU to rounding."""
+    """model.safetensors through torch, for GPUs. In float32: results agree with the CPU up to rounding."""
 
     lanes = 1
     batch = 256
@@ -166,20 +166,20 @@ class TorchEngine:
         return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy())
 
 
-# By the name of their device, the preferred first: `auto` is the first that this machine has.
+# By device, the preferred first: `auto` is the first that this machine has.
 ENGINES: dict[str, type[Engine]] = {"cuda": TorchEngine, "cpu": OnnxEngine}
 
 
 def check_device(device: str) -> None:
-    """Raises ConfigError for a device without an engine."""
+    """Raise ConfigError for a device without an engine."""
     if device != "auto" and device not in ENGINES:
         raise ConfigError(f"device is {device!r}", hint=f"Use one of: {', '.join(['auto', *ENGINES])}.")
 
 
 def load_engine(directory: Path, device: str = "auto") -> Engine:
-    """The engine of a device for a model directory; `auto` takes the fastest that this machine has.
+    """The engine of a device for a model directory; `auto` is the first in `ENGINES` that is available.
 
-    Raises ModelError for a directory that is not a model, UsageError or DependencyError for a device that is not there.
+    Raises ModelError for a directory that is not a model, UsageError or DependencyError for a device that is missing.
     """
     check_device(device)
     if device == "auto":
@@ -193,7 +193,3 @@ def _may_have_cuda() -> bool:
         return False
     devices = any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"))
     return devices and importlib.util.find_spec("torch") is not None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

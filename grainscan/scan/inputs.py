@@ -1,8 +1,8 @@
-"""What the user named, as a sorted list of files: folders, globs, paths on stdin and URLs, each file once.
+"""From what the user named (files, folders, globs, paths on stdin, URLs) to a sorted list of files, each once.
 
-Whatever is named is tried; a folder is searched for names that videos carry. Nothing is opened here, so a missing file
-is still in the list and becomes an error row like any other file that cannot be judged. URLs (s3://, gs://, …) go
-through fsspec where it is installed; such files are copied to a local temporary file while they are judged.
+Whatever is named is tried; a folder is searched for the suffixes of videos. Nothing is opened here, so that a missing
+file stays in the list and becomes an error row like any other file that cannot be judged. URLs (s3://, gs://, …) need
+fsspec; such files are copied to a local temporary file while they are judged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from grainscan.errors import DependencyError, GrainscanError, UsageError, VideoE
 from grainscan.files import walk
 from grainscan.video import is_video_name
 
-# The many os.path calls here take names of any bytes as they are, and are hot over whole libraries.
+# The many os.path calls here keep names of any bytes as they are, and are hot over whole libraries.
 # ruff: noqa: PTH111, PTH112, PTH116, PTH122, PTH207
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -33,11 +33,11 @@ STDIN = "-"
 
 
 def collect(inputs: Iterable[str | os.PathLike[str]], *, stdin: BinaryIO | None = None) -> list[str]:
-    """Every file that the inputs name, once, sorted. Raises UsageError when there is none.
+    """The files that the inputs name, each once, sorted. Raises UsageError when there are none.
 
-    A file is named by itself (then it is tried whatever its suffix), by a folder (searched with all its subfolders,
-    hidden names left out), by a glob such as `footage/**/*.mov`, by a line (or, when there are NUL bytes, a
-    NUL-terminated name) on stdin for `-`, or by a URL of a file, folder or glob.
+    A file is named by its path (then it is tried whatever its suffix), by a folder (searched with all its subfolders,
+    but without hidden names), by a glob such as `footage/**/*.mov`, by a line on stdin for `-` (by NUL-terminated names
+    if there are NUL bytes), or by the URL of a file, folder or glob.
     """
     names = [os.fspath(item) for item in inputs]
     found: dict[str, str] = {}
@@ -55,7 +55,7 @@ def collect(inputs: Iterable[str | os.PathLike[str]], *, stdin: BinaryIO | None 
 
 
 def in_order(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Files as they are named, in their order; folders and globs among them give way to their videos, sorted."""
+    """Files as they are named, in their order; folders and globs are replaced by their videos, sorted."""
     names: list[str] = []
     for path in [os.fspath(item) for item in paths]:
         folder = not is_url(path) and os.path.isdir(path)
@@ -75,35 +75,33 @@ def _nothing(names: Sequence[str]) -> UsageError:
         )
     where = ", ".join(names) or "nothing"
     if all(map(_is_pattern, names)):
-        return UsageError(f"no file matches {where}", hint="Check the pattern; ** stands for any number of folders.")
-    return UsageError(f"no videos in {where}", hint="Files of other suffixes are tried when named one by one.")
+        return UsageError(f"no file matches {where}", hint="Check the pattern; ** matches any number of folders.")
+    return UsageError(f"no videos in {where}", hint="Files with other suffixes are tried when named one by one.")
 
 
 def is_url(name: str) -> bool:
-    """Whether fsspec has to fetch this file."""
+    """Whether this is a file for fsspec to fetch."""
     return _URL.match(name) is not None
 
 
 def _expand(name: str) -> Iterator[str]:
     name = name.removeprefix("file://")
-    if is_url(name):
-        yield from _expand_url(name)
-    elif glob.has_magic(name) and not os.path.lexists(name):
-        matches = glob.glob(os.path.expanduser(name), recursive=True)
-        suffix = os.path.splitext(name)[1]
-        for match in matches:
-            if os.path.isdir(match):
-                yield from _walk(match)
-            elif is_video_name(match) or (suffix and not glob.has_magic(suffix)):
-                yield match  # a glob that spells the suffix names its files, as `*.dat` does
-        if not matches:
-            yield name  # the error row says that there is no such file
-    else:
+    if not _is_pattern(name):
         yield from _walk(name)
+        return
+    matches = glob.glob(os.path.expanduser(name), recursive=True)
+    suffix = os.path.splitext(name)[1]
+    for match in matches:
+        if os.path.isdir(match):
+            yield from _walk(match)
+        elif is_video_name(match) or (suffix and not glob.has_magic(suffix)):
+            yield match  # a glob that spells out the suffix, such as `*.dat`, names its files
+    if not matches:
+        yield name  # the error row will say that there is no such file
 
 
 def _walk(name: str) -> Iterator[str]:
-    """A file as it is; a folder's videos. Links to folders are followed, but no folder is entered twice."""
+    """The videos of a folder or URL; any other name as it is."""
     name = name.removeprefix("file://")
     if is_url(name):
         yield from _expand_url(name)
@@ -127,7 +125,7 @@ def _read_names(stream: BinaryIO) -> list[str]:
 
 
 def identify(name: str) -> dict[str, Any] | None:
-    """Size and time of change: by these a second scan knows that a file is still the same. None for missing files."""
+    """Size and time of change, by which a second scan recognises a file; None for a missing one."""
     if is_url(name):
         return _identify_url(name)
     try:
@@ -160,19 +158,17 @@ def _open_filesystem(url: str) -> tuple[Any, str]:
 
 def _expand_url(url: str) -> Iterator[str]:
     system, path = _open_filesystem(url)
+    folder, matches = False, []
     try:
-        if glob.has_magic(path) and not system.exists(path):
-            matches = [match for match in system.glob(path) if not system.isdir(match)]
-        elif system.isdir(path):
+        folder = system.isdir(path)
+        if folder:
             matches = [match for match in system.find(path) if is_video_name(match)]
-        else:
-            matches = []
-    except Exception:  # of any back end: no network, no rights; fetching will name the fault in an error row
-        matches = []
-        yield url
-        return
-    yield from (system.unstrip_protocol(match) for match in matches)
-    if not matches and not system.isdir(path):
+        elif glob.has_magic(path) and not system.exists(path):
+            matches = [match for match in system.glob(path) if not system.isdir(match)]
+    except Exception:  # of any backend: no network, no rights; fetching will name the fault in an error row
+        folder = False
+    yield from map(system.unstrip_protocol, matches)
+    if not matches and not folder:
         yield url
 
 
@@ -181,7 +177,7 @@ def _identify_url(url: str) -> dict[str, Any] | None:
         system, path = _open_filesystem(url)
         info = system.info(path)
         stamp = next((info[key] for key in ("mtime", "LastModified", "updated", "created") if info.get(key)), None)
-    except Exception:  # of any back end
+    except Exception:  # of any backend
         return None
     if isinstance(stamp, datetime.datetime):
         stamp = stamp.timestamp()
@@ -189,10 +185,10 @@ def _identify_url(url: str) -> dict[str, Any] | None:
 
 
 class Supply:
-    """The files of a scan as they can be opened: local ones at once, remote ones when a copy has been fetched.
+    """The files of a scan as they become available: local ones at once, remote ones when a copy has been fetched.
 
     `ahead` files are fetched in advance, so that decoding need not wait for the network. `ready` is called, from any
-    thread, when another copy is there. Use as a context manager; it removes the copies.
+    thread, when another copy has arrived. Use as a context manager; it removes the copies.
     """
 
     def __init__(self, names: Sequence[str], *, ahead: int, ready: Callable[[], None]) -> None:
@@ -214,7 +210,7 @@ class Supply:
             self._folder.cleanup()
 
     def take(self) -> tuple[int, str | GrainscanError] | None:
-        """The next file that can be opened: its number and local name, or why there is none. None: nothing yet."""
+        """The number of the next file and its local name, or why it cannot be fetched; None if there is none yet."""
         while len(self._queue) < self._ahead and self._next < len(self._names):
             name = self._names[self._next]
             self._queue.append((self._next, self._fetch(name) if is_url(name) else None))
@@ -244,7 +240,7 @@ def _outcome(copy: Future[str], url: str) -> str | GrainscanError:
 
 @contextlib.contextmanager
 def local_copy(name: str) -> Iterator[str]:
-    """A file as it can be opened, for the length of a `with` block."""
+    """The local name of a file; a remote one is copied for the length of the `with` block."""
     if not is_url(name):
         yield name
         return
@@ -253,14 +249,14 @@ def local_copy(name: str) -> Iterator[str]:
 
 
 def fetch(url: str, folder: Path, number: int) -> str:
-    """Copy a remote file into a folder; its local name. Raises VideoError, DependencyError."""
+    """Copy a remote file into a folder and return its local name. Raises VideoError, DependencyError, UsageError."""
     system, path = _open_filesystem(url)
     local = folder / f"{number}{os.path.splitext(path)[1]}"
     try:
         system.get_file(path, str(local))
     except FileNotFoundError:
         raise VideoError(f"{url}: no such file", hint="Check the name.") from None
-    except Exception as error:  # of any back end
+    except Exception as error:  # of any backend
         raise VideoError(
             f"{url}: cannot be fetched: {error}", hint="Check the network and the access rights."
         ) from None

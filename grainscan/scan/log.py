@@ -1,12 +1,12 @@
 """The log of a scan: one JSON object per line, appended as files are judged, so that nothing is ever lost.
 
-Each row reaches the file in one write and the disk within half a second. A second scan with the same log skips what it
-holds for the same file (size and time of change), tries again what failed, and finishes the rest. Rows of other files
-stay as they are and are not part of the answer. When a scan is complete its log is sorted by path, each file in it
-once: the same bytes as if it had never been interrupted, but for the `seconds`.
+Each row reaches the file in one write and the disk within half a second. A second scan with the same log skips files
+with a verdict (if their size and time of change are the same), retries those that failed, and judges the rest. Rows of
+other files are left alone and do not count. The log of a complete scan is sorted by path and has each file once: the
+same bytes, but for the `seconds`, as if it had never been interrupted.
 
-A log is input, too. The end of a row that a crash tore is repaired; anything else that is not a result is refused with
-its line number, and so are results of another model or other options, unless they are to be overwritten.
+A log is input, too. A last row that a crash cut off is repaired; anything else that is not a result is refused with its
+line number, and so are results of another model or other options, unless they are to be overwritten.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grainscan.console import count
 from grainscan.errors import OutputError, UsageError
 from grainscan.files import TEMPORARY, is_stream, take_over, unwritable
 from grainscan.results import Result, fault_of
@@ -41,16 +42,16 @@ _OTHER_PLACE = "Choose another file with -o."
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a row is in the file, and what it is about."""
+    """Where a row is in the log, and what it holds."""
 
     offset: int
     length: int
-    done: tuple[Any, ...] | None  # (size, mtime, settings) of a verdict, None of an error
+    done: tuple[Any, ...] | None  # (size, mtime, settings) of a verdict; None for an error
     model: str = ""
 
 
 def encode(row: Mapping[str, Any]) -> bytes:
-    """A row as one line of UTF-8. Names that are not UTF-8 keep their bytes as escaped lone surrogates (PEP 383)."""
+    """A row as one line of UTF-8. Names that are not UTF-8 are kept as escaped lone surrogates (PEP 383)."""
     try:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:
@@ -68,16 +69,16 @@ class ResultLog:
                 log.append(row)
             log.finish()
 
-    `settings` identifies the model and the options, `model` is its name for people. `overwrite` allows results that
-    were made with others to be made again and replaced. Raises OutputError when the file cannot be written, holds
-    something else, is in use by another scan, or is changed by somebody else while it is open.
+    `settings` identifies the model and the options, `model` is its name for people. `overwrite` replaces results that
+    were made with others. Raises OutputError when the file cannot be written, holds something else, is in use by
+    another scan, or is changed by another program while it is open.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], settings: str, *, model: str = "", overwrite: bool = False
     ) -> None:
         self.path = Path(path)
-        self.repaired = False  # whether a torn last line was repaired
+        self.repaired = False  # whether the last line was cut off
         self._target = Path(os.path.realpath(path))
         self._settings = settings
         self._model = model
@@ -104,9 +105,9 @@ class ResultLog:
         return len(self._entries)
 
     def pending(self, paths: Iterable[str]) -> list[str]:
-        """The paths that have no verdict yet, or whose file has changed since.
+        """The paths without a verdict, or whose file has changed since.
 
-        Raises UsageError where a verdict on one of them was made with another model or other options.
+        Raises UsageError if a verdict on one of them was made with another model or other options.
         """
         paths = list(paths)
         entries = [entry for path in paths if (entry := self._entries.get(path)) and entry.done]
@@ -121,7 +122,7 @@ class ResultLog:
         return [path for path in paths if not self._is_done(path)]
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row. It survives the end of this process at once, a power cut after half a second."""
+        """Write a row. It survives the death of this process at once, a power cut after half a second."""
         if row["status"] == "ok":
             row = {**row, "settings": self._settings}
         line = encode(row)
@@ -136,20 +137,20 @@ class ResultLog:
                 self.sync()
 
     def sync(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until all rows are on the disk."""
         with self._faults():
             os.fsync(self._handle)
         self._synced = time.monotonic()
 
     def rows(self, paths: Iterable[str] | None = None) -> Iterator[Result]:
-        """The rows of these files, or all rows; by path."""
+        """The rows of these files, by default all rows, sorted by path."""
         self._check()
         known = self._entries if paths is None else {path for path in paths if path in self._entries}
         for path in sorted(known):
             yield json.loads(self._line(self._entries[path]))
 
     def finish(self) -> None:
-        """The scan is complete: sort the file and drop rows that were superseded. Atomic; nothing to do as a rule."""
+        """Sort the rows of a complete scan and drop superseded ones, atomically, if there is anything to do."""
         self.sync()
         self._check()
         if self._tidy:
@@ -158,7 +159,7 @@ class ResultLog:
             temporary = self._temporary()
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | _CLOEXEC, 0o600)
             try:
-                _lock(handle)  # the name is never without a lock
+                _lock(handle)  # before it gets the name, which is never without a lock
                 take_over(handle, self._target)
                 with open(handle, "wb", closefd=False) as file:
                     file.writelines(self._line(self._entries[path]) for path in sorted(self._entries))
@@ -174,7 +175,7 @@ class ResultLog:
         self._read()
 
     def close(self) -> None:
-        """Sync and let the file go."""
+        """Sync and close the file."""
         if self._handle < 0:
             return
         try:
@@ -194,7 +195,7 @@ class ResultLog:
 
     def _open(self) -> int:
         if is_stream(self.path):
-            raise OutputError(f"{self.path}: is not a regular file, so that it cannot be a log", hint=_OTHER_PLACE)
+            raise OutputError(f"{self.path}: is not a regular file, so it cannot be a log", hint=_OTHER_PLACE)
         with self._faults():
             while True:
                 handle = os.open(self._target, os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o666)
@@ -207,14 +208,14 @@ class ResultLog:
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(handle), self._target.stat()):
                         return handle
-                os.close(handle)  # a scan that has just finished has put a sorted file in its place
+                os.close(handle)  # a scan that has just finished has replaced it by a sorted file
 
     def _temporary(self) -> Path:
-        """The name of the sorted copy. The same as long as the log is the same: it is ours while the lock is."""
+        """The name of the sorted copy, which depends on the log alone: it is ours as long as we hold the lock."""
         return self._target.with_name(f"{TEMPORARY}{os.fstat(self._handle).st_ino:x}")
 
     def _check(self) -> None:
-        """Nobody else may touch the file while it is open: results would be lost, and nobody would know."""
+        """Raise OutputError if another program has touched the file: results would be lost unnoticed."""
         with self._faults():
             status = os.fstat(self._handle)
             try:
@@ -223,18 +224,18 @@ class ResultLog:
                 there = False
         if there and status.st_size == self._end:
             return
-        count = f"{len(self):,} results" if len(self) != 1 else "1 result"
+        results = count(len(self), "result")
         if there:
-            what = f"was changed by another program: {status.st_size:,} bytes instead of {self._end:,} ({count})"
+            what = f"was changed by another program: {status.st_size:,} bytes instead of {self._end:,} ({results})"
         elif status.st_nlink:
-            what = f"was moved to another place, with {count}"
+            what = f"was moved to another place, with {results}"
         else:
-            what = f"was deleted or replaced; the {count} in it {'are' if len(self) != 1 else 'is'} lost"
+            what = f"was deleted or replaced, and {results} with it"
         raise OutputError(f"{self.path}: {what}", hint="Leave the log alone until the scan is done; run it again.")
 
     def _read(self) -> None:
-        """Index the rows and repair a torn last line. Raises OutputError for anything else that is not a row."""
-        self._temporary().unlink(missing_ok=True)  # of a scan that was killed
+        """Index the rows; repair a last line that was cut off. Raises OutputError for anything else that is no row."""
+        self._temporary().unlink(missing_ok=True)  # left by a scan that was killed
         with self._faults(), open(self._handle, "rb", buffering=_CHUNK, closefd=False) as file:
             file.seek(0)
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
@@ -276,7 +277,7 @@ class ResultLog:
 
 
 def _parse(line: bytes) -> tuple[Result, str]:
-    """A row and what is wrong with it, if anything."""
+    """A row, and what is wrong with it, if anything."""
     try:
         row = json.loads(line, parse_constant=_no_number)
     except RecursionError:
@@ -287,17 +288,17 @@ def _parse(line: bytes) -> tuple[Result, str]:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is not a number of JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _may_be_torn(line: bytes) -> bool:
-    """Whether the last line of a file is the beginning of a row, or blocks that were never written."""
+    """Whether the last line of a log may be the start of a row, or blocks that were never written."""
     start = b'{"schema": '
     return line.startswith(start) or start.startswith(line) or not line.strip(b"\0")
 
 
 def _lock(handle: int) -> bool:
-    """Whether the file is ours alone. The lock goes with the handle, however the process ends."""
+    """Lock a file unless another process has; whether it is ours. The lock ends with the handle, however that ends."""
     if not hasattr(fcntl, "flock"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""From what a model says of a file's views to its verdict on the file."""
+"""From the outputs of a model for a file's views to the verdict on the file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from grainscan.model.spec import ModelSpec
 from grainscan.scan.engine import Outputs
 from grainscan.tasks import task_of
 
-# ------------------------------------------------------------------------------------------------------- aggregation
-
 
 def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.intp]:
-    """Indices of the views that decide about a task: the lowest `part` of the logits or the highest, one at least.
+    """Indices of the views that decide a task: those with the lowest or highest `part` of the logits, at least one.
 
-    Grain is everywhere in a picture and texture only in places, so what the least grainy views say counts most; a
-    transmission error is in one place only. The task's record says which it is.
+    Grain is everywhere in a picture and texture only in places, so that the least grainy views count most; a
+    transmission error is in one place only. The task's record says which views decide.
     """
     count = max(1, round(part * len(logits)))
     order = np.argsort(logits, kind="stable")
@@ -28,7 +26,7 @@ def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.
 
 
 def probability(logits: NDArray[np.float32], task: str, spec: ModelSpec) -> float:
-    """Calibrated probability of a set of views: sigmoid(a * logit + b) of the mean of those that decide."""
+    """Calibrated probability for a set of views: sigmoid(a * logit + b), with the mean logit of those that decide."""
     a, b = spec.calibration_of(task)
     logit = a * float(np.mean(logits[deciding(logits, spec.aggregation, task)], dtype=np.float64)) + b
     return float(0.5 * (1.0 + np.tanh(0.5 * logit)))  # the sigmoid, without overflow
@@ -37,8 +35,8 @@ def probability(logits: NDArray[np.float32], task: str, spec: ModelSpec) -> floa
 def aggregate(outputs: Outputs, spec: ModelSpec, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The `tasks` object of a result, from all views of a file.
 
-    Strength is 2^m - 1 in the units of the task, m being the mean of what the views that decide the probability say,
-    and absent for tasks without one.
+    Strength is 2^m - 1 in the unit of the task, where m is the mean output of the deciding views; tasks without a
+    strength have none.
     """
     tasks: dict[str, Any] = {}
     for column, task in enumerate(spec.tasks):

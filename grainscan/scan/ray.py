@@ -1,9 +1,9 @@
 """The same scan on many machines: Ray Data's `map_batches` over actors, each of which holds a `Scanner`.
 
-Files are named to the actors, not sent: every machine reads them from a shared file system or by URL. The model travels
-with the job, so it needs to be on the machine that starts the scan only. An actor decodes in isolated processes like a
-scan on one machine does; a machine that dies has its files judged again by the others. Results arrive on the starting
-machine in the order of the files, where the same log takes them, so a scan on a cluster can be continued on a laptop.
+Actors get the names of files, not the files: every machine reads them from a shared file system or by URL. The model
+travels with the job, so that only the machine that starts the scan needs it. An actor decodes in isolated processes, as
+a scan on one machine does; the files of a machine that dies are judged again by the others. Results arrive in the order
+of the files on the starting machine, in the same log, so that a scan on a cluster can be continued on a laptop.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from grainscan.scan.log import encode
 from grainscan.scan.scanner import Scanner
 
 LOCAL = "local"  # the same word for Ray: a new cluster on this machine
-FILES_AT_ONCE = 16  # a unit of work: enough to keep an actor's workers busy, little enough to lose
+FILES_AT_ONCE = 16  # the unit of work: enough to keep an actor's workers busy, little enough to lose
 
 
 def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> Iterator[Result]:
     """A result for each file, in the order of the files, from the Ray cluster at `config.ray` (`local` starts one).
 
-    `config.workers` are the decoding processes of each actor, which takes as many processors (automatic: one);
-    `options` are passed to `Scanner`. Raises DependencyError without Ray, GrainscanError when the cluster cannot be
-    reached or fails.
+    `config.workers` is the number of decoding processes, and of processors, per actor (automatic: one); `options` are
+    passed to `Scanner`. Raises DependencyError without Ray, GrainscanError when the cluster cannot be reached or fails.
     """
     if not paths:
         return
@@ -45,7 +44,9 @@ def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> 
     processors = max(1, workers)
     places = [path if is_url(path) else str(Path(path).absolute()) for path in paths]
     items = [{"number": number, "place": os.fsencode(place)} for number, place in enumerate(places)]
-    judged = ray.data.from_items(items, override_num_blocks=-(-len(items) // FILES_AT_ONCE)).map_batches(
+    batches = -(-len(items) // FILES_AT_ONCE)
+    room = int(ray.cluster_resources().get("CPU", 1)) // processors
+    judged = ray.data.from_items(items, override_num_blocks=batches).map_batches(
         _Judge,
         batch_size=FILES_AT_ONCE,
         batch_format="numpy",
@@ -54,7 +55,7 @@ def scan_on_ray(config: PredictConfig, paths: Sequence[str], **options: Any) -> 
             "model": ray.put(_model_files(find_model(config.model))),
             "options": options,
         },
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(ray, processors, len(items))),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(room, batches))),
         num_cpus=processors,
         num_gpus=1 if config.device == "cuda" else 0,
     )
@@ -71,7 +72,7 @@ def _connect(address: str) -> Any:
     for noisy in ("ray.data", "ray.data._internal"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -82,19 +83,13 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _actors(ray: Any, processors: int, files: int) -> int:
-    """As many actors of so many processors as the cluster has room for and the files can occupy."""
-    there = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(there // processors, -(-files // FILES_AT_ONCE)))
-
-
 def _model_files(directory: Path) -> dict[str, bytes]:
     names = (CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE)
     return {name: (directory / name).read_bytes() for name in names if (directory / name).is_file()}
 
 
 class _Judge:
-    """The actor: a scanner that lives as long as the job, with the model in a folder of its own."""
+    """The actor: a scanner that lives as long as the job, with its own copy of the model."""
 
     def __init__(self, config: PredictConfig, model: Any, options: dict[str, Any]) -> None:
         import ray
@@ -106,7 +101,7 @@ class _Judge:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         places = [os.fsdecode(place) for place in batch["place"]]
-        # As bytes: Arrow's strings would not take the names that are not UTF-8.
+        # As bytes: Arrow's strings cannot hold names that are not UTF-8.
         return {"number": batch["number"], "result": [encode(result) for result in self._scanner.scan(places)]}
 
 
@@ -116,14 +111,14 @@ def _received(judged: Any, ray: Any) -> Iterator[tuple[int, Result]]:
             for number, result in zip(batch["number"], batch["result"], strict=True):
                 yield int(number), json.loads(result)
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
         raise GrainscanError(
             f"the cluster gave up: {reason}", hint="Run the same command again; with -o FILE.jsonl it continues."
         ) from error
 
 
 def _in_order(results: Iterator[tuple[int, Result]], names: list[str], places: list[str]) -> Iterator[Result]:
-    """Results by number, under the names that the user gave."""
+    """Results in order of their numbers, under the names that the user gave."""
     due, early = 0, dict[int, Result]()
     for number, result in results:
         result["path"] = names[number]

@@ -1,8 +1,8 @@
 """Files in, verdicts out: the one path of `predict` and `eval`.
 
-Workers decode and crop (`grainscan.workers`), an engine judges the views of many files in turn (`engine`),
-and `pooling` turns what it said of a file's views into the file's verdict. A file that cannot be judged becomes an
-error row; nothing that is in a file ends the scan.
+Workers decode and crop (`grainscan.workers`), an engine judges the views of many files in turn (`engine`), and
+`pooling` turns its outputs for a file's views into the file's verdict. A file that cannot be judged becomes an error
+row; nothing in a file can end the scan.
 
     with Scanner() as scanner:
         for result in scanner.scan(collect(["footage"])):
@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
@@ -41,21 +43,21 @@ _LEAST_MEMORY = 0.2  # GB
 
 @dataclass
 class _File:
-    """What is known of a file that is being judged."""
+    """A file that is being judged."""
 
     path: str
     began: float
     identity: dict[str, Any] | None  # size and time of change before it was opened
-    source: str = ""  # what was opened: the path, or a local copy of it
+    source: str = ""  # what was opened: the path, or a local copy
     video: dict[str, Any] = field(default_factory=dict)  # the object of that name in the result
     pieces: list[tuple[Piece, Outputs]] = field(default_factory=list)
-    running: int = 0  # pieces that the model has not seen yet
+    running: int = 0  # pieces that the model has not judged yet
     ended: bool = False  # nothing more comes from the decoder
     error: GrainscanError | None = None
 
 
 def error_row(path: str, error: GrainscanError, *, source: str = "") -> Result:
-    """The result of a file that could not be judged; `source` is the local copy that the error may speak of."""
+    """The result for a file that could not be judged; `source` is the local copy that the error may name."""
     record = describe(error)
     if source:
         record["message"] = record["message"].replace(source, path)
@@ -65,14 +67,18 @@ def error_row(path: str, error: GrainscanError, *, source: str = "") -> Result:
 class Scanner:
     """Judges files with one model.
 
-    `workers` decoding processes (-1: by the machine and the number of files; 0: none, everything happens in this
-    process and a file that crashes the decoder crashes it too). `timeout` seconds per file (0: no limit; without
-    workers it includes the model and cannot end a decoder that never returns). `memory` GB that each worker may use: a
-    file that needs more is an error row (kept without workers, too, on Linux; macOS and Windows have no such limit).
-    `thresholds` replace the model's own by task. `maps` adds what every view said, `baseline` the classical detectors'
-    values; `observe` is called with a file's path and what every view of it said. `reader` names the function that the
-    workers run instead of `decode.decode`, for tests. Raises ModelError when there is no such model, ConfigError for
-    options that cannot be.
+    workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
+        process, and a file that crashes the decoder crashes it, too.
+    timeout: seconds per file; 0: no limit. Without workers it includes the model, and cannot end a decoder that never
+        returns.
+    memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
+    thresholds: by task, instead of the model's own.
+    baseline: add the values of the classical estimators.
+    maps: add the probabilities of every view.
+    observe: called with the path of a file and the model's outputs for its views.
+    reader: name of a function that the workers run instead of `decode.decode`, for tests.
+
+    Raises ModelError when there is no such model, ConfigError for impossible options.
     """
 
     def __init__(
@@ -110,24 +116,12 @@ class Scanner:
         self._device = device
         self._workers = workers
         self._reader = reader
-        self._engine: Engine | None = None
         self._pool: Pool | None = None
 
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
-        """A scanner by the options that predict and eval share."""
-        return cls(
-            config.model,
-            device=config.device,
-            workers=config.workers,
-            windows=config.windows,
-            crops=config.crops,
-            timeout=config.timeout,
-            memory=config.memory,
-            max_pixels=config.max_pixels,
-            short=config.short,
-            **options,
-        )
+        """A scanner with the options that predict and eval share."""
+        return cls(**{each.name: getattr(config, each.name) for each in fields(ScanConfig)}, **options)
 
     def __enter__(self) -> Scanner:
         return self
@@ -136,14 +130,14 @@ class Scanner:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes. The scanner can be used again."""
+        """End the worker processes. The scanner can still be used."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Names the model's files and every option that changes a result: a log of other results is not continued."""
+        """Identifies the model's files and all options that change results: a log with another one is not continued."""
         digest = hashlib.sha256()
         for name in (CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE):
             file = self.directory / name
@@ -151,30 +145,28 @@ class Scanner:
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         free = ("threads", "timeout", "memory")
-        job = {key: value for key, value in self.job.to_dict().items() if key not in free}
+        job = {key: value for key, value in asdict(self.job).items() if key not in free}
         digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
-    @property
+    @functools.cached_property
     def engine(self) -> Engine:
         """The loaded model."""
-        if self._engine is None:
-            self._engine = load_engine(self.directory, self._device)
-        return self._engine
+        return load_engine(self.directory, self._device)
 
     def predict(self, path: str | os.PathLike[str]) -> Result:
-        """The verdict on one file. Raises VideoError when it cannot be judged."""
+        """The result for one file. Raises VideoError when it cannot be judged."""
         (result,) = self.scan([path])
         if result["status"] == "error":
             raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
         return result
 
     def scan(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
-        """A result for each file. Files that cannot be judged give error rows.
+        """A result for each file; files that cannot be judged have error rows.
 
-        One path may be a file, folder, glob or URL as on the command line: its videos come sorted, each once, and
-        UsageError says that there are none. The results of several paths are in the order of the paths; folders and
-        globs among them give way to their videos.
+        A single path may be a file, folder, glob or URL as on the command line: its videos are sorted, each once, and
+        UsageError is raised when there are none. Several paths have their results in order of the paths; folders and
+        globs among them are replaced by their videos.
         """
         names = collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths)
         workers = worker_count(self._workers, len(names))
@@ -215,42 +207,38 @@ class Scanner:
                 preload=decode.NEEDED,
                 parse=functools.partial(decode.parse, job=self.job),
             )
-        pool, finished = self._pool, False
         try:
-            yield from _Run(self, pool, names).results()
-            finished = True
-        finally:
-            if not finished:  # the consumer stopped early, or something is badly wrong: leave no half-done work behind
-                self.close()
+            yield from _Run(self, self._pool, names).results()
+        except BaseException:  # also when the consumer stops early: leave no half-done work behind
+            self.close()
+            raise
 
     # -- results
 
     def _result(self, file: _File) -> Result:
         if file.error is not None:
             return error_row(file.path, file.error, source=file.source)
-        # Windows of broken files may start at the same time; they arrive in any order.
+        # Pieces arrive in any order, and windows of broken files may start at the same time.
         file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
-        pieces = [piece for piece, _ in file.pieces]
-        parts = [outputs for _, outputs in file.pieces]
-        everything = Outputs(
-            np.concatenate([part.logits for part in parts]), np.concatenate([part.strength for part in parts])
-        )
-        if not (np.isfinite(everything.logits).all() and np.isfinite(everything.strength).all()):
-            fault = ModelError(f"{file.path}: the model gives no finite numbers", hint="Its weights are damaged.")
+        logits = np.concatenate([outputs.logits for _, outputs in file.pieces])
+        strength = np.concatenate([outputs.strength for _, outputs in file.pieces])
+        if not (np.isfinite(logits).all() and np.isfinite(strength).all()):
+            fault = ModelError(
+                f"{file.path}: the model returns numbers that are not finite", hint="Its weights are damaged."
+            )
             return error_row(file.path, fault)
         if self._observe is not None:
-            self._observe(file.path, everything)
-        video = dict(file.video or {})
-        unreliable = video.pop("unreliable", None)
+            self._observe(file.path, Outputs(logits, strength))
+        unreliable = file.video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(everything, self.spec, self.thresholds),
-            "windows": [self._window(piece, part) for piece, part in zip(pieces, parts, strict=True)],
-            "video": video,
+            "tasks": aggregate(Outputs(logits, strength), self.spec, self.thresholds),
+            "windows": [self._window(piece, outputs) for piece, outputs in file.pieces],
+            "video": file.video,
             "model": self.spec.name,
-            "views": len(everything),
+            "views": len(logits),
             "seconds": round(time.monotonic() - file.began, 3),
         }
         if unreliable:
@@ -258,41 +246,40 @@ class Scanner:
         if file.identity is not None:
             result["file"] = file.identity
         if self.job.baseline:
-            names = pieces[0].baseline
-            result["baseline"] = {name: float(np.median([p.baseline[name] for p in pieces])) for name in names}
+            values = [piece.baseline for piece, _ in file.pieces]
+            result["baseline"] = {name: float(np.median([each[name] for each in values])) for name in values[0]}
         if self._maps:
-            result["map"] = [
-                entry
-                for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))
-                for entry in self._map(number, piece, part)
-            ]
+            maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
+            result["map"] = list(itertools.chain.from_iterable(maps))
         return result
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
-        window = {"start": round(piece.start, 3), "end": round(piece.end, 3)}
-        for column, task in enumerate(self.spec.tasks):
-            window[task] = round(probability(outputs.logits[:, column], task, self.spec), 6)
-        return window
+        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs.logits)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
-        """What each view of a window said, with the corner of its crop in pixels of the frame."""
+        """The probabilities of each view of a window, with the corner of its crop in pixels of the frame."""
         for row, (x, y) in enumerate(piece.boxes):
-            entry: dict[str, float] = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
-            for column, task in enumerate(self.spec.tasks):
-                entry[task] = round(probability(outputs.logits[row : row + 1, column], task, self.spec), 6)
-            yield entry
+            place = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
+            yield {**place, **self._probabilities(outputs.logits[row : row + 1])}
+
+    def _probabilities(self, logits: NDArray[np.float32]) -> dict[str, float]:
+        """By task, for the logits (n, tasks) of some views."""
+        return {
+            task: round(probability(logits[:, column], task, self.spec), 6)
+            for column, task in enumerate(self.spec.tasks)
+        }
 
 
 def predict_video(
     path: str | os.PathLike[str], *, model: str | Path | None = None, task: str | None = None, **options: Any
 ) -> tuple[int, float]:
-    """(predicted class, confidence) of one file: class 1 if it has the artifact, else 0, and how sure that is.
+    """(predicted class, confidence) for one file: class 1 if it has the artifact, else 0, and how certain that is.
 
-    The confidence is at least 0.5, and 0.5 where the probability lies on the threshold, between the classes. Above and
-    below it grows with the distance, up to 1 for a probability of 1 (class 1) or 0 (class 0): see `confidence_of`.
-    With a threshold of 0.5 it is the probability of the class. `model` is the embedded one and `task` the model's first
-    by default; `options` are those of `Scanner`. Raises VideoError when the file cannot be judged, UsageError for a
-    task that the model does not know, ModelError.
+    The confidence is 0.5 for a probability at the threshold, between the classes, and grows with the distance from it,
+    up to 1 for a probability of 1 (class 1) or 0 (class 0): see `confidence_of`. With a threshold of 0.5 it is the
+    probability of the class. `model` is the embedded one and `task` the model's first by default; `options` are those
+    of `Scanner`. Raises VideoError when the file cannot be judged, UsageError for a task that the model lacks,
+    ModelError.
     """
     with Scanner(model, **options) as scanner:
         name = task or scanner.spec.tasks[0]
@@ -305,7 +292,7 @@ def predict_video(
 
 
 def confidence_of(probability: float, threshold: float) -> float:
-    """How sure a verdict is, 0.5 to 1: linear in the probability on either side of the threshold, where it is 0.5."""
+    """How certain a verdict is, 0.5 to 1: linear in the probability on both sides of the threshold, where it is 0.5."""
     side = 1.0 - threshold if probability >= threshold else threshold
     return 0.5 + 0.5 * abs(probability - threshold) / side if side else 0.5
 
@@ -314,14 +301,14 @@ _NOTHING = np.empty(0, np.float32)
 
 
 class _Run:
-    """One call of `Scanner.scan` with workers: feed them, batch what they bring, keep the order."""
+    """One call of `Scanner.scan` with workers: feed them, batch their pieces, keep the order of the files."""
 
     def __init__(self, scanner: Scanner, pool: Pool, names: list[str]) -> None:
         self._scanner = scanner
         self._pool = pool
         self._names = names
         self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
-        self._job = scanner.job.to_dict()
+        self._job = asdict(scanner.job)
         self._files: dict[int, _File] = {}
         self._waiting: deque[Message] = deque()
         self._running: dict[Future[Outputs], list[Message]] = {}
@@ -373,7 +360,7 @@ class _Run:
             file.video = event.content
 
     def _infer(self, engine: Engine, lanes: ThreadPoolExecutor) -> None:
-        """Give every free lane a batch. A single piece is passed as it lies in the worker's memory."""
+        """Give every free lane a batch. A single piece is passed as it is, in the worker's memory."""
         while self._waiting and len(self._running) < engine.lanes:
             batch = [self._waiting.popleft()]
             size = len(batch[0].content.views)
@@ -386,7 +373,7 @@ class _Run:
             future.add_done_callback(lambda _: self._pool.wake())
 
     def _gather(self) -> None:
-        """Hand the answers to their files and the memory back to the workers."""
+        """Hand outputs to their files, and memory back to the workers."""
         for future in [future for future in self._running if future.done()]:
             start, error = 0, future.exception()
             for message in self._running.pop(future):

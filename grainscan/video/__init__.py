@@ -1,13 +1,13 @@
 """Files in, native planes out. The only package that imports PyAV.
 
-`probe` describes a file, `read_windows` seeks a few windows of consecutive frames, `read_clip` reads a short clip from
-its start, `write_clip` and `recode` encode. Nothing here resizes or converts colour: pixels leave as the decoder made
-them, in their own subsampling and bit depth, because grain lives in exactly those pixels.
+`probe` describes a file, `read_windows` seeks to a few windows of consecutive frames, `read_clip` reads a short clip
+from its start, `write_clip` and `recode` encode. Nothing here resizes or converts colour: pixels leave as they were
+decoded, in their own subsampling and bit depth, because grain lives in exactly those pixels.
 
-A container is hostile input. Files are opened with the file protocol alone and only by demuxers that read one file;
+A container is hostile input. Files are opened with the file protocol alone, and only by demuxers that read one file;
 playlists and concat scripts, whatever their suffix, are refused before they can name another file or host.
 
-PyAV is loaded with the first name that needs it: the process that hands files to decoding processes does not.
+PyAV is imported by the first name that needs it: the process that hands files to decoding processes needs none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from grainscan.video.planes import Block, PixelFormat, Window
 
 if TYPE_CHECKING:
     from grainscan.video.doubts import Doubts
-    from grainscan.video.reader import Reader, VideoInfo, probe, read_clip, verify
+    from grainscan.video.reader import Reader, VideoInfo, probe, read_clip
     from grainscan.video.windows import fill_indices, read_windows
     from grainscan.video.writer import CODECS, Codec, recode, write_clip
 
@@ -39,7 +39,6 @@ __all__ = [
     "read_clip",
     "read_windows",
     "recode",
-    "verify",
     "write_clip",
 ]
 

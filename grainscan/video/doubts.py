@@ -1,4 +1,4 @@
-"""What makes a verdict unreliable: pictures of a kind that models are not taught."""
+"""What makes a verdict unreliable: kinds of pictures that models are not trained on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from grainscan.video.frames import bit_depth
 from grainscan.video.planes import Window
 
-TOO_SMALL = "too small"  # smaller than a view, which is then filled by mirroring the picture
+TOO_SMALL = "too small"  # smaller than a view, which is then filled by mirroring
 FEW_COLOURS = "few colours"  # palettes and dithering: their dots look like noise
 INTERLACED = "interlaced"  # combs: two fields of different times in one frame
 
 _PALETTES = frozenset(["gif", "pal8", "monow", "monob"])
 _CELL = 16  # side of the cells that are tested for combs, pixels
-_STEP = 8  # of a cell's columns one in so many is looked at: combs are wide
-_MOVES = 6  # mean difference between two frames above which a cell moves, 8-bit codes
-_COMB = 1.6  # line differences between fields, in those within a field; about 1 for noise, less for pictures
-_LEAST = 8  # mean difference between lines of a comb, 8-bit codes
-_SHARE = 0.05  # of the moving cells that are combed in an interlaced file; progressive ones: below 0.01
-_CELLS = 8  # combed cells that an interlaced file has at least
+_STEP = 8  # one in so many columns of a cell is examined: combs are wide
+_MOVES = 6  # mean difference between two frames above which a cell is moving, 8-bit codes
+_COMB = 1.6  # least ratio of line differences between fields to those within one; noise: about 1, pictures: less
+_LEAST = 8  # least mean difference between the lines of a comb, 8-bit codes
+_SHARE = 0.05  # least share of moving cells that are combed in an interlaced file; progressive files: below 0.01
+_CELLS = 8  # least number of combed cells in an interlaced file
 
 
 class Doubts:
@@ -34,7 +34,7 @@ class Doubts:
         self._moving = self._combed = 0
 
     def look(self, window: Window, *, interlaced: bool = False) -> None:
-        """Take a window into account; of what the decoder calls interlaced, every frame, else the one in the middle."""
+        """Take a window into account: every frame if the decoder calls it interlaced, else the one in the middle."""
         self._small |= min(window.width, window.height) < self._size
         middle = max(1, window.frames // 2)
         for frame in range(1, window.frames) if interlaced else range(middle, min(middle + 1, window.frames)):
@@ -43,17 +43,17 @@ class Doubts:
             self._combed += combed
 
     def reasons(self) -> list[str]:
-        """Stable words for people and programs; none as a rule."""
+        """Why the verdict is unreliable, in stable words; usually empty."""
         combs = self._combed >= max(_CELLS, _SHARE * self._moving)
         found = {TOO_SMALL: self._small, FEW_COLOURS: self._few, INTERLACED: combs and not self._few}
         return [reason for reason, holds in found.items() if holds]
 
 
 def _combs(window: Window, frame: int) -> tuple[int, int]:
-    """(moving cells, combed ones among them) of a frame and the one before it.
+    """(moving cells, combed ones among them) of a frame, compared with the one before it.
 
-    In a comb neighbouring lines, which are of different fields, differ more than lines of the same field. A pattern of
-    horizontal lines does the same, but does not move.
+    In a comb, neighbouring lines come from different fields and differ more than lines of the same field. So do
+    patterns of horizontal lines, but they do not move.
     """
     luma = 1 if window.format.layout == "rgb" else 0
     now, before = window.pictures[frame][luma], window.pictures[frame - 1][luma]
@@ -62,7 +62,7 @@ def _combs(window: Window, frame: int) -> tuple[int, int]:
         return 0, 0
     kind: Any = np.int16 if window.format.depth < 15 else np.int32
     now, before = (picture[: rows * _CELL, : columns * _CELL : _STEP].astype(kind) for picture in (now, before))
-    unit = 1 << (window.format.depth - 8)
+    unit = window.format.unit
     lines = now.reshape(rows, _CELL, -1)
 
     def per_cell(differences: NDArray[Any]) -> NDArray[np.float64]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from grainscan.video.planes import Matrix, PixelFormat, parse_format, plain_name
 
-SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}  # FFmpeg's numbers
+SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}  # FFmpeg's numbers, for writing
+_MATRICES: dict[int, Matrix] = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _UNSPECIFIED = 2
 
 
 def colour_note(form: PixelFormat) -> str:
-    """How the samples of a file are to be read, as a comment in it: AVI has no field for that, nor has FFV1."""
+    """How to read the samples of a file, as a comment in it: neither AVI nor FFV1 has a field for that."""
     return f"grainscan: {form.matrix}, {'full' if form.full_range else 'limited'} range"
 
 
@@ -27,7 +28,7 @@ _NOTES = {
 
 
 def heed_note(note: str, frame: av.VideoFrame) -> None:
-    """Mark a frame as a comment of `colour_note` says, where its stream says nothing."""
+    """Mark a frame as a `colour_note` says, where its stream says nothing."""
     if note in _NOTES:
         space, colour_range = _NOTES[note]
         if int(frame.colorspace) == _UNSPECIFIED:
@@ -37,30 +38,35 @@ def heed_note(note: str, frame: av.VideoFrame) -> None:
 
 
 def _planar_name(form: av.VideoFormat) -> str:
-    """The planar format nearest to one that is packed, big-endian, semi-planar or palettised."""
-    deep = max((component.bits for component in form.components), default=8) > 8
+    """The planar format nearest to a packed, big-endian, semi-planar or palettised one."""
+    deep = _most_bits(form) > 8
     if form.is_rgb or form.has_palette or form.is_bayer:
         return "gbrp16le" if deep else "gbrp"
     if len([c for c in form.components if not c.is_alpha]) == 1:
         return "gray16le" if deep else "gray"
-    depth = (
-        "10le" if form.components[0].bits == 10 else "12le" if form.components[0].bits == 12 else "16le" if deep else ""
-    )
+    depth = {10: "10le", 12: "12le"}.get(form.components[0].bits, "16le" if deep else "")
     half_width, half_height = form.chroma_width(64) < 64, form.chroma_height(64) < 64
     return ("yuv420p" if half_height else "yuv422p" if half_width else "yuv444p") + depth
 
 
 def bit_depth(name: str) -> int:
+    """The most bits per sample of the pixel format with this name; 8 if FFmpeg does not know it."""
     try:
-        return int(max((component.bits for component in av.VideoFormat(name).components), default=8))
+        return _most_bits(av.VideoFormat(name))
     except ValueError:
         return 8
 
 
+def _most_bits(form: av.VideoFormat) -> int:
+    return int(max((component.bits for component in form.components), default=8))
+
+
 def picture_of(frame: av.VideoFrame) -> tuple[tuple[NDArray[Any], ...], PixelFormat]:
     """The planes of a frame without alpha, and how to read them. RGB planes come as R, G, B."""
-    matrix, full_range = _matrix(frame), _full_range(frame)
     name = frame.format.name
+    # Without a mark, players assume BT.601 for standard definition and BT.709 above.
+    matrix = _MATRICES.get(int(frame.colorspace)) or ("bt601" if frame.height <= 576 else "bt709")
+    full_range = int(frame.color_range) == 2 or name.startswith("yuvj")
     if parse_format(plain_name(name)) is None or any(plane.line_size < 0 for plane in frame.planes):
         frame = frame.reformat(format=_planar_name(frame.format))
         name = frame.format.name
@@ -75,18 +81,3 @@ def plane_array(plane: Any, form: PixelFormat) -> NDArray[Any]:
     samples = plane.line_size // np.dtype(form.dtype).itemsize
     flat = np.frombuffer(plane, dtype=form.dtype, count=plane.height * samples)
     return flat.reshape(plane.height, samples)[:, : plane.width]
-
-
-def _matrix(frame: av.VideoFrame) -> Matrix:
-    space = int(frame.colorspace)
-    if space == 1:
-        return "bt709"
-    if space in (9, 10):
-        return "bt2020"
-    if space in (4, 5, 6):
-        return "bt601"
-    return "bt601" if frame.height <= 576 else "bt709"  # unspecified: what players assume
-
-
-def _full_range(frame: av.VideoFrame) -> bool:
-    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")

@@ -1,4 +1,4 @@
-"""Native planes and how to read them: pixel formats, blocks and windows. Plain arrays, no FFmpeg."""
+"""Native planes and how to read them: pixel formats, blocks and windows. Plain arrays; needs no FFmpeg."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 Layout = Literal["yuv", "gray", "rgb"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 
+_SUBSAMPLING = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
+
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How planes are to be read. `name` is FFmpeg's name of the planar format."""
+    """How to read planes. `name` is FFmpeg's name of the planar format."""
 
     name: str
     layout: Layout
@@ -33,9 +35,14 @@ class PixelFormat:
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         return np.uint8 if self.depth == 8 else np.uint16
 
+    @property
+    def unit(self) -> int:
+        """Native codes per 8-bit code."""
+        return 1 << (self.depth - 8)
+
     @classmethod
     def of(cls, name: str, *, matrix: Matrix = "bt709", full_range: bool = False) -> PixelFormat:
-        """The format with FFmpeg's `name`, such as yuv420p10le, gray or gbrp. Raises ValueError for others."""
+        """The format that FFmpeg calls `name`: yuv420p10le, gray, gbrp, … Raises ValueError for other formats."""
         parts = parse_format(name)
         if parts is None:
             raise ValueError(f"{name} is not a planar format that grainscan reads")
@@ -63,7 +70,7 @@ class Block:
         return int(self.planes[0].shape[2])
 
     def crop(self, x: int, y: int, width: int, height: int, start: int = 0, frames: int | None = None) -> Block:
-        """A view on a part. x and y lie on the chroma grid, else chroma is shifted by less than one of its samples."""
+        """A part of the block, not copied. Off the chroma grid, chroma is shifted by less than one of its samples."""
         stop = None if frames is None else start + frames
         boxes = (plane_box(self.format, i, x, y, width, height) for i in range(len(self.planes)))
         planes = tuple(
@@ -76,8 +83,8 @@ class Block:
         return Block(tuple(plane.copy() for plane in self.planes), self.format)
 
     def luma8(self) -> NDArray[np.float32]:
-        """Luma in 8-bit codes as float32 (frames, height, width), whatever the depth; of RGB, BT.709 luma."""
-        scale = np.float32(1.0 / (1 << (self.format.depth - 8)))
+        """Luma in 8-bit codes, float32 (frames, height, width), whatever the depth; BT.709 luma for RGB."""
+        scale = np.float32(1.0 / self.format.unit)
         if self.format.layout == "rgb":
             red, green, blue = (plane.astype(np.float32) for plane in self.planes)
             return (0.2126 * red + 0.7152 * green + 0.0722 * blue) * scale
@@ -86,7 +93,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive frames of a file. `pictures[t][plane]` are arrays on the decoder's own buffers: nothing is copied."""
+    """Consecutive frames of a file. `pictures[t][plane]` are arrays in the decoder's own buffers: nothing is copied."""
 
     start: float  # seconds
     end: float
@@ -106,7 +113,7 @@ class Window:
         return int(self.pictures[0][0].shape[1])
 
     def block(self, x: int = 0, y: int = 0, width: int | None = None, height: int | None = None) -> Block:
-        """Copy a part of all pictures, by default the whole."""
+        """A copy of a part of all pictures; of all of them by default."""
         width, height = width or self.width, height or self.height
         planes = []
         for i in range(self.format.planes):
@@ -116,27 +123,23 @@ class Window:
 
 
 def parse_format(name: str) -> tuple[Layout, int, int, int] | None:
-    """(layout, depth, sub_w, sub_h) of the planar little-endian formats whose planes are used as they are."""
-    match = re.fullmatch(r"yuva?(4[0-4]{2})p(?:(9|10|12|14|16)le)?", name)
-    if match:
-        sub = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}.get(match[1])
-        return None if sub is None else ("yuv", int(match[2] or 8), *sub)
-    match = re.fullmatch(r"gray(?:(9|10|12|14|16)le)?", name)
-    if match:
-        return "gray", int(match[1] or 8), 0, 0
-    match = re.fullmatch(r"gbra?p(?:(9|10|12|14|16)le)?", name)
-    if match:
-        return "rgb", int(match[1] or 8), 0, 0
-    return None
+    """(layout, depth, sub_w, sub_h) of a planar little-endian format whose planes are used as they are; else None."""
+    match = re.fullmatch(r"(?:yuva?(420|422|444|440|411|410)p|(gray)|gbra?p)(?:(9|10|12|14|16)le)?", name)
+    if match is None:
+        return None
+    depth = int(match[3] or 8)
+    if match[1]:
+        return "yuv", depth, *_SUBSAMPLING[match[1]]
+    return "gray" if match[2] else "rgb", depth, 0, 0
 
 
 def plain_name(name: str) -> str:
-    """Without the mark of full range: the same planes, and the range is told apart by `PixelFormat.full_range`."""
+    """The name without the mark of full range, which `PixelFormat.full_range` carries instead."""
     return name.replace("yuvj", "yuv")
 
 
 def plane_box(form: PixelFormat, plane: int, x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a luma box in a plane; chroma rounds outwards so that odd sizes stay covered."""
+    """(left, top, right, bottom) of a luma box in a plane; chroma is rounded up to cover odd sizes."""
     if plane == 0 or form.layout != "yuv":
         return x, y, x + w, y + h
     left, top = x >> form.sub_w, y >> form.sub_h

@@ -1,4 +1,4 @@
-"""Opening, probing and reading files."""
+"""Open, probe and read files."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
-from grainscan.video.frames import bit_depth, heed_note, picture_of
+from grainscan.video.frames import heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat
 
 log = logging.getLogger(__name__)
 
-# Demuxers that read exactly the file they are given. hls, dash, concat, image2, imf and their like open others.
+# Demuxers that read only the file they are given. hls, dash, concat, image2, imf and their like open others.
 _DEMUXERS = (
     "3gp,amv,apng,asf,asf_o,av1,avi,avs2,avs3,bink,cavsvideo,dirac,dv,ea,evc,film_cpk,flic,flv,gif,gxf,h261,h263,h264,"
     "hevc,ivf,ivr,live_flv,lvf,lxf,m4v,matroska,mjpeg,mjpeg_2000,mov,mp4,mpeg,mpegts,mpegvideo,mv,mxf,nsv,nut,nuv,obu,"
     "ogg,pva,rm,roq,smjpeg,thp,vc1,vc1test,vivo,vvc,webm,wtv,xmv,yuv4mpegpipe"
 )
 _BROKEN_PACKETS = 64  # undecodable packets in a row before a stream is given up
-_SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these search for decoding times
+_SEEK_BY_DTS = ("mpegts", "mpeg")  # without an index, these seek by decoding time
 _PACKETS_TO_KEY = 1200  # demuxed after a seek in search of a key frame: MPEG-TS lands between them
-_FASTEST = 1000  # frames per second; some demuxers give the ticks of their clock for the average rate
+_FASTEST = 1000  # frames per second; some demuxers report the ticks of their clock as the average rate
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
-_KINDS = {  # how healthy files of other kinds begin
+_KINDS = {  # the first bytes of healthy files of other kinds
     "sound": rb"RIFF....WAVE|ID3|\xff[\xe2-\xff]|fLaC|FORM....AIF|\.snd|MThd|#!AMR|caff|MAC |wvpk|\x0bw|OggS",
     "a picture": rb"\x89PNG|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftyp(?:heic|heix|mif1|avif)"
     rb"|8BPS|\0\0\x01\0|v/1\x01|SDPX|XPDS|P[1-6]\s|\0\0\0\x0cjP|\xff\x0a|<svg",
@@ -45,9 +45,8 @@ _KINDS = {  # how healthy files of other kinds begin
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of its video stream."""
+    """A video stream as its container describes it."""
 
-    path: str
     container: str
     codec: str
     width: int
@@ -56,8 +55,6 @@ class VideoInfo:
     duration: float | None  # seconds
     frames: int | None
     pix_fmt: str
-    bit_depth: int
-    rotation: int  # degrees, as players apply it
 
     def as_dict(self) -> dict[str, Any]:
         """The `video` object of a result."""
@@ -81,17 +78,12 @@ class Key(NamedTuple):
 class Reader:
     """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
-    `timeout` (seconds, 0: none) bounds the time from opening to the last frame: lists of edits and broken indexes can
-    make a decoder start over without end.
+    `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
+    a decoder start over endlessly.
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        threads: int = 1,
-        max_pixels: int | None = None,
-        timeout: float = 0.0,
+        self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None, timeout: float = 0.0
     ) -> None:
         self.path = os.fspath(path)
         self.interlaced = False  # whether the decoder has called a frame interlaced
@@ -100,12 +92,8 @@ class Reader:
         self._deadline = time.monotonic() + timeout if timeout else math.inf
         if os.path.isdir(self.path):  # noqa: PTH112
             if not os.access(self.path, os.R_OK | os.X_OK):
-                raise VideoError(
-                    f"{self.path}: is a folder that cannot be listed", hint="Make it readable for this user."
-                )
-            raise VideoError(
-                f"{self.path}: is a directory, not a video", hint="Name the files in it, or scan the folder."
-            )
+                raise self._error("is a folder that cannot be listed", "Make it readable for this user.")
+            raise self._error("is a folder, not a video", "Name the files in it, or scan the folder.")
         self._threads = threads
         self._identity = _identify(self.path)
         self._open()
@@ -121,27 +109,22 @@ class Reader:
     def _open(self) -> None:
         with self._faults("cannot be opened"):
             self._container = self._container_of(self._max_pixels)
-        # A cover of an audio file is no video, and seeking it ends in FFmpeg's own assertions.
+        # The cover of an audio file is no video, and FFmpeg aborts when it is sought.
         videos = [stream for stream in self._container.streams.video if not stream.disposition & _COVER]
         if not videos:
             self._container.close()
-            raise VideoError(
-                f"{self.path}: is not a video: it has no video stream", hint="Audio and data files cannot be judged."
-            )
+            raise self._error("is not a video: it has no video stream", "Audio and data files cannot be judged.")
         self._stream = videos[0]
         self._note = self._container.metadata.get("comment", "")
         context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
         if context is None:
             self._container.close()
-            raise VideoError(
-                f"{self.path}: its video codec is unknown",
-                hint="Convert it with a tool that knows the codec.",
-            )
-        for stream in self._container.streams:  # everything but the one video stream is dropped by the demuxer
+            raise self._error("its video codec is unknown", "Convert it with a tool that knows the codec.")
+        for stream in self._container.streams:  # the demuxer drops everything but the one video stream
             if stream.index != self._stream.index:
                 stream.discard = Discard.all
         self._context = context
-        # Slices alone: frame threads decode ahead of the window, which costs more than it brings on eight frames.
+        # Slices only: frame threads decode ahead of the window, which costs more than it gains on eight frames.
         self._context.thread_type = "SLICE"
         self._context.thread_count = self._threads
 
@@ -150,11 +133,10 @@ class Reader:
         if max_pixels is not None:
             options["max_pixels"] = str(max_pixels)
         # The prefix keeps names such as `concat:a|b` or `http://…` from being taken for a protocol.
-        name = "file:" + self.path
-        return av.open(name, options=options, metadata_errors="replace", timeout=self._timeout or None)
+        return av.open(f"file:{self.path}", options=options, metadata_errors="replace", timeout=self._timeout or None)
 
     def restart(self) -> None:
-        """Back to the first frame by opening the file anew, which works for streams that cannot seek, too."""
+        """Go back to the first frame by opening the file again, which also works for streams that cannot seek."""
         self._container.close()
         self._open()
 
@@ -165,12 +147,12 @@ class Reader:
         self._container.close()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Frames from the present position. Packets that cannot be decoded are passed over."""
+        """Frames from the current position on. Packets that cannot be decoded are skipped."""
         broken = 0
         for packet in self._packets():
             try:
                 decoded = self._context.decode(packet)
-            except MemoryError:  # not a broken packet: the verdict would depend on what else is in memory
+            except MemoryError:  # not the packet's fault: the verdict would depend on what else is in memory
                 raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
@@ -186,14 +168,14 @@ class Reader:
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets from the present position; None at the end, which empties the decoder."""
+        """Packets from the current position on; None at the end, which flushes the decoder."""
         packets = self._container.demux(self._stream)
         while True:
             self._check_time()
             try:
                 with self._faults("cannot be read"):
                     packet = next(packets, None)
-            except IndexError:  # PyAV at the end of a file in which a stream appeared that its header does not announce
+            except IndexError:  # by PyAV at the end of a file with a stream that its header does not announce
                 packet = None
             except VideoError as error:
                 self._check_time()
@@ -207,18 +189,18 @@ class Reader:
 
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
-            raise VideoError(
-                f"{self.path}: was not decoded within {self._timeout:g} seconds",
-                hint="Raise --timeout if the disk is slow or the frames are very large.",
+            raise self._error(
+                f"was not decoded within {self._timeout:g} seconds",
+                "Raise --timeout if the disk is slow or the frames are very large.",
             )
 
     def seek(self, pts: int) -> None:
-        """To the key frame at or before `pts` (stream time base)."""
+        """Seek to the key frame at or before `pts` (stream time base)."""
         with self._faults("cannot seek"):
             self._container.seek(pts, stream=self._stream, backward=True)
 
     def key_frame_before(self, seconds: float) -> Key | None:
-        """The key frame that a seek to `seconds` finds; None where it finds none."""
+        """The key frame that a seek to `seconds` finds, if any."""
         try:
             self.seek(self._start + int(seconds / self._time_base))
             for count, packet in enumerate(self._packets()):
@@ -234,7 +216,7 @@ class Reader:
         return None
 
     def seconds(self, pts: int) -> float:
-        """Presentation time from the start of the stream."""
+        """Presentation time since the start of the stream."""
         return max(0.0, float((pts - self._start) * self._time_base))
 
     @property
@@ -256,9 +238,7 @@ class Reader:
             duration = self._container.duration / av.time_base
         elif fps and stream.frames:
             duration = float(stream.frames / fps)
-        name = context.pix_fmt or "unknown"
         return VideoInfo(
-            path=self.path,
             container=self._container.format.name.split(",")[0],
             codec=context.codec.canonical_name,
             width=context.width,
@@ -266,16 +246,14 @@ class Reader:
             fps=Fraction(fps) if fps else None,
             duration=duration if duration and duration > 0 else None,
             frames=stream.frames or None,
-            pix_fmt=name,
-            bit_depth=bit_depth(name),
-            rotation=0,
+            pix_fmt=context.pix_fmt or "unknown",
         )
 
     def _check_size(self, width: int, height: int) -> None:
         if self._max_pixels is not None and width * height > self._max_pixels:
-            raise VideoError(
-                f"{self.path}: frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
-                hint="Raise --max-pixels if the file is to be trusted.",
+            raise self._error(
+                f"frames of {width}x{height} exceed the limit of {self._max_pixels} pixels",
+                "Raise --max-pixels if you trust the file.",
             )
 
     def explain_nothing(self) -> VideoError:
@@ -284,27 +262,28 @@ class Reader:
             with self._faults("cannot be read"), self._container_of(None) as container:
                 context = container.streams[self._stream.index].codec_context
                 self._check_size(context.width, context.height)
-        return self._changed() or _no_frames(self.path)
+        return self._changed() or self._error(
+            "no frame could be decoded", "The file is empty, truncated before its first picture, or encrypted."
+        )
 
     def _changed(self) -> VideoError | None:
-        """The error of a file that is not the one that was opened, if so."""
+        """The error for a file that is no longer the one that was opened."""
         now = _identify(self.path)
         if now is None or self._identity is None or now == self._identity:
             return None
-        return VideoError(
-            f"{self.path}: has changed while it was read", hint="Scan it again when it is written completely."
-        )
+        return self._error("has changed while it was read", "Scan it again when it has been written completely.")
+
+    def _error(self, what: str, hint: str) -> VideoError:
+        return VideoError(f"{self.path}: {what}", hint=hint)
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            raise VideoError(
-                f"{self.path}: no such file", hint="Check the name; a dangling link looks the same."
-            ) from None
+            raise self._error("no such file", "Check the name; a dangling link looks the same.") from None
         except PermissionError:
-            raise VideoError(f"{self.path}: permission denied", hint="Make the file readable for this user.") from None
+            raise self._error("permission denied", "Make the file readable for this user.") from None
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError, OverflowError) as error:
@@ -313,15 +292,14 @@ class Reader:
             raise (
                 self._changed()
                 or _of_another_kind(self.path)
-                or VideoError(
-                    f"{self.path}: {what}: {reason}",
-                    hint="The file is damaged, incomplete, or not a video that FFmpeg reads on its own.",
+                or self._error(
+                    f"{what}: {reason}", "The file is damaged, incomplete, or not a video that FFmpeg reads on its own."
                 )
             ) from None
 
 
 def _identify(path: str) -> tuple[int, ...] | None:
-    """What changes with the content of a file: device, inode, size in bytes, time of change."""
+    """Device, inode, size in bytes and time of change: at least one changes with a file's content."""
     try:
         status = os.stat(path)  # noqa: PTH116 (names of any bytes)
     except (OSError, ValueError):
@@ -330,54 +308,31 @@ def _identify(path: str) -> tuple[int, ...] | None:
 
 
 def _of_another_kind(path: str) -> VideoError | None:
-    """The error for a file that is no video, and not damaged either: sound, a picture."""
+    """The error for sound or a picture: no video, but not damaged either."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            begin = file.read(64)
+            start = file.read(64)
     except (OSError, ValueError):
         return None
     for kind, pattern in _KINDS.items():
-        if re.match(pattern, begin, re.DOTALL):
-            return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged: leave it out.")
+        if re.match(pattern, start, re.DOTALL):
+            return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged; leave it out.")
     return None
 
 
 def probe(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> VideoInfo:
-    """Describe the first video stream of a file. Raises VideoError.
-
-    The rotation is stored with the frames, so one is decoded; a file without a decodable frame still has an answer.
-    """
+    """Describe the first video stream of a file, from its first frame where that can be decoded. Raises VideoError."""
     with Reader(path, max_pixels=max_pixels) as reader:
         frame = next(reader.frames(), None)
         if frame is None:
             return reader.info
-        return replace(
-            reader.info,
-            width=frame.width,
-            height=frame.height,
-            pix_fmt=frame.format.name,
-            bit_depth=bit_depth(frame.format.name),
-            rotation=frame.rotation,
-        )
-
-
-def verify(path: str | os.PathLike[str], *, limit: int | None = None) -> int:
-    """Decode a file (its first `limit` frames) and count the frames. Raises VideoError if there are none."""
-    with Reader(path) as reader:
-        count = 0
-        for _ in reader.frames():
-            count += 1
-            if limit is not None and count >= limit:
-                break
-        if not count:
-            raise reader.explain_nothing()
-        return count
+        return replace(reader.info, width=frame.width, height=frame.height, pix_fmt=frame.format.name)
 
 
 def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | None = None) -> Block:
-    """Consecutive frames of a clip from frame number `start`; all where `frames` is None. Raises VideoError.
+    """Consecutive frames of a clip from frame number `start` on, by default all of them. Raises VideoError.
 
-    Reads sequentially: meant for clips of seconds. Stops where the picture size or format changes.
+    Reads sequentially: meant for clips of a few seconds. Stops where the picture size or format changes.
     """
     with Reader(path) as reader:
         pictures: list[tuple[NDArray[Any], ...]] = []
@@ -395,10 +350,3 @@ def read_clip(path: str | os.PathLike[str], *, start: int = 0, frames: int | Non
         if not pictures or form is None:
             raise reader.explain_nothing()
         return Block(tuple(np.stack(planes) for planes in zip(*pictures, strict=True)), form)
-
-
-def _no_frames(path: str) -> VideoError:
-    return VideoError(
-        f"{path}: no frame could be decoded",
-        hint="The file is empty, truncated before its first picture, or encrypted.",
-    )

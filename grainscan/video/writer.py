@@ -1,4 +1,4 @@
-"""Encoding: into a file, or through an encoder and back in memory."""
+"""Encode into a file, or through a codec and back in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder and its scale of quality: `best` and `worst` bound what is in use."""
+    """An encoder and its scale of quality, of which the range from `best` to `worst` is used."""
 
     encoder: str
     formats: tuple[str, ...]
@@ -70,16 +70,17 @@ def recode(
     gop: int | None = None,
     speed: int = 1,
 ) -> Block:
-    """Encode and decode in memory; the result has the frames and the format that went in.
+    """Encode and decode a block in memory; the result has as many frames and the same format.
 
     `quality` is on the codec's own scale (see CODECS), `gop` the key frame interval in frames, `speed` 0 (the encoder's
-    usual effort) to 2 (fastest). Raises DataError when the codec is unknown or refuses the picture.
+    default effort) to 2 (fastest). Raises DataError when the codec is unknown or refuses the picture.
     """
     if block.format.layout == "gray" and codec != "ffv1":
         coloured = recode(_with_chroma(block), codec, quality, fps=fps, gop=gop, speed=speed)
         return Block(coloured.planes[:1], block.format)
-    encoder = _encoder(block, codec, quality, fps=fps, gop=gop, speed=speed)
+    encoder: Any = av.CodecContext.create(_codec(codec).encoder, "w")
     try:
+        _open(encoder, block, codec, quality, fps=fps, gop=gop, speed=speed)
         packets = [packet for frame in _to_frames(block, encoder.pix_fmt) for packet in encoder.encode(frame)]
         packets += encoder.encode(None)
         decoder = av.CodecContext.create(_DECODERS.get(codec, encoder.codec.canonical_name), "r")
@@ -92,13 +93,16 @@ def recode(
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{codec} cannot encode {block.width}x{block.height} {block.format.name}: {error}") from None
     if len(decoded) != block.frames:
-        raise DataError(f"{codec} gave {len(decoded)} frames for {block.frames}")
+        raise DataError(f"{codec} returned {len(decoded)} frames for {block.frames}")
     decoded.sort(key=lambda frame: frame.pts or 0)
-    # A codec that worked in another format: back through swscale. The mark of full range alone changes no plane.
+    # Codecs that work in another format: back through swscale. The mark of full range alone changes no plane.
     pictures = []
     for frame in decoded:
         if plain_name(frame.format.name) != block.format.name:
-            frame = _unmarked(frame)
+            if frame.format.name != plain_name(
+                frame.format.name
+            ):  # swscale would stretch a full range to a limited one
+                frame = _relabelled(frame, plain_name(frame.format.name))
             frame.color_range = 0  # unspecified, so that codes are kept whatever their range
             frame = _converted(frame, block.format.name, block.format)
         pictures.append([plane_array(plane, block.format) for plane in frame.planes])
@@ -118,21 +122,18 @@ def write_clip(
     gop: int | None = None,
     speed: int = 0,
 ) -> None:
-    """Encode a block into a file whose suffix names the container; the name appears when the file is complete.
+    """Encode a block into a file, whose suffix names the container and which appears only when it is complete.
 
-    The default is lossless. Raises DataError for what the codec refuses, OSError for what the disk refuses.
+    Lossless by default; options as in `recode`. Raises DataError when the codec refuses, OSError when the disk does.
     """
     target = Path(path)
-    encoder = CODECS.get(codec)
-    if encoder is None:
-        raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
+    encoder = _codec(codec).encoder
     if block.format.layout == "gray" and codec != "ffv1":
         block = _with_chroma(block)
     try:
         with replacing(target, durable=False) as temporary, av.open(f"file:{temporary}", "w") as container:
-            stream: Any = container.add_stream(encoder.encoder, rate=fps)
-            _configure(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
-            _open(stream.codec_context)
+            stream: Any = container.add_stream(encoder, rate=fps)
+            _open(stream.codec_context, block, codec, quality, fps=fps, gop=gop, speed=speed)
             if container.format.name == "avi":
                 container.metadata["comment"] = colour_note(block.format)
             for frame in _to_frames(block, stream.codec_context.pix_fmt):
@@ -142,35 +143,18 @@ def write_clip(
         raise DataError(f"{target}: {codec} cannot write {block.format.name}: {error}") from None
 
 
-def _encoder(block: Block, codec: str, quality: int | None, **options: Any) -> Any:
-    if codec not in CODECS:
-        raise DataError(f"{codec} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
-    context = av.CodecContext.create(CODECS[codec].encoder, "w")
-    _configure(context, block, codec, quality, **options)
-    _open(context)
-    return context
+def _codec(name: str) -> Codec:
+    if name not in CODECS:
+        raise DataError(f"{name} is not a codec", hint=f"Use one of: {', '.join(CODECS)}.")
+    return CODECS[name]
 
 
-def _open(context: Any) -> None:
-    """Open an encoder; all threads of the process keep the scheduling that they had.
-
-    SVT-AV1 asks for real-time priority, for itself and for the thread that calls it, and gets it as root (in any
-    container): nothing else runs on the machine then until it is done.
-    """
-    context.open(strict=False)
-    if context.name != CODECS["av1"].encoder or not hasattr(os, "sched_setscheduler"):
-        return
-    for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
-        with contextlib.suppress(ProcessLookupError):
-            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
-                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _configure(
+def _open(
     context: Any, block: Block, codec: str, quality: int | None, *, fps: Fraction, gop: int | None, speed: int
 ) -> None:
+    """Configure an encoder for a block and open it."""
     about = CODECS[codec]
-    os.environ.setdefault("SVT_LOG", "1")  # that encoder writes its configuration to stderr otherwise
+    os.environ.setdefault("SVT_LOG", "1")  # else that encoder writes its configuration to stderr
     if quality is None and about.scale:
         quality = (about.best + about.worst) // 2
     context.width, context.height = block.width, block.height
@@ -184,7 +168,7 @@ def _configure(
     context.colorspace = SPACES[block.format.matrix]
     options: dict[str, str] = {}
     if codec == "h264":
-        # x264 counts QP from the bit depth's own origin, x265 from that of 8 bits.
+        # The QP of x264 starts at an origin that depends on the bit depth, that of x265 at the one for 8 bits.
         deep = 6 * (10 - 8) if context.pix_fmt.endswith("10le") else 0
         options = {"qp": str((quality or 0) + deep), "preset": ("medium", "veryfast", "ultrafast")[speed]}
     elif codec == "hevc":
@@ -205,6 +189,23 @@ def _configure(
     elif codec == "ffv1":
         options = {"level": "3", "slicecrc": "0"}
     context.options = options
+    context.open(strict=False)
+    if codec == "av1":
+        _leave_real_time()
+
+
+def _leave_real_time() -> None:
+    """Restore the normal scheduling of all threads of this process.
+
+    SVT-AV1 requests real-time priority for itself and for the thread that calls it, and gets it as root (in any
+    container): nothing else would run on the machine until it is done.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return
+    for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
+        with contextlib.suppress(ProcessLookupError):
+            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _range_code(form: PixelFormat) -> int:
@@ -213,7 +214,7 @@ def _range_code(form: PixelFormat) -> int:
 
 
 def _with_chroma(block: Block) -> Block:
-    """A gray block as 4:2:0 with neutral chroma: few codecs have gray, and swscale takes gray for full range."""
+    """A gray block as 4:2:0 with neutral chroma: few codecs know gray, and swscale assumes full range for it."""
     depth = min(block.format.depth, 12)
     form = PixelFormat.of("yuv420p" if depth == 8 else f"yuv420p{depth}le", full_range=block.format.full_range)
     luma = block.planes[0] >> (block.format.depth - depth)
@@ -222,12 +223,12 @@ def _with_chroma(block: Block) -> Block:
 
 
 def _encodable(form: PixelFormat, codec: Codec) -> str:
-    """The encoder's pixel format that keeps most of `form`."""
+    """The encoder's pixel format that preserves most of `form`."""
     for name in codec.formats:
         if plain_name(name) == form.name:
             return name
     if form.layout == "rgb":
-        if codec.encoder == "ffv1":  # has no 8-bit planar RGB; the packed form holds the same codes
+        if codec.encoder == "ffv1":  # it has no planar 8-bit RGB; the packed form holds the same codes
             return "bgr0" if form.depth == 8 else "gbrp16le"
         form = PixelFormat.of("yuv444p" if form.depth == 8 else "yuv444p10le")
 
@@ -256,18 +257,13 @@ def _to_frames(block: Block, pix_fmt: str) -> Iterator[av.VideoFrame]:
 
 
 def _converted(frame: av.VideoFrame, name: str, form: PixelFormat) -> av.VideoFrame:
-    """In another format by swscale, with one matrix both ways: its own defaults differ by direction."""
+    """The frame in another format by swscale, with one matrix both ways: its defaults differ by direction."""
     space = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}[form.matrix]
     return frame.reformat(format=name, src_colorspace=space, dst_colorspace=space)
 
 
-def _unmarked(frame: av.VideoFrame) -> av.VideoFrame:
-    """The same codes under the plain name: swscale would stretch a full range to a limited one."""
-    name = plain_name(frame.format.name)
-    return frame if name == frame.format.name else _relabelled(frame, name)
-
-
 def _relabelled(frame: av.VideoFrame, name: str) -> av.VideoFrame:
+    """The same codes under the name of another format with the same planes."""
     copy = av.VideoFrame(frame.width, frame.height, name)
     form = PixelFormat.of(plain_name(name))
     for target, source in zip(copy.planes, frame.planes, strict=True):

@@ -14,13 +14,13 @@ _CLIPPED = 3  # 8-bit codes from black or white within which a mean level counts
 
 
 def to_rgb(block: Block) -> NDArray[np.float32]:
-    """RGB in [0, 1] of native planes: (frames, height, width) each -> (frames, 3, height, width) float32.
+    """RGB in [0, 1] from native planes: (frames, height, width) each -> (frames, 3, height, width) float32.
 
     Y'CbCr to R'G'B' by the block's matrix and range (ITU-R BT.601, 709, 2020, non-constant luminance), clipped to
-    [0, 1]; chroma is repeated, not interpolated, so that no filter touches the noise. Gray gives three equal planes.
+    [0, 1]; chroma is repeated, not interpolated, so that no filter touches the noise. Gray becomes three equal planes.
     """
     form = block.format
-    unit = np.float32(1 << (form.depth - 8))  # one 8-bit code
+    unit = np.float32(form.unit)
     white = np.float32((1 << form.depth) - 1)
     if form.layout == "rgb":
         rgb = np.stack(block.planes, axis=1).astype(np.float32)
@@ -33,7 +33,7 @@ def to_rgb(block: Block) -> NDArray[np.float32]:
     luma *= 1 / luma_span
     if form.layout == "gray":
         return np.repeat(np.clip(luma, 0, 1, out=luma)[:, None], 3, axis=1)
-    # What chroma adds to each colour is computed on its own, coarser grid.
+    # The contribution of chroma to each colour is computed on chroma's own, coarser grid.
     kr, kb = _LUMA_WEIGHTS[form.matrix]
     blue, red = (np.subtract(plane, 128 * unit, dtype=np.float32) for plane in block.planes[1:])
     red *= np.float32(2 * (1 - kr)) / chroma_span
@@ -55,17 +55,16 @@ def _upsampled(plane: NDArray[np.float32], form: PixelFormat, height: int, width
 
 def levels(form: PixelFormat) -> tuple[int, int]:
     """Native codes of black and white, of luma or of R, G and B."""
-    unit = 1 << (form.depth - 8)
-    return (0, (1 << form.depth) - 1) if form.full_range else (16 * unit, 235 * unit)
+    return (0, (1 << form.depth) - 1) if form.full_range else (16 * form.unit, 235 * form.unit)
 
 
 def brightness(picture: tuple[NDArray[Any], ...], form: PixelFormat) -> NDArray[Any]:
-    """The plane (height, width) that says most about brightness: luma, or green."""
+    """The plane (height, width) that stands for brightness: luma, or green."""
     return picture[1] if form.layout == "rgb" else picture[0]
 
 
 def shows_something(level: NDArray[np.float64], form: PixelFormat) -> NDArray[np.bool_]:
-    """Where mean levels of `brightness`, in native codes, are neither black nor white."""
+    """Which mean levels of `brightness`, in native codes, are neither black nor white."""
     black, white = levels(form)
-    margin = _CLIPPED * (1 << (form.depth - 8))
+    margin = _CLIPPED * form.unit
     return (level > black + margin) & (level < white - margin)

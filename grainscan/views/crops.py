@@ -1,10 +1,10 @@
 """Which crops of a window the model looks at. Pure arithmetic.
 
 A view (the term of video classification) is one window x one crop: (frames, 3, size, size), RGB in [0, 1], cut at
-native resolution, because resizing destroys the very noise that is looked for. Half of a window's crops are the
-flattest of each level of brightness, where grain shows best and may show in the shadows or the midtones alone; the
-other half lies on a grid, so that no part of the picture is overlooked. Black bars and crops without information are
-skipped. The same window always gives the same views.
+native resolution, because resizing destroys the very noise that is sought. Half of a window's crops are the flattest at
+each level of brightness, where grain is most visible (it may be visible only in the shadows or the midtones); the other
+half lies on a grid, so that no part of the picture is overlooked. Black bars and crops without information are skipped.
+The same window always yields the same views.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.video import Block, Window
+from grainscan.video.planes import plane_box
 from grainscan.views.colour import brightness, levels, shows_something, to_rgb
 
 _CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
-_BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: ringing of the encoder at its edge
-_BAR_MOST = 0.75  # of a dimension; what is darker still is a dark picture, not a bar
+_BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
+_BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
 _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
 
 
@@ -44,29 +45,28 @@ class ViewSpec:
 
 
 def fit(block: Block, size: int) -> Block:
-    """Pad a block that is smaller than a crop to `size` x `size` by mirroring at its right and bottom edge.
+    """Pad a block that is smaller than a crop to `size` x `size` by mirroring it at its right and bottom edges.
 
-    Larger blocks are returned as they are. Mirrored noise keeps its statistics, which a flat border would not.
+    Larger blocks are returned as they are. Mirrored noise keeps its statistics; a flat border would change them.
     """
     return pad(block, max(size, block.width), max(size, block.height), mode="symmetric")
 
 
 def pad(block: Block, width: int, height: int, *, mode: Literal["symmetric", "edge"]) -> Block:
-    """Grow a block to width x height at its right and bottom edge, mirroring it or repeating the edge."""
+    """Grow a block to width x height at its right and bottom edges, by mirroring it or repeating the edge."""
     if (width, height) == (block.width, block.height):
         return block
     planes = []
     for i, plane in enumerate(block.planes):
-        sub_w, sub_h = (block.format.sub_w, block.format.sub_h) if i and block.format.layout == "yuv" else (0, 0)
-        right, bottom = -(-width >> sub_w) - plane.shape[2], -(-height >> sub_h) - plane.shape[1]
-        planes.append(np.pad(plane, ((0, 0), (0, bottom), (0, right)), mode=mode))
+        _, _, right, bottom = plane_box(block.format, i, 0, 0, width, height)
+        planes.append(np.pad(plane, ((0, 0), (0, bottom - plane.shape[1]), (0, right - plane.shape[2])), mode=mode))
     return Block(tuple(planes), block.format)
 
 
 def active_area(window: Window) -> tuple[int, int, int, int]:
     """(x, y, width, height) of the picture without black bars, from its first, middle and last frame."""
     black, _ = levels(window.format)
-    limit = black + _BAR_TOLERANCE * (1 << (window.format.depth - 8))
+    limit = black + _BAR_TOLERANCE * window.format.unit
     pictures = [window.pictures[i] for i in sorted({0, window.frames // 2, window.frames - 1})]
     lumas = [brightness(picture, window.format) for picture in pictures]
     top, bottom = _lit(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
@@ -75,7 +75,7 @@ def active_area(window: Window) -> tuple[int, int, int, int]:
 
 
 def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and one past the last bright line; the whole length where nearly everything is dark."""
+    """First and one past the last bright line; all lines where nearly everything is dark."""
     where = np.flatnonzero(lit)
     if not len(where) or len(lit) - (where[-1] + 1 - where[0]) > _BAR_MOST * len(lit):
         return 0, len(lit)
@@ -83,10 +83,10 @@ def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
-    """Corners (x, y) of up to `spec.crops` crops: the flattest half, by levels of brightness, then that on a grid.
+    """Corners (x, y) of up to `spec.crops` crops: the flattest ones by level of brightness, then those on a grid.
 
-    Flatness is the standard deviation of the means of 8x8 cells: structure counts, grain averages out. A picture with
-    room for fewer crops (at half overlap) gives fewer. Corners lie on even pixels, hence on the chroma grid of 4:2:0.
+    A crop is flat if the means of its 8x8 cells have a small standard deviation: structure counts, grain averages out.
+    A picture with room for fewer crops (at half overlap) has fewer. Corners are even: on the chroma grid of 4:2:0.
     """
     x, y, width, height = active_area(window)
     size = spec.size
@@ -109,13 +109,12 @@ def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
 def _flattest(
     crops: NDArray[np.intp], flatness: NDArray[np.float64], level: NDArray[np.float64], count: int
 ) -> NDArray[np.intp]:
-    """The `count` flattest crops: a quarter of them from the darkest quarter, and so on to the brightest."""
+    """The `count` flattest crops: a quarter from the darkest quarter of all crops, and so on to the brightest."""
     by_level = crops[np.argsort(level[crops], kind="stable")]
-    chosen: list[NDArray[np.intp]] = []
-    for number, part in enumerate(np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)):
-        share = count * (number + 1) // _LEVELS_OF_BRIGHTNESS - count * number // _LEVELS_OF_BRIGHTNESS
-        chosen.append(part[np.argsort(flatness[part], kind="stable")][:share])
-    return np.concatenate(chosen)
+    parts = np.array_split(by_level, _LEVELS_OF_BRIGHTNESS)
+    shares = np.diff(count * np.arange(_LEVELS_OF_BRIGHTNESS + 1) // _LEVELS_OF_BRIGHTNESS)
+    flattest = (part[np.argsort(flatness[part], kind="stable")] for part in parts)
+    return np.concatenate([part[:share] for part, share in zip(flattest, shares, strict=True)])
 
 
 def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
@@ -129,7 +128,7 @@ def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[
 
 
 def _corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
-    """Evenly spread corners row by row; side by side, or half overlapping where the picture is small."""
+    """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small."""
     step = size if (width // size) * (height // size) >= 2 * wanted else size // 2
     columns = np.linspace(x, x + width - size, (width - size) // step + 1)
     rows = np.linspace(y, y + height - size, (height - size) // step + 1)
@@ -139,10 +138,10 @@ def _corners(x: int, y: int, width: int, height: int, size: int, wanted: int) ->
 def _structure(
     window: Window, corners: list[tuple[int, int]], size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(deviation of the cell means, mean) of each crop in the middle picture, native codes."""
+    """(standard deviation of the cell means, mean) of each crop in the middle picture, native codes."""
     luma = brightness(window.pictures[window.frames // 2], window.format)
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
-    # Eight of a cell's 64 samples are enough for its mean.
+    # Eight of a cell's 64 samples suffice for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]
     samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
     means: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
@@ -158,7 +157,7 @@ def _structure(
 def _box_sums(
     values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], span: int
 ) -> NDArray[np.float64]:
-    """Sums over span x span boxes by a summed-area table (Crow 1984)."""
+    """Sums over span x span boxes, by a summed-area table (Crow 1984)."""
     table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     bottom = np.minimum(row + span, values.shape[0])
     right = np.minimum(column + span, values.shape[1])

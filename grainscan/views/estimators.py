@@ -1,11 +1,11 @@
-"""Classical noise estimators, to compare the model with on the very windows that it sees.
+"""Classical noise estimators, to compare the model with on the same windows.
 
-Each takes the luma of a window, 8-bit codes, (frames, height, width), and returns an estimate of the standard deviation
-of its noise in the same codes. They come from the literature on blind noise estimation; no constant was fitted to
-labelled clips. `measure` runs them all on a window, and a file's value is the median of its windows.
+Each accepts the luma of a window, 8-bit codes, (frames, height, width), and estimates the standard deviation of its
+noise in the same codes. All come from the literature on blind noise estimation; no constant was fitted to labelled
+clips. `measure` runs them all on a window, and a file's value is the median over its windows.
 
-A task's record names the one that the model is compared with. It was chosen on synthetic twins of training clips, as
-the model was, and not on what it is evaluated on; `eval` shows all of them, so that a stronger one cannot hide.
+A task's record names the one that the model is compared with. Like the model, it was chosen on synthetic twins of
+training clips, not on what it is evaluated on; `eval` shows all of them, so that a stronger one cannot hide.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from grainscan.video import Window
 from grainscan.views.crops import active_area
 
 BLOCK = 16  # side of a block, pixels
-PERCENTILE = 10  # of the block deviations: the flattest blocks say most about the noise
+PERCENTILE = 10  # of the block deviations: the flattest blocks show the noise best
 FRAMES = 3  # consecutive frames of a window that are used
-WIDEST, HIGHEST = 1280, 720  # pixels; of larger pictures the middle is used
+WIDEST, HIGHEST = 1280, 720  # pixels; only the middle of larger pictures is used
 
 _DARK, _BRIGHT = 20.0, 232.0  # mean luma codes between which noise is not clipped away (limited range: 16 to 235)
 _PATCH = 5  # side of the patches of `pca`, pixels
@@ -37,7 +37,7 @@ Frames = NDArray[np.float32]
 
 
 def measure(window: Window) -> dict[str, float]:
-    """Every estimate for a window, in 8-bit luma codes; 0 where there is nothing to measure."""
+    """All estimates for a window, in 8-bit luma codes; 0 where there is nothing to measure."""
     picture = Picture(luma_of(window))
     return {name: estimate(picture) for name, estimate in ESTIMATORS.items()}
 
@@ -53,20 +53,18 @@ def luma_of(window: Window) -> Frames:
 
 @dataclass(frozen=True)
 class Picture:
-    """The luma (T, H, W) of a window in 8-bit codes, and what several estimators need of it, computed once."""
+    """The luma (T, H, W) of a window in 8-bit codes, and what several estimators derive from it, computed once."""
 
     luma: Frames
 
     @cached_property
     def changes(self) -> Frames:
         """Differences of consecutive frames over the root of 2, which keeps the deviation of independent noise."""
-        if len(self.luma) < 2:
-            return self.luma[:0]
         return (self.luma[1:] - self.luma[:-1]) / np.float32(np.sqrt(2))
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
-        """Blocks (T, rows, columns) that are neither clipped nor without any variation."""
+        """Which blocks (T, rows, columns) are neither clipped nor without any variation."""
         mean, deviation = block_moments(self.luma)
         return (mean > _DARK) & (mean < _BRIGHT) & (deviation > 0)
 
@@ -88,7 +86,7 @@ def flat(picture: Picture) -> float:
 
 
 def temporal(picture: Picture) -> float:
-    """`flat` of differences of consecutive frames: texture at rest cancels, grain does not.
+    """`flat` of differences of consecutive frames: still texture cancels, grain does not.
 
     Ghazal, Amer & Ghrayeb, "A real-time technique for spatio-temporal video noise estimation", TCSVT 17, 2007.
     """
@@ -105,7 +103,7 @@ def laplacian(picture: Picture) -> float:
 
 
 def temporal_laplacian(picture: Picture) -> float:
-    """`laplacian` of differences of consecutive frames: what is new, fine and everywhere."""
+    """`laplacian` of differences of consecutive frames, which leaves what is new, fine and everywhere."""
     return picture.lowest(immerkaer_operator(picture.changes))
 
 
@@ -129,11 +127,11 @@ def mad(picture: Picture) -> float:
 
 
 def pca(picture: Picture) -> float:
-    """The root of the smallest eigenvalue of the covariance of the flattest patches, which texture reaches last.
+    """The root of the smallest eigenvalue of the covariance of the flattest patches, which texture affects last.
 
-    On pure noise about four fifths of its deviation, since the flattest patches are those where it happens to be weak.
-    Pyatykh, Hesser & Zheng, "Image noise level estimation by principal component analysis", TIP 22, 2013; their
-    search for the right part of the patches is replaced by the PERCENTILE with the least variance.
+    About four fifths of the deviation of pure noise, since the flattest patches are those where it happens to be weak.
+    Pyatykh, Hesser & Zheng, "Image noise level estimation by principal component analysis", TIP 22, 2013; their search
+    for the right subset of patches is replaced by the PERCENTILE with the least variance.
     """
     patches = _patches(picture.luma[0], _PATCH, _PATCH_STEP)
     variance = patches.var(axis=1)
@@ -144,10 +142,10 @@ def pca(picture: Picture) -> float:
 
 
 def weak_texture(picture: Picture) -> float:
-    """`pca` of patches whose gradients noise alone explains, found by iteration with the noise level.
+    """`pca` of patches whose gradients noise alone explains, found together with the noise level by iteration.
 
-    Liu, Tanaka & Okutomi, "Single-image noise level estimation for blind denoising", TIP 22, 2013; the distribution of
-    the texture strength is taken as normal, with the moments that white noise gives it.
+    Liu, Tanaka & Okutomi, "Single-image noise level estimation for blind denoising", TIP 22, 2013; the
+    texture strength is assumed to be normally distributed, with its moments under white noise.
     """
     patches = _patches(picture.luma[0], _WEAK_PATCH, _WEAK_STEP)
     squares = patches.reshape(-1, _WEAK_PATCH, _WEAK_PATCH)
@@ -163,16 +161,8 @@ def weak_texture(picture: Picture) -> float:
     return deviation
 
 
-ESTIMATORS: dict[str, Callable[[Picture], float]] = {
-    "flat": flat,
-    "temporal": temporal,
-    "laplacian": laplacian,
-    "temporal_laplacian": temporal_laplacian,
-    "immerkaer": immerkaer,
-    "mad": mad,
-    "pca": pca,
-    "weak_texture": weak_texture,
-}
+_ALL = (flat, temporal, laplacian, temporal_laplacian, immerkaer, mad, pca, weak_texture)
+ESTIMATORS: dict[str, Callable[[Picture], float]] = {estimator.__name__: estimator for estimator in _ALL}
 
 
 def immerkaer_operator(frames: Frames) -> Frames:
@@ -184,13 +174,12 @@ def immerkaer_operator(frames: Frames) -> Frames:
 
 def block_moments(frames: Frames) -> tuple[Frames, Frames]:
     """Mean and standard deviation (T, rows, columns) of the BLOCK x BLOCK blocks that fit."""
-    mean = _block_means(frames)
-    square = _block_means(frames * frames)
+    mean, square = _block_means(frames), _block_means(frames * frames)
     return mean, np.sqrt(np.maximum(square - mean * mean, 0))
 
 
 def _block_means(frames: Frames) -> Frames:
-    """By two products with matrices of ones, several times as fast as a mean over reshaped axes."""
+    """Two products with matrices of ones, several times as fast as a mean over reshaped axes."""
     rows, columns = frames.shape[1] // BLOCK, frames.shape[2] // BLOCK
     ones = np.full((BLOCK, 1), 1 / BLOCK, np.float32)
     across = np.kron(np.eye(columns, dtype=np.float32), ones)
@@ -202,8 +191,7 @@ def _patches(frame: NDArray[np.float32], side: int, step: int) -> NDArray[np.flo
     """Patches (n, side * side) on a grid that are neither dark nor bright."""
     if min(frame.shape) < side:
         return np.empty((0, side * side), np.float32)
-    grid = np.lib.stride_tricks.sliding_window_view(frame, (side, side))[::step, ::step]
-    patches = grid.reshape(-1, side * side)
+    patches = np.lib.stride_tricks.sliding_window_view(frame, (side, side))[::step, ::step].reshape(-1, side * side)
     mean = patches.mean(axis=1)
     return patches[(mean > _DARK) & (mean < _BRIGHT)]
 
@@ -211,7 +199,7 @@ def _patches(frame: NDArray[np.float32], side: int, step: int) -> NDArray[np.flo
 def _smallest_deviation(patches: NDArray[np.float32]) -> float:
     """Root of the smallest eigenvalue of the covariance of the pixels (n, d) of patches; 0 for too few patches.
 
-    That of a sample lies below the true one by (1 - sqrt(d / n))^2, and is corrected for it (Marchenko & Pastur 1967).
+    A sample's is smaller than the true one by a factor of (1 - sqrt(d / n))^2 and corrected (Marchenko & Pastur 1967).
     """
     count, pixels = patches.shape
     if count < 2 * pixels:

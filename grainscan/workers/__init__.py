@@ -1,13 +1,13 @@
-"""Isolated processes: work on files that no file can hurt.
+"""Isolated processes: work on files, safe from what is in them.
 
     parent (pool)  ── one control socket ──>  server  ── fork ──>  worker, worker, …
     parent (pool)  <── a socket and a few slots of shared memory each ──>  every worker
 
-The server imports the function once and forks a worker in a few milliseconds, so a worker that was lost is cheap to
-replace. A worker does one request at a time. What it finds travels as lines of JSON, arrays through memory that it
-shares with the parent; without a free slot of that it waits. Code that crashes, hangs or takes too much memory takes
-its worker with it, and the parent sees the end of a socket. Nothing that a worker sends is ever unpickled: a decoder
-that was taken over by a hostile file cannot make the parent run anything.
+The server imports the function once and forks a worker in a few milliseconds, so that a lost worker is cheap to
+replace. A worker handles one request at a time. Its results travel as lines of JSON, arrays through slots of memory
+shared with the parent; it waits for a free slot. Code that crashes, hangs or uses too much memory costs its worker, and
+the parent sees the end of a socket. Nothing that a worker sends is ever unpickled: a decoder that was taken over by a
+hostile file cannot make the parent run anything.
 
 `Pool` is for messages and arrays as they come, `spread` for one result per request.
 """

@@ -1,4 +1,4 @@
-"""What is said of a file that could not be worked on, and how errors travel between processes."""
+"""Errors for files that could not be processed, and how errors travel between processes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def describe(error: GrainscanError) -> Failure:
-    """An error as JSON, which is also the `error` object of a result."""
+    """An error as JSON: the `error` object of a result."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def rebuilt(record: Any) -> GrainscanError:
-    """The error that `describe` has made JSON of. Raises LookupError and TypeError where it is something else."""
+    """The error that `describe` turned into JSON. Raises LookupError or TypeError for anything else."""
     kind = getattr(errors, str(record["type"]), VideoError)
     if not (isinstance(kind, type) and issubclass(kind, GrainscanError)):
         kind = VideoError
@@ -27,11 +27,11 @@ def rebuilt(record: Any) -> GrainscanError:
 
 
 def unexpected(name: str, error: BaseException, memory: float) -> VideoError:
-    """Of an exception that nobody foresaw; `memory` is the limit in bytes."""
+    """The error for an unforeseen exception; `memory` is the limit in bytes."""
     if isinstance(error, MemoryError):
         return VideoError(
             f"{name}: needs more memory than a worker may use ({memory / 1e9:g} GB)",
-            hint="Raise --memory if the file is to be trusted and the machine has that much for each worker.",
+            hint="Raise --memory if you trust the file and the machine has that much for each worker.",
         )
     log.debug("%s", name, exc_info=error)
     return VideoError(
@@ -48,10 +48,10 @@ def timed_out(name: str, timeout: float) -> VideoError:
 
 
 def lost(name: str, code: int | None) -> VideoError:
-    """Of a worker that ended by itself: `code` is its exit code, minus the number of a signal, or None: unknown."""
+    """The error for a worker that died; `code` is its exit code, minus the number of a signal, or None if unknown."""
     if code == -signal.SIGKILL:
         return VideoError(
-            f"{name}: its decoder was killed, probably for want of memory",
+            f"{name}: its decoder was killed, probably because memory ran out",
             hint="Use fewer --workers, or leave the file out.",
         )
     if code is None:

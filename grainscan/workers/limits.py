@@ -1,4 +1,4 @@
-"""How many processes a machine takes, and how much memory a process may take."""
+"""How many processes a machine can run, and how much memory each may use."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from grainscan.errors import ConfigError
 T = TypeVar("T")
 
 MEMORY = 1.5e9  # bytes that a worker may use, by default
-_IDLE = 100e6  # bytes of that which a worker has mapped before it does anything: Python, NumPy and FFmpeg
+_IDLE = 100e6  # bytes of that which Python, NumPy and FFmpeg have mapped before any work
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
-isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else all work stays in the calling process
+isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else all work is done in the calling process
 
 
 def processors() -> int:
-    """Processors that this process may use, by its affinity and the quota of its control group."""
+    """Processors that this process may use, by its affinity and its control group's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -40,9 +40,9 @@ def processors() -> int:
 
 
 def worker_count(wanted: int, jobs: int | None = None) -> int:
-    """The processes that `--workers` means: -1 by the machine, 0 none (all happens in this process), else so many.
+    """The number of processes for a value of `--workers`: -1 depends on the machine, 0 does all work in this process.
 
-    Never more than `jobs`, and none where the system cannot isolate processes. Raises ConfigError.
+    At most `jobs`, and none where the system cannot isolate processes. Raises ConfigError.
     """
     if wanted < -1:
         raise ConfigError(f"workers is {wanted}", hint="Use -1 (automatic), 0 (none) or a number of processes.")
@@ -51,7 +51,7 @@ def worker_count(wanted: int, jobs: int | None = None) -> int:
 
 
 def used_memory() -> int | None:
-    """Bytes of private writable memory that this process has mapped; None where the system does not say."""
+    """Bytes of private writable memory that this process has mapped; None where that is unknown."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 (once per request)
             return int(file.read().split()[5]) * mmap.PAGESIZE
@@ -61,7 +61,7 @@ def used_memory() -> int | None:
 
 @functools.cache
 def return_memory() -> None:
-    """Have glibc map large blocks one by one, so that pictures which were freed do not stay in a fragmented heap."""
+    """Have glibc map large blocks one by one, so that freed pictures do not linger in a fragmented heap."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
@@ -70,11 +70,11 @@ def return_memory() -> None:
 
 @contextlib.contextmanager
 def limited_memory(memory: float, *, taken: int = 0) -> Iterator[None]:
-    """Inside, this process may map no more than a worker with `memory` bytes may, less the `taken` ones.
+    """Inside, this process may map as much memory as a worker with `memory` bytes, less `taken`.
 
-    What the process had mapped before does not count: whatever was done earlier, the same file gets the same room.
-    The limit is on private memory (RLIMIT_DATA, Linux): code, libraries and shared memory take nothing from it, and
-    address space that is only reserved does not either. Where there is no such limit, this does nothing.
+    Earlier mappings do not count, so that a file has the same room whatever was done before it. The limit is on private
+    memory (RLIMIT_DATA, Linux), not on code, libraries, shared memory or address space that is only reserved. Systems
+    without such a limit are left alone.
     """
     used = used_memory()
     if used is None:
@@ -94,7 +94,7 @@ def limited_memory(memory: float, *, taken: int = 0) -> Iterator[None]:
 
 
 def limited(steps: Iterator[T], memory: float) -> Iterator[T]:
-    """The same items; what the iterator maps while it makes them is limited as in a worker with `memory` bytes."""
+    """The same items; the iterator may map as much memory for them as a worker with `memory` bytes."""
     taken = 0
     while True:
         before = used_memory() or 0
@@ -108,7 +108,7 @@ def limited(steps: Iterator[T], memory: float) -> Iterator[T]:
 
 
 def limit_for_good(memory: float) -> None:
-    """Bound what this process can take from the machine, and offer it first when memory runs out."""
+    """Limit this process for the rest of its life, and make it the first to be killed when memory runs out."""
     import resource
 
     used = used_memory()

@@ -1,4 +1,4 @@
-"""One result per request, in whatever order they are done."""
+"""One result per request, in the order of completion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grainscan.workers.limits import MEMORY, limited_memory, worker_count
 from grainscan.workers.pool import Ended, Pool
 from grainscan.workers.process import load
 
-PATIENCE = 300.0  # seconds without a sign of life after which a worker is ended; encoding a large twin takes a minute
+PATIENCE = 300.0  # seconds without a sign of life before a worker is ended; encoding a large twin takes a minute
 
 
 def spread(
@@ -24,13 +24,13 @@ def spread(
     preload: Sequence[str] = (),
     parse: Callable[[Any], Any] = lambda result: result,
 ) -> Generator[tuple[str, Any], None, None]:
-    """(name, result) of each request as it is done; a VideoError in place of a result is the fault of that request.
+    """(name, result) of each request as it is completed; a request that failed has a VideoError as its result.
 
-    `function` ("module:function") gets a request and returns a result, both JSON; `parse` makes of that what is handed
-    out. A worker that crashes, needs more than `memory` bytes, or has not called `alive` for `timeout` seconds costs
-    its request. Any other error of ours that the function raises ends it all and is raised here. `requests` are taken
-    one by one, when a worker is free. With `workers` 0, the work is done in this process: a crash ends it, too, and
-    nothing is timed. Closing the iterator, or an exception in the caller (Ctrl-C), ends the workers at once.
+    `function` ("module:function") maps a request to a result, both JSON, which `parse` converts. A worker that crashes,
+    needs more than `memory` bytes, or does not call `alive` for `timeout` seconds costs its request. Any other
+    GrainscanError of the function ends all work and is raised here. `requests` are drawn one by one, as workers become
+    free. With `workers` 0, all work is done in this process: a crash ends it, too, and nothing is timed. Closing the
+    iterator, or an exception in the caller (Ctrl-C), ends the workers at once.
     """
     count = worker_count(workers)
     if not count:

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,13 @@ from grainscan.workers.server import GRACE, Server
 
 SLOTS = 3  # arrays that a worker may send ahead of the parent
 _LONGEST_LINE = 1 << 26  # bytes
-Parse = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """Something that the work on a request has found. `content` is what `parse` made of it.
+    """Something that the work on a request has found; `content` as converted by `parse`.
 
-    Where an array came with it, that lies in the memory of the worker until the message is given to `Pool.release`.
+    An array in it lies in the worker's memory until the message is passed to `Pool.release`.
     """
 
     key: int
@@ -41,41 +40,40 @@ class Message:
 
 @dataclass(frozen=True)
 class Ended:
-    """Nothing more comes from a request."""
+    """The end of a request: nothing more comes from it."""
 
     key: int
     error: GrainscanError | None = None
 
 
+@dataclass(eq=False)
 class _Worker:
-    """What the parent knows of a worker. `number` is never used twice."""
+    """The parent's view of a worker."""
 
-    def __init__(self, number: int, connection: socket.socket, memory: mmap.mmap) -> None:
-        self.number = number
-        self.connection = connection
-        self.memory = memory
-        self.received = b""
-        self.key: int | None = None
-        self.name = ""
-        self.lent: set[int] = set()  # slots that the parent holds
-        self.since = 0.0  # when it last got something to do, or was alive
+    number: int  # never used twice
+    connection: socket.socket
+    memory: mmap.mmap
+    received: bytes = b""
+    key: int | None = None  # of its request
+    name: str = ""
+    lent: set[int] = field(default_factory=set)  # slots that the parent holds
+    since: float = 0.0  # when it was last given something to do, or was alive
 
 
 class Pool:
     """A set of isolated processes that run one function. Use as a context manager, from one thread (`wake` from any).
 
-    `submit` hands a request to an idle worker, `wait` returns what has arrived, `release` gives the memory of an array
-    back.
+    `submit` hands a request to an idle worker, `wait` returns what has arrived, `release` frees the memory of an array.
 
-    function: "module:function". It gets a request (JSON). Each item of a generator is a message, or else its result is.
-        A message is JSON, or a tuple of JSON and an array, which travels through shared memory.
-    timeout: seconds per request, or since its last call of `alive`; time that it waits for the parent does not count.
-        0: no limit.
+    function: "module:function", called with a request (JSON). Each item of a generator is a message, any other result
+        is one. A message is JSON, or a tuple of JSON and an array, which travels through shared memory.
+    timeout: seconds per request, or since its last call of `alive`, less the time spent waiting for the parent; 0: no
+        limit.
     memory: bytes that a worker may use.
     array_bytes: size of the largest array.
-    preload: modules that workers find imported.
-    parse: makes of the content and the array of a message what `wait` hands out. A worker whose message it refuses, by
-        any exception, is ended: it may have been taken over.
+    preload: modules to import before any work.
+    parse: converts the content and the array of a message for `wait`. If it raises anything, the worker is ended: it
+        may have been taken over.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class Pool:
         memory: float = MEMORY,
         array_bytes: int = 0,
         preload: Sequence[str] = (),
-        parse: Parse | None = None,
+        parse: Callable[[Any, Any], Any] = lambda content, array: content,
     ) -> None:
         self.size = size
         self._timeout = timeout
@@ -101,11 +99,11 @@ class Pool:
             "stride": self._stride,
             "slots": SLOTS,
         }
-        self._parse = parse or (lambda content, array: content)
+        self._parse = parse
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
-        self._bell.setblocking(False)
-        self._button.setblocking(False)
+        for end in (self._bell, self._button):
+            end.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._workers: dict[int, _Worker] = {}
         self._count = 0
@@ -127,13 +125,13 @@ class Pool:
         return self.size - self.busy
 
     def submit(self, key: int, request: Any, *, name: str) -> None:
-        """Hand a request to an idle worker; `key` is in what `wait` returns, `name` in messages for people."""
+        """Hand a request to an idle worker. `wait` returns its `key`; its `name` is for people."""
         worker = next((w for w in self._workers.values() if w.key is None), None) or self._start_worker()
         worker.key, worker.name, worker.since = key, name, time.monotonic()
         self._send(worker, {"request": request, "name": name, "cwd": _cwd()})
 
     def wait(self) -> list[Message | Ended]:
-        """Block until something arrives or `wake` is called; what came, in order. May be empty.
+        """Block until something arrives or `wake` is called. Returns what arrived, in order; it may be empty.
 
         Raises GrainscanError when workers cannot start at all.
         """
@@ -154,15 +152,16 @@ class Pool:
             self._button.send(b"!")
 
     def release(self, message: Message) -> None:
-        """The worker may write over the array of this message."""
-        worker = self._workers.get(message.slot[0]) if message.slot else None
-        if worker is not None and message.slot:
-            worker.lent.remove(message.slot[1])
+        """Let the worker overwrite the array of this message."""
+        number, slot = message.slot or (0, 0)
+        worker = self._workers.get(number)
+        if worker is not None:
+            worker.lent.remove(slot)
             worker.since = time.monotonic()
-            self._send(worker, {"free": message.slot[1]})
+            self._send(worker, {"free": slot})
 
     def close(self) -> None:
-        """End all workers, whatever they are doing; they have a moment to remove temporary files."""
+        """End all workers, whatever they are doing, with a moment to remove temporary files."""
         for worker in list(self._workers.values()):
             self._forget(worker)
         self._server.close()
@@ -191,7 +190,7 @@ class Pool:
         self._selector.unregister(worker.connection)
         worker.connection.close()
         self._server.forget(worker.number)
-        del self._workers[worker.number]  # its memory goes with the last array that lies in it
+        del self._workers[worker.number]  # its memory is freed with the last array in it
 
     def _send(self, worker: _Worker, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it may just have died; `wait` will see the end of its socket
@@ -208,20 +207,20 @@ class Pool:
         *lines, worker.received = (worker.received + data).split(b"\n")
         try:
             if len(worker.received) > _LONGEST_LINE:
-                raise ValueError("it does not stop talking")
+                raise ValueError("its message has no end")
             for line in lines:
                 event = self._understand(worker, json.loads(line))
                 if event is not None:
                     yield event
                 if worker.number not in self._workers:  # it leaves
                     return
-        except Exception as error:  # who has taken a decoder over may say anything
+        except Exception as error:  # a decoder that was taken over may send anything
             self._server.kill(worker.number)
             yield from self._end(worker, unexpected(worker.name, error, self._memory))
 
     def _understand(self, worker: _Worker, message: dict[str, Any]) -> Message | Ended | None:
         if worker.key is None:
-            raise ValueError("it speaks without being asked")
+            raise ValueError("it sends a message without a request")
         if "alive" in message:
             worker.since = time.monotonic()
             return None
@@ -249,14 +248,13 @@ class Pool:
         return slot, np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape)
 
     def _end(self, worker: _Worker, error: GrainscanError | None = None) -> Iterator[Ended]:
-        """A worker has ended without being told to. Its request pays, nothing else does."""
+        """A worker has ended unasked. That costs its request, and nothing else."""
         if worker.key is not None:
-            yield Ended(worker.key, error or self._post_mortem(worker))
+            code = None if error else self._server.exit_code(worker.number)
+            if code == -signal.SIGALRM:
+                error = timed_out(worker.name, self._timeout)
+            yield Ended(worker.key, error or lost(worker.name, code))
         self._forget(worker)
-
-    def _post_mortem(self, worker: _Worker) -> GrainscanError:
-        code = self._server.exit_code(worker.number)
-        return timed_out(worker.name, self._timeout) if code == -signal.SIGALRM else lost(worker.name, code)
 
     # -- time
 
@@ -268,7 +266,7 @@ class Pool:
         return max(0.0, first + self._timeout + GRACE - time.monotonic())
 
     def _overdue(self) -> Iterator[Ended]:
-        """Workers that the alarm clock of their own did not end: the disk hangs, or a decoder blocks signals."""
+        """End workers that their own alarm clock did not end: the disk hangs, or a decoder blocks signals."""
         if not self._timeout:
             return
         now = time.monotonic()
@@ -280,7 +278,7 @@ class Pool:
 
 
 def _anonymous_file(size: int) -> int:
-    """A handle on memory without a name, so that nothing is left behind however the processes end."""
+    """A handle on memory without a name: nothing is left behind, however the processes end."""
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             handle = os.dup(file.fileno())
@@ -290,7 +288,7 @@ def _anonymous_file(size: int) -> int:
 
     handle = os.memfd_create("grainscan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(handle, size)
-    # A decoder that was taken over could otherwise shrink it under the parent, which dies of reading past its end.
+    # Otherwise a decoder that was taken over could shrink it, and reading past its end kills the parent.
     fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return handle
 
@@ -303,8 +301,6 @@ def _cwd() -> str | None:
 
 
 def _drain(bell: socket.socket) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         while bell.recv(4096):
             pass
-    except BlockingIOError:
-        pass

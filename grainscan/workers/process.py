@@ -1,7 +1,8 @@
-"""The child's side: a server that forks workers, and the life of a worker."""
+"""The child's side: the server that forks workers, and the workers."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -19,16 +20,15 @@ from grainscan.errors import GrainscanError
 from grainscan.workers.faults import describe, unexpected
 from grainscan.workers.limits import limit_for_good, limited_memory, used_memory
 
-_GROWN = 32 << 20  # bytes that a worker may keep after a request; one that keeps more is replaced
-_FAREWELL = 0.5  # seconds in which a worker that is told to end may remove what it has half written
-_TOLD_EVERY = 1.0  # seconds between signs of life
+_GROWN = 32 << 20  # bytes that a worker may keep after a request; beyond that it is replaced
+_FAREWELL = 0.5  # seconds for a worker that is asked to end to remove what it has half written
+_ALIVE_EVERY = 1.0  # seconds between signs of life
 
 
 def load(name: str) -> Callable[[Any], Any]:
     """The function named "module:function"."""
     module, _, function = name.partition(":")
-    found: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
-    return found
+    return getattr(importlib.import_module(module), function)
 
 
 # ------------------------------------------------------------------------------------------------------- the server
@@ -37,7 +37,7 @@ def load(name: str) -> Callable[[Any], Any]:
 def serve(control: int, settings: dict[str, Any]) -> None:
     """Fork workers on demand and report how they end, until the parent closes the control socket."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the parent decides
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the parent decides
     function = load(settings["function"])
     for module in settings["preload"]:
         importlib.import_module(module)
@@ -80,7 +80,7 @@ def serve(control: int, settings: dict[str, Any]) -> None:
     _signal_all(children, signal.SIGTERM)
     deadline = time.monotonic() + _FAREWELL
     while children and time.monotonic() < deadline:
-        _reap(children, None)
+        _reap(children, connection)
         time.sleep(0.005)
     _signal_all(children, signal.SIGKILL)
     for pid in children:
@@ -89,28 +89,25 @@ def serve(control: int, settings: dict[str, Any]) -> None:
 
 
 def _signal_all(pids: Any, number: int) -> None:
-    for pid in pids:  # children that nobody has waited for: their numbers cannot be those of others
+    for pid in pids:  # children that were not waited for: their numbers have not been reused
         os.kill(pid, number)
 
 
-def _reap(children: dict[int, int], connection: socket.socket | None) -> None:
+def _reap(children: dict[int, int], connection: socket.socket) -> None:
     while children:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
         message = {"ended": children.pop(pid), "code": os.waitstatus_to_exitcode(status)}
-        if connection is not None:
-            try:
-                connection.sendall(json.dumps(message).encode() + b"\n")
-            except OSError:
-                return
+        with contextlib.suppress(OSError):  # the parent has died
+            connection.sendall(json.dumps(message).encode() + b"\n")
 
 
 # -------------------------------------------------------------------------------------------------------- a worker
 
 
 def _work(connection: socket.socket, memory: int, function: Callable[[Any], Any], settings: dict[str, Any]) -> None:
-    """The life of a worker: one request after the other, until the parent closes the socket. Never returns."""
+    """Handle one request after another until the parent closes the socket. Never returns."""
     global _this
     code = 1
     try:
@@ -122,7 +119,7 @@ def _work(connection: socket.socket, memory: int, function: Callable[[Any], Any]
         _this.run()
         code = 0
     except (BrokenPipeError, ConnectionResetError):
-        code = 0  # the parent has gone
+        code = 0  # the parent has died
     finally:
         os._exit(code)
 
@@ -145,10 +142,10 @@ class _Worker:
         self._timeout: float = settings["timeout"]
         self._limit: float = settings["memory"]
         self._free = list(range(settings["slots"]))
-        self._told = 0.0  # when a sign of life was last sent
+        self._alive_at = 0.0  # when a sign of life was last sent
 
     def run(self) -> None:
-        """Until the parent closes the socket, or this process has grown."""
+        """Work until the parent closes the socket or this process has grown."""
         fresh = used_memory() or 0
         for line in self._lines:
             message = json.loads(line)
@@ -158,7 +155,7 @@ class _Worker:
             self._set_alarm(self._timeout)
             error = self._do(message)
             self._set_alarm(0)
-            # Memory that the allocator keeps would be missing for the next file, or be there for it alone.
+            # Memory that the allocator keeps would be missing for the next file, or give it more room than others.
             grown = (used_memory() or 0) - fresh > _GROWN
             self._say({"error": error, "leaving": grown})
             if grown:
@@ -166,16 +163,16 @@ class _Worker:
 
     def alive(self) -> None:
         self._set_alarm(self._timeout)
-        if time.monotonic() - self._told > _TOLD_EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._alive_at > _ALIVE_EVERY:
+            self._alive_at = time.monotonic()
             self._say({"alive": True})
 
     def _set_alarm(self, seconds: float) -> float:
-        """The default action of SIGALRM ends the process even inside a decoder that never returns to Python."""
+        """Set when SIGALRM ends the process, even inside a decoder that never returns; the seconds that were left."""
         return signal.setitimer(signal.ITIMER_REAL, seconds)[0]
 
     def _do(self, message: dict[str, Any]) -> Any:
-        """Do a request; the error that ended it, as JSON."""
+        """Handle a request; returns the error that ended it, if any, as JSON."""
         try:
             if message["cwd"] is not None:
                 os.chdir(message["cwd"])
@@ -204,7 +201,7 @@ class _Worker:
         self._say({"content": content, "slot": slot, "shape": array.shape, "dtype": array.dtype.name})
 
     def _wait_for_slot(self) -> int:
-        """A free slot; the time spent waiting for the parent is not the file's."""
+        """A free slot; waiting for the parent does not count as the file's time."""
         if not self._free:
             remaining = self._set_alarm(0)
             while not self._free:
@@ -223,6 +220,6 @@ _this: _Worker | None = None
 
 
 def alive() -> None:
-    """To be called by work that takes long, as it gets on: its time starts anew. Outside a worker, nothing happens."""
+    """Restart the clock of this request; for long work to call as it proceeds. Does nothing outside a worker."""
     if _this is not None:
         _this.alive()

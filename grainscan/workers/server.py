@@ -17,7 +17,7 @@ from grainscan.errors import GrainscanError
 
 log = logging.getLogger(__name__)
 
-GRACE = 5.0  # seconds that the parent waits for what should come at once
+GRACE = 5.0  # seconds that the parent waits for what should be immediate
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
@@ -27,7 +27,7 @@ _ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NU
 
 
 class Server:
-    """Started with the first worker, and again where it was lost. Its socket is registered with `selector`."""
+    """Started with the first worker, and again if it is lost. Its socket is registered with `selector`."""
 
     def __init__(self, settings: dict[str, Any], selector: selectors.BaseSelector) -> None:
         self.control: socket.socket | None = None
@@ -35,7 +35,7 @@ class Server:
         self._settings = settings
         self._selector = selector
         self._received = b""
-        self._exits: dict[int, int | None] = {}  # of the workers that are not forgotten; None: not ended yet
+        self._exits: dict[int, int | None] = {}  # by worker; None: still running
 
     def fork(self, number: int, *handles: int) -> None:
         """Start a worker, which inherits the handles."""
@@ -43,7 +43,7 @@ class Server:
             self._start()
         self._exits[number] = None
         assert self.control is not None
-        with contextlib.suppress(OSError):  # the server has just gone: the worker's own socket ends with it
+        with contextlib.suppress(OSError):  # the server has just died: the worker's own socket ends with it
             socket.send_fds(self.control, [json.dumps({"start": number}).encode() + b"\n"], handles)
 
     def kill(self, number: int) -> None:
@@ -52,14 +52,11 @@ class Server:
                 self.control.sendall(json.dumps({"kill": number}).encode() + b"\n")
 
     def forget(self, number: int) -> None:
-        """Nobody will ask how this worker has ended."""
+        """Drop what is known of a worker."""
         self._exits.pop(number, None)
 
     def hear(self, patience: float = 0.0) -> None:
-        """Note which workers have ended, and how; wait `patience` seconds for it.
-
-        Raises GrainscanError when the server has failed.
-        """
+        """Note which workers have ended; wait up to `patience` seconds. Raises GrainscanError if the server failed."""
         assert self.control is not None and self.process is not None
         self.control.settimeout(patience)
         try:
@@ -76,7 +73,7 @@ class Server:
                 if message["ended"] in self._exits:
                     self._exits[message["ended"]] = message["code"]
             return
-        # The server has gone. If it was killed, another takes its place; if it failed, so will the next.
+        # The server has died. If it was killed, another takes its place; if it failed, so will the next.
         self._hang_up()
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self.process.wait(GRACE) > 0:
@@ -85,7 +82,7 @@ class Server:
                 )
 
     def exit_code(self, number: int) -> int | None:
-        """How a worker ended, as is reported shortly after its socket closed; None when the server has gone."""
+        """How a worker ended, reported shortly after its socket closed; None if the server has died."""
         deadline = time.monotonic() + GRACE
         while self._exits[number] is None and self.control is not None and time.monotonic() < deadline:
             self.hear(GRACE)
