@@ -424,7 +424,7 @@ def test_all_faults_of_a_manifest_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(LabelsError) as caught:
         read_manifest(tmp_path)
     assert caught.value.faults == [
-        "$.schema: 2 is not 1, the only one known",
+        "$.schema: 2 is not 1, the only known version",
         '$.clips["../a.avi"]: the name leaves the folder',
         '$.clips["/b.avi"]: the name is absolute; it must be relative to the folder',
         '$.clips["/b.avi"].twin: the name leaves the folder',

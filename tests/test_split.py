@@ -176,7 +176,7 @@ def test_twins_are_never_divided() -> None:
 
 @pytest.mark.parametrize("group", ["(", "[", "(?P<x"])
 def test_an_expression_that_is_none(tmp_path: Path, group: str) -> None:
-    with pytest.raises(ConfigError, match="no regular expression"):
+    with pytest.raises(ConfigError, match="not a regular expression"):
         split(SplitConfig(dataset(tmp_path), group=group))
 
 
@@ -271,7 +271,7 @@ def test_clips_that_an_expression_misses_are_reported(tmp_path: Path) -> None:
     assert report.notes == ()
     report = split(SplitConfig(tmp_path, group=r"^(s0[0-5])", dry_run=True))
     assert report.notes[0] == (
-        "16 clips that --group does not match, each its own source: s06_c0.avi, s06_c1.avi, s06_c2.avi and 13 more"
+        "16 clips not matched by --group, each its own source: s06_c0.avi, s06_c1.avi, s06_c2.avi and 13 more"
     )
 
 

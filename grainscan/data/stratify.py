@@ -1,4 +1,4 @@
-"""Stratified division of whole groups of clips. Plain arithmetic on counts."""
+"""Stratified division of whole groups of clips: plain arithmetic on counts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def stratify(
     """Divide groups of clips so that each part holds its ratio of the clips and of every label.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) over whole groups: the rarest label first, its
-    largest groups first, each to the part that lacks most of it. Once no more groups remain than there are parts
-    without the label (or without anything), those parts come first, so that no part stays empty needlessly.
+    largest groups first, each to the part that lacks it most. Once no more groups remain than there are parts without
+    the label (or without any clip), those parts come first, so that no part stays empty needlessly.
 
     sizes: (groups,) clips of each; counts: (groups, labels) clips with each label. Returns the part of each group.
     """
@@ -34,7 +34,7 @@ def stratify(
 
 
 class _Parts:
-    """The parts while groups are assigned: what each still lacks, and what it has."""
+    """What each part has and still lacks while groups are assigned."""
 
     def __init__(self, sizes: NDArray[np.int64], counts: NDArray[np.int64], share: NDArray[np.float64]) -> None:
         self._sizes, self._counts = sizes, counts
@@ -48,7 +48,7 @@ class _Parts:
         self.of_group = np.full(len(sizes), -1, dtype=np.int64)
 
     def place(self, group: int, label: int | None, members: int) -> None:
-        """Assign a group, chosen for `label`, which `members` open groups have (this one included)."""
+        """Assign a group, chosen for `label`, to a part. `members`: open groups with that label, this one included."""
         choices = self._active
         lack = self._room if label is None else self._wanted[:, label]
         if label is not None:

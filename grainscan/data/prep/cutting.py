@@ -1,8 +1,8 @@
 """One source to its clips. Everything here runs in a worker process.
 
-A clip is a run of consecutive frames from a key frame on (as `predict` sees them), cropped to a square of native
-pixels. A clean clip with twins is written as it comes out of the encoders of the first of them, so that the two differ
-in the artifact alone.
+A clip is a run of consecutive frames that starts at a key frame (as in `predict`), cropped to a square at native
+resolution. A clean clip with twins passes through the encoders of the first one, so that the two differ only in the
+artifact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grainscan.data.prep.footage import Examined
+from grainscan.data.prep.footage import Examined, reason_of
 from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
 from grainscan.errors import DataError, OutputError, VideoError
@@ -33,48 +33,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FEW = 4096  # places in a picture up to which all are considered
-_TRIES = 16  # positions drawn for a crop, of which the best is used
-_DRAWS = 3  # recipes drawn for a twin before it is given up: not every encoder accepts every picture
+_FEW = 4096  # up to so many positions in a picture, all are considered
+_TRIES = 16  # positions drawn for a crop; the best is used
+_DRAWS = 3  # recipes tried for a twin: not every encoder accepts every picture
 _WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
-_FPS = (Fraction(1), Fraction(240))  # beyond these a container's frame rate is not trusted
+_FPS = (Fraction(1), Fraction(240))  # outside this range, a container's frame rate is not trusted
 
 Box = tuple[int, int, int, int]  # x, y, width, height
-Entry = dict[str, Any]  # of a clip in the manifest
+Entry = dict[str, Any]  # a clip in the manifest
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to cut from one source. `clips`: number of a clip -> how many twins it gets."""
+    """What to cut from one source."""
 
     path: str
     name: str
     stem: str
     examined: Examined
     labels: dict[str, int]
-    clips: dict[int, int]
-    windows: int  # clips per source where nothing limits them
+    clips: dict[int, int]  # number of a clip -> number of its twins
+    windows: int  # clips per source if nothing limits them
     frames: int
     size: int
     task: str | None  # to synthesise
     seed: int
     destination: str
-    journal: str  # file that records the finished clips
+    journal: str  # file in which finished clips are recorded
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
-        """The job that became a dictionary by `dataclasses.asdict` and JSON."""
+        """Read a job that went through `dataclasses.asdict` and JSON."""
         clips = {int(clip): twins for clip, twins in values["clips"].items()}
         return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
 
     @property
     def memory(self) -> int:
-        """Bytes that its pictures take beyond what reading any file does: whole windows, and the squares as floats."""
+        """Bytes needed beyond reading any file: for whole windows, and for crops as floats."""
         picture = self.examined.width * self.examined.height
         return self.frames * (_WINDOW_BYTES * picture + _SQUARE_BYTES * self.size**2)
 
     def names(self, first: int = 0) -> Iterator[str]:
-        """The clips and their twins; from `first` 1 on, the twins alone."""
+        """Names of the clips and their twins; with `first` 1, of the twins alone."""
         for clip, twins in self.clips.items():
             yield from (self.clip_name(clip, number) for number in range(first, twins + 1))
 
@@ -93,14 +93,14 @@ class Cut:
 
 
 def cut_request(job: dict[str, Any]) -> dict[str, Any]:
-    """`cut` for a worker process: job and result as JSON."""
+    """`cut` in a worker process: job and result as JSON."""
     return asdict(cut(Job.from_dict(job)))
 
 
 def cut(job: Job) -> Cut:
     """Write the clips of a source that do not exist yet. Faults of the footage are part of the result.
 
-    Raises OutputError where the destination cannot be written.
+    Raises OutputError if the destination cannot be written.
     """
     journal = _Journal(job)
     entries, failed = dict(journal.entries), {}
@@ -118,7 +118,7 @@ def cut(job: Job) -> Cut:
                 entries |= made
                 journal.add(clip, made)
     except VideoError as error:
-        reason = error.message.removeprefix(f"{job.path}: ")
+        reason = reason_of(job.path, error)
         return Cut(entries, failed | {job.clip_name(clip): reason for clip in sorted(left)})
     except OSError as error:
         raise OutputError(
@@ -129,7 +129,7 @@ def cut(job: Job) -> Cut:
 
 
 def recall(job: Job) -> dict[str, Entry]:
-    """The entries of clips that were finished before a worker died."""
+    """The entries of clips finished before the worker died."""
     return _Journal(job).entries
 
 
@@ -158,9 +158,9 @@ class _Journal:
 
 
 def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
-    """Up to `count` clips as (number, window, box), all different.
+    """Up to `count` different clips as (number, window, box).
 
-    Each window gives one clip; a source with fewer windows than clips is read again for other crops. The place of a
+    Each window yields one clip; a source with fewer windows than clips is read again for other crops. The place of a
     clip does not depend on which others are wanted.
     """
     taken: dict[float, list[Box]] = {}
@@ -179,14 +179,14 @@ def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
             if clip == count:
                 return
         if clip == before:
-            return  # every place is taken
+            return  # no place is left
 
 
 def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[Box]) -> Box | None:
-    """A square of `size` native pixels on the chroma grid, outside black bars; None when all places are taken.
+    """A square of `size` native pixels on the chroma grid, outside black bars; None if every place is taken.
 
-    Of a few random places, the first that shows something (is not black or white throughout) and overlaps least with
-    those taken. A picture smaller than the square is used whole.
+    Of a few random places, the first that is not all black or white and overlaps least with those in `taken`. A picture
+    smaller than the square is used whole.
     """
     left, top, width, height = active_area(window)
     if width < size or height < size:
@@ -208,14 +208,14 @@ def _starts(first: int, last: int, step: int) -> range:
 
 
 def _shows(window: Window, box: Box) -> bool:
-    """Whether the middle picture is neither black nor white in the box, on average."""
+    """Whether the middle picture, in the box, is neither black nor white on average."""
     x, y, width, height = box
     luma = brightness(window.pictures[window.frames // 2], window.format)
     return bool(shows_something(luma[y : y + height : 4, x : x + width : 4].mean(), window.format))
 
 
 def _overlap(box: Box, taken: list[Box]) -> int:
-    """Pixels that a box shares with the one of `taken` that it shares most with."""
+    """The largest number of pixels that a box shares with one of `taken`."""
     x, y, width, height = box
     return max(
         (
@@ -227,7 +227,7 @@ def _overlap(box: Box, taken: list[Box]) -> int:
 
 
 def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
-    """Write a clip and its twins; their manifest entries by name."""
+    """Write a clip and its twins. Returns their manifest entries by name."""
     block = window.block(*box)
     entry: Entry = {
         "source": scene_of(job.name) or job.name,
@@ -268,23 +268,23 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
 
 
 def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[BaseRecipe, Twin]:
-    """Draw a recipe and carry it out; another one where an encoder refuses this picture."""
-    from grainscan.data.synth import synthesiser, twin  # not loaded where nothing is synthesised
+    """Draw a recipe and carry it out; if an encoder refuses this picture, try another."""
+    from grainscan.data.synth import synthesiser, twin  # only loaded if something is synthesised
 
-    fault: DataError | None = None
-    for draws in range(_DRAWS):
+    draws = 0
+    while True:
         rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))
         recipe = synthesiser(job.task or "").draw(rng, width=block.width, height=block.height)
         try:
             return recipe, twin(block, recipe)
         except DataError as error:
+            draws += 1
+            if draws == _DRAWS:
+                raise
             log.debug("%s, clip %d: %s", job.path, clip, error.message)
-            fault = error
-    assert fault is not None
-    raise fault
 
 
 def _frame_rate(text: str) -> Fraction:
-    """The footage's frame rate, where it is plausible, as .avi can store it; else 25."""
+    """The frame rate as .avi can store it, if it is plausible; else 25."""
     rate = Fraction(text) if text else Fraction(25)
     return rate.limit_denominator(1001) if _FPS[0] <= rate <= _FPS[1] else Fraction(25)
