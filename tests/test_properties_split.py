@@ -133,7 +133,7 @@ def test_a_split_divides_no_source_and_undo_takes_all_of_it_back(data: DataSet, 
         labelled = {part: read_labels(folder / part) for part in SPLITS if (folder / part).is_dir()}
         shared = leaks(
             {
-                part: Side(group_clips(labels.clips, read_manifest(folder / part)), labels.path)
+                part: Side(group_clips(labels.clips, read_manifest(folder / part)), labels.media)
                 for part, labels in labelled.items()
             }
         )

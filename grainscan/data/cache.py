@@ -46,19 +46,8 @@ _HEADERS_KEPT = 4096  # in memory
 _STORE = "grainscan.data.cache:store_request"
 
 
-class Excerpt:
-    """Blocks of one clip, all of one pixel format. `shapes` holds (frames, height, width) of each block."""
-
-    format: PixelFormat
-    shapes: tuple[tuple[int, int, int], ...]
-
-    def block(self, index: int, start: int, frames: int) -> Block:
-        """Up to `frames` frames of a block from `start`."""
-        raise NotImplementedError
-
-
-class DecodedExcerpt(Excerpt):
-    """An excerpt in memory."""
+class DecodedExcerpt:
+    """Blocks of one clip in memory, all of one pixel format. `shapes`: (frames, height, width) of each."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = tuple(blocks)
@@ -66,12 +55,13 @@ class DecodedExcerpt(Excerpt):
         self.shapes = tuple((block.frames, block.height, block.width) for block in blocks)
 
     def block(self, index: int, start: int, frames: int) -> Block:
+        """Up to `frames` frames of a block from `start`."""
         block = self.blocks[index]
         return block.crop(0, 0, block.width, block.height, start, frames)
 
 
-class StoredExcerpt(Excerpt):
-    """An excerpt on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
+class StoredExcerpt:
+    """The same on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
 
     def __init__(self, path: str) -> None:
         """Reads the first line. Raises OSError, ValueError, KeyError or TypeError if it is not an excerpt."""
@@ -114,6 +104,9 @@ class StoredExcerpt(Excerpt):
 
     def _bytes(self, shape: tuple[int, int, int]) -> int:
         return shape[0] * frame_bytes(self.format, shape[1], shape[2])
+
+
+Excerpt = DecodedExcerpt | StoredExcerpt
 
 
 def plane_shapes(form: PixelFormat, height: int, width: int) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from grainscan.data.cache import ClipCache, Excerpt
-from grainscan.data.labels import ClipPaths, read_labels
+from grainscan.data.labels import read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.sources import Side, group_clips
 from grainscan.errors import DataError, UsageError
@@ -60,8 +60,7 @@ class ClipSet:
 
     def side(self) -> Side:
         """What `leaks` compares."""
-        sources = dict(zip(self.names, self.sources, strict=True))
-        return Side(sources, ClipPaths(self.media, sources))
+        return Side(dict(zip(self.names, self.sources, strict=True)), self.media)
 
     def counts(self) -> NDArray[np.int64]:
         """(tasks, 2): clips with label 0 and with label 1."""

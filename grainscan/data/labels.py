@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,6 @@ _OUTPUT_MARKS = {task.name: task.published_mark for task in STANDARD if task.pub
 Labels = dict[str, dict[str, int]]
 
 
-class ClipPaths(Mapping[str, Path]):
-    """The path of each clip, made on demand: 100,000 Path objects need more memory than the labels."""
-
-    def __init__(self, media: Path, names: Mapping[str, object]) -> None:
-        self._media = media
-        self._names = names
-
-    def __getitem__(self, name: str) -> Path:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._media / name
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 @dataclass(frozen=True)
 class LabelSet:
     """The labelled clips of a folder, sorted by name. `media` is the folder itself or the `avi/` in it."""
@@ -74,9 +56,9 @@ class LabelSet:
     media: Path
     links: frozenset[str] = field(default=frozenset(), repr=False)  # clips reached through a symbolic link
 
-    @property
-    def path(self) -> Mapping[str, Path]:
-        return ClipPaths(self.media, self.clips)
+    @cached_property
+    def path(self) -> dict[str, Path]:
+        return {name: self.media / name for name in self.clips}
 
 
 @dataclass(frozen=True)
@@ -86,15 +68,6 @@ class Prevalence:
     negative: int = 0
     positive: int = 0
     unknown: int = 0
-
-    @property
-    def known(self) -> int:
-        return self.negative + self.positive
-
-    @property
-    def rate(self) -> float | None:
-        """Fraction of the known labels that are 1; None if none is known."""
-        return self.positive / self.known if self.known else None
 
 
 def read_labels(folder: str | os.PathLike[str]) -> LabelSet:

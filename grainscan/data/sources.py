@@ -71,10 +71,13 @@ def _with_twins(sources: dict[str, str], entries: Mapping[str, Any]) -> dict[str
 
 @dataclass(frozen=True)
 class Side:
-    """The clips of a split: the source (from `group_clips`) and the file of each, by name."""
+    """The clips of a split: the source of each by name (from `group_clips`), and their folder."""
 
     sources: Mapping[str, str]
-    paths: Mapping[str, Path]
+    media: Path
+
+    def paths(self) -> dict[str, Path]:
+        return {name: self.media / name for name in self.sources}
 
     def known_sources(self) -> set[str]:
         """Without clips that are their own source: nothing is known about those."""
@@ -105,7 +108,7 @@ def leaks(splits: Mapping[str, Side]) -> tuple[Leak, ...]:
         shared = one.known_sources() & other.known_sources()
         if shared:
             found.append(Leak("source", (first, second), tuple(sorted(shared))))
-        same = tuple(_same_files(one.paths, other.paths))
+        same = tuple(_same_files(one.paths(), other.paths()))
         if same:
             found.append(Leak("file", (first, second), same))
     return tuple(found)

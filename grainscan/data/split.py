@@ -365,10 +365,7 @@ def _report(
     sources = group_clips(clips, manifest, config.group)
     parts = tuple(
         SplitPart(
-            part,
-            len(names),
-            len({sources[name] for name in names}),
-            prevalence((clips[name] for name in names), tasks),
+            part, len(names), len({sources[name] for name in names}), prevalence((clips[name] for name in names), tasks)
         )
         for part, names in _members(journal)
     )

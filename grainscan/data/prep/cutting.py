@@ -197,7 +197,7 @@ def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[
     places = len(columns) * len(rows)
     order = rng.permutation(places) if places <= _FEW else rng.integers(places, size=_TRIES)
     boxes = ((columns[i % len(columns)], rows[i // len(columns)], side_x, side_y) for i in order.tolist())
-    free = list(islice((box for box in boxes if box not in taken), _TRIES))
+    free = islice((box for box in boxes if box not in taken), _TRIES)
     return min(free, key=lambda box: (not _shows(window, box), _overlap(box, taken)), default=None)
 
 
@@ -217,13 +217,11 @@ def _shows(window: Window, box: Box) -> bool:
 def _overlap(box: Box, taken: list[Box]) -> int:
     """The largest number of pixels that a box shares with one of `taken`."""
     x, y, width, height = box
-    return max(
-        (
-            max(0, min(x + width, left + w) - max(x, left)) * max(0, min(y + height, top + h) - max(y, top))
-            for left, top, w, h in taken
-        ),
-        default=0,
+    shared = (
+        max(0, min(x + width, left + w) - max(x, left)) * max(0, min(y + height, top + h) - max(y, top))
+        for left, top, w, h in taken
     )
+    return max(shared, default=0)
 
 
 def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:

@@ -125,12 +125,10 @@ def _cover(level: float, peak: float) -> float:
 
 
 def _white(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
-    """Independent pixels."""
     return fields.shaped(rng, shape, np.ones((1, 1), np.float32))
 
 
 def _gaussian(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
-    """White noise through a Gaussian blur."""
     return fields.shaped(rng, shape, fields.gaussian(*shape[1:], grain.size, grain.aspect))
 
 
@@ -164,7 +162,6 @@ def _autoregressive(rng: np.random.Generator, shape: Shape, grain: Grain) -> Arr
 
 
 def _film(rng: np.random.Generator, shape: Shape, grain: Grain) -> Array:
-    """Clumps of silver of many diameters."""
     return fields.shaped(rng, shape, fields.discs(*shape[1:], grain.size))
 
 
