@@ -98,7 +98,7 @@ def test_clips_in_a_folder_avi(tmp_path: Path) -> None:
     (tmp_path / "readme.mp4").touch()  # beside the folder of clips, hence not one of them
     assert len(read_labels(tmp_path).clips) == 2
     (tmp_path / "avi" / "c.avi").touch()
-    assert faults_of(tmp_path) == ['$["c.avi"]: this file has no label (write null where it is unknown)']
+    assert faults_of(tmp_path) == ['$["c.avi"]: this file has no label (write null if it is unknown)']
 
 
 def test_names_that_spell_the_folder_avi_out(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_all_faults_come_at_once_with_their_paths(tmp_path: Path) -> None:
         '$["b.avi"]["Film Grain"]: a task name is snake_case, such as graininess or film_scratches',
         '$["b.avi"].blockiness: {"a": 1} is not 0, 1, true, false or null',
         '$["gone.avi"]: no such file',
-        '$["unlabelled.mp4"]: this file has no label (write null where it is unknown)',
+        '$["unlabelled.mp4"]: this file has no label (write null if it is unknown)',
     ]
     assert "7 faults" in str(caught.value) and all(fault in str(caught.value) for fault in caught.value.faults)
     assert caught.value.hint and caught.value.exit_code == 2

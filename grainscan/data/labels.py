@@ -98,7 +98,7 @@ def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
         else:
             faults.append(f"{json_path(name)}: leads out of the folder through a symbolic link")
     faults += [
-        f"{json_path(name)}: this file has no label (write null where it is unknown)"
+        f"{json_path(name)}: this file has no label (write null if it is unknown)"
         for name in sorted(files)
         if name not in clips and is_video_name(name) and "/." not in "/" + name
     ]

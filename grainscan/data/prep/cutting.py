@@ -102,9 +102,9 @@ def cut(job: Job) -> Cut:
 
     Raises OutputError if the destination cannot be written.
     """
-    journal = _Journal(job)
-    entries, failed = dict(journal.entries), {}
-    left = set(job.clips) - journal.clips
+    entries, done = recall(job)
+    failed = {}
+    left = set(job.clips) - done
     try:
         for clip, window, box in _places(job, max(left, default=-1) + 1):
             if clip not in left:
@@ -116,7 +116,8 @@ def cut(job: Job) -> Cut:
                 failed[job.clip_name(clip)] = error.message
             else:
                 entries |= made
-                journal.add(clip, made)
+                with Path(job.journal).open("ab") as file:
+                    file.write(json.dumps({"clip": clip, "entries": made}).encode() + b"\n")
     except VideoError as error:
         reason = reason_of(job.path, error)
         return Cut(entries, failed | {job.clip_name(clip): reason for clip in sorted(left)})
@@ -128,33 +129,22 @@ def cut(job: Job) -> Cut:
     return Cut(entries, failed, len(left))
 
 
-def recall(job: Job) -> dict[str, Entry]:
-    """The entries of clips finished before the worker died."""
-    return _Journal(job).entries
-
-
-class _Journal:
-    """The finished clips of a source, one per line, so that an interruption costs one clip."""
-
-    def __init__(self, job: Job) -> None:
-        self._path = Path(job.journal)
-        self.clips: set[int] = set()
-        self.entries: dict[str, Entry] = {}
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
-        sound = 0
-        for line in lines:
-            if not line.endswith(b"\n"):  # torn by a power cut
-                os.truncate(self._path, sound)
-                break
-            record = json.loads(line)
-            sound += len(line)
-            if all(Path(job.destination, name).is_file() for name in record["entries"]):
-                self.clips.add(record["clip"])
-                self.entries |= record["entries"]
-
-    def add(self, clip: int, entries: dict[str, Entry]) -> None:
-        with self._path.open("ab") as file:
-            file.write(json.dumps({"clip": clip, "entries": entries}).encode() + b"\n")
+def recall(job: Job) -> tuple[dict[str, Entry], set[int]]:
+    """The entries and numbers of finished clips: one line of the journal each, so that an interruption costs one."""
+    journal = Path(job.journal)
+    entries: dict[str, Entry] = {}
+    done = set()
+    intact = 0
+    for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else []:
+        if not line.endswith(b"\n"):  # torn by a power cut
+            os.truncate(journal, intact)
+            break
+        record = json.loads(line)
+        intact += len(line)
+        if all(Path(job.destination, name).is_file() for name in record["entries"]):
+            done.add(record["clip"])
+            entries |= record["entries"]
+    return entries, done
 
 
 def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
@@ -202,7 +192,7 @@ def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[
 
 
 def _starts(first: int, last: int, step: int) -> range:
-    """Positions on the chroma grid from `first` to `last`; the one before `first` where there is none between."""
+    """Positions on the chroma grid from `first` to `last`, or the one before `first` if there are none."""
     aligned = -(-first // step) * step
     return range(aligned, last + 1, step) if aligned <= last else range(first // step * step, first + 1, step)
 

@@ -272,7 +272,7 @@ def _cut(
         for path, result in results:
             job = by_path[path]
             if isinstance(result, VideoError):
-                result = Cut(recall(job), {job.name: reason_of(path, result)})
+                result = Cut(recall(job)[0], {job.name: reason_of(path, result)})
             entries |= result.entries
             failed |= result.failed
             missing += result.missing

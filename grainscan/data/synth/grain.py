@@ -91,12 +91,12 @@ def film_curve(peak: float = 1.0) -> Curve:
 
     `peak` > 1 moves the maximum to darker levels, as on prints.
     """
-    return tuple((float(level), math.sqrt(_cover(level, peak) * (1 - _cover(level, peak)))) for level in _LEVELS)
+    return _curve(lambda level: math.sqrt(_cover(level, peak) * (1 - _cover(level, peak))))
 
 
 def shot_curve() -> Curve:
     """Photon noise without a tone curve: variance proportional to the level."""
-    return tuple((float(level), math.sqrt(max(level - 8, 4) / 128)) for level in _LEVELS)
+    return _curve(lambda level: math.sqrt(max(level - 8, 4) / 128))
 
 
 def sensor_curve(read: float, gamma: float = 2.2) -> Curve:
@@ -106,15 +106,17 @@ def sensor_curve(read: float, gamma: float = 2.2) -> Curve:
     modeling and fitting for single-image raw-data", 2008); `read` = b / a is the level at which both parts are equal.
     A tone curve x^(1/gamma) multiplies the deviation by its slope, which raises noise in the shadows.
     """
-    curve = []
-    for level in _LEVELS:
+
+    def deviation(level: int) -> float:
         linear = max(level / 255, 0.03) ** gamma
-        slope = linear ** (1 / gamma - 1) / gamma
-        curve.append((float(level), math.sqrt(linear + read) * slope))
-    return tuple(curve)
+        return math.sqrt(linear + read) * (linear ** (1 / gamma - 1) / gamma)
+
+    return _curve(deviation)
 
 
-_LEVELS = (0, 16, 32, 48, 64, 96, 128, 160, 192, 224, 255)
+def _curve(deviation: Callable[[int], float]) -> Curve:
+    levels = (0, 16, 32, 48, 64, 96, 128, 160, 192, 224, 255)
+    return tuple((float(level), deviation(level)) for level in levels)
 
 
 def _cover(level: float, peak: float) -> float:
