@@ -584,7 +584,7 @@ def test_a_new_artifact_is_a_record_and_a_module(
     monkeypatch.setitem(tasks._BY_NAME, "banding", record)
     monkeypatch.setitem(sys.modules, "grainscan.data.synth.steps", SimpleNamespace(Recipe=Steps))
     make_clip("footage/a.avi", frames=8, width=80, height=80)
-    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", clips=1, frames=4, size=64, workers=1)
+    config = PrepConfig((tmp_path / "footage",), tmp_path / "data", clips=1, frames=4, size=64, workers=0)
     prepare(replace(config, synthesize="banding"))
     manifest = read_manifest(tmp_path / "data")
     assert manifest is not None

@@ -1,1 +1,1 @@
-"""Labelled clips: labels and manifests, splits, preparation and synthesis, and what training reads of them."""
+"""Labelled clips: labels and manifests, splits, preparation, synthesis, and the views that training reads."""

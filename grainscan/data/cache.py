@@ -1,14 +1,14 @@
-"""Decoded clips on disk: what training cuts its views from, so that an epoch after the first decodes nothing.
+"""Decoded clips on disk, from which training cuts its views, so that only the first epoch decodes.
 
 A clip becomes an *excerpt*: one or a few blocks of native planes. A short clip is kept whole; of a longer one, a few
-windows and crops are kept, found by the same sampling as in `predict` but larger than a view by a margin in which
-training moves about. Every excerpt is a file of its own, named after what it was made from, written under a temporary
-name and renamed: any number of processes may fill the cache at once, and an interruption loses one clip.
+windows and crops are kept, sampled as in `predict` but larger than a view by a margin within which training varies the
+position. Each excerpt is a file, named after everything it depends on, written under a temporary name and renamed: any
+number of processes can fill the cache at once, and an interruption loses one clip.
 
-Memory stays flat however many clips there are: nothing is held open, and a view reads only its own frames.
+Memory use does not depend on the number of clips: no file stays open, and a view reads only its own frames.
 
-The cache is a guest on the disk: it keeps to its limit, leaves a reserve to others and drops what no training has used
-for a month. What finds no room is decoded each time, which is slower and nothing else.
+The cache keeps to its limit, leaves a reserve of the disk to others and drops what no training has used for a month.
+Clips that find no room are decoded each time, which is slower but otherwise the same.
 """
 
 from __future__ import annotations
@@ -35,30 +35,19 @@ from grainscan.views.crops import ViewSpec, active_area, view_boxes
 from grainscan.workers import spread
 
 CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
-EXCERPT_BYTES = 12_000_000  # of a clip; larger ones are sampled
-_FRAME_MARGIN = 8  # frames that an excerpt is longer than a view
-_PIXEL_MARGIN = 64  # pixels that it is wider and higher, at most its size again
+EXCERPT_BYTES = 12_000_000  # larger clips are sampled
+_FRAME_MARGIN = 8  # additional frames of an excerpt, compared with a view
+_PIXEL_MARGIN = 64  # additional pixels of width and height, at most the size of the view
 RESERVE = 10_000_000_000  # bytes of the disk left to others
-_LONGEST_UNUSED = 30 * 86_400  # seconds that an excerpt is kept for a training to come
-_VERSION = 1  # of the files; part of their names
+_LONGEST_UNUSED = 30 * 86_400  # seconds for which an unused excerpt is kept
+_VERSION = 1  # of the file format; part of the names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
 _STORE = "grainscan.data.cache:store_request"
 
 
-class Excerpt:
-    """Blocks of one clip, all of one pixel format. `shapes` holds (frames, height, width) of each block."""
-
-    format: PixelFormat
-    shapes: tuple[tuple[int, int, int], ...]
-
-    def block(self, index: int, start: int, frames: int) -> Block:
-        """Up to `frames` frames of a block from `start`."""
-        raise NotImplementedError
-
-
-class DecodedExcerpt(Excerpt):
-    """An excerpt in memory."""
+class DecodedExcerpt:
+    """Blocks of one clip in memory, all of one pixel format. `shapes`: (frames, height, width) of each."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = tuple(blocks)
@@ -66,16 +55,17 @@ class DecodedExcerpt(Excerpt):
         self.shapes = tuple((block.frames, block.height, block.width) for block in blocks)
 
     def block(self, index: int, start: int, frames: int) -> Block:
+        """Up to `frames` frames of a block from `start`."""
         block = self.blocks[index]
         return block.crop(0, 0, block.width, block.height, start, frames)
 
 
-class StoredExcerpt(Excerpt):
-    """An excerpt on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
+class StoredExcerpt:
+    """The same on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
 
     def __init__(self, path: str) -> None:
-        """Reads the first line. Raises OSError, ValueError, KeyError or TypeError where it is not an excerpt."""
-        with open(path, "rb") as file:  # noqa: PTH123 (once per view: Path.open takes longer than the reading)
+        """Reads the first line. Raises OSError, ValueError, KeyError or TypeError if it is not an excerpt."""
+        with open(path, "rb") as file:  # noqa: PTH123 (once per view: Path.open takes longer than reading)
             line = file.readline(_LONGEST_HEADER)
             size = os.fstat(file.fileno()).st_size
         header = json.loads(line)
@@ -84,7 +74,7 @@ class StoredExcerpt(Excerpt):
         self.shapes = tuple((int(t), int(h), int(w)) for t, h, w in header["shapes"])
         self._offset = len(line)
         if not self.shapes or self._offset + sum(map(self._bytes, self.shapes)) != size:
-            raise ValueError(f"{path}: has another length than its header says")
+            raise ValueError(f"{path}: its length does not match its header")
 
     @classmethod
     def write(cls, path: Path, blocks: Sequence[Block]) -> None:
@@ -97,7 +87,7 @@ class StoredExcerpt(Excerpt):
                     file.write(np.ascontiguousarray(plane).data)
 
     def block(self, index: int, start: int, frames: int) -> Block:
-        """Reads the frames asked for and nothing else."""
+        """Reads only the frames asked for."""
         length, height, width = self.shapes[index]
         frames = min(frames, length - start)
         offset = self._offset + sum(map(self._bytes, self.shapes[:index]))
@@ -116,6 +106,9 @@ class StoredExcerpt(Excerpt):
         return shape[0] * frame_bytes(self.format, shape[1], shape[2])
 
 
+Excerpt = DecodedExcerpt | StoredExcerpt
+
+
 def plane_shapes(form: PixelFormat, height: int, width: int) -> list[tuple[int, int]]:
     """(rows, columns) of each plane of a picture."""
     chroma = (-(-height >> form.sub_h), -(-width >> form.sub_w))
@@ -130,64 +123,67 @@ def frame_bytes(form: PixelFormat, height: int, width: int) -> int:
 class ClipCache:
     """Excerpts of clips for views of one specification, kept below `directory` (None: decoded anew each time).
 
-    `limit` is in bytes and counts all data sets. When it or the reserve of the disk is reached, the excerpts unused
-    for longest make room once; what does not fit even then is decoded each time.
+    `limit` is in bytes, for all data sets together. If it or the reserve of the disk is reached, the excerpts unused
+    for longest are removed, once; what does not fit even then is decoded each time.
     """
 
     def __init__(self, directory: Path | None, view: ViewSpec, *, limit: float = float("inf")) -> None:
         self.directory = None if directory is None else os.fspath(directory)
         self.view = view
         self.limit = limit
-        self._room: float | None = None  # bytes that may still be added; counted before the first are
-        self._known: dict[Path, StoredExcerpt] = {}  # headers of the excerpts read last
+        self._room: float | None = None  # bytes that may still be added; counted before the first excerpt
+        self._known: dict[Path, StoredExcerpt] = {}  # headers of recently read excerpts
 
     @property
     def full(self) -> bool:
-        """Whether a clip found no room."""
+        """Whether there is no more room."""
         return self._room is not None and self._room <= 0
 
     def read(self, path: Path) -> Excerpt:
-        """The excerpt of a clip, decoded where it is not there yet. Raises VideoError, DataError."""
+        """The excerpt of a clip, decoded if it is not there yet. Raises VideoError, DataError."""
         if self.directory is None:
             return DecodedExcerpt(decode(path, self.view))
-        known = self._known.get(path)
-        if known is not None:
-            return known
+        if path in self._known:
+            return self._known[path]
         file = self._file(path)
         try:
             stored = StoredExcerpt(file)
         except (OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
-            return self._decoded(path, file)
+            excerpt = DecodedExcerpt(decode(path, self.view))
+            room = self._remaining()
+            if room > 0:
+                self._room = room - _write(Path(file), excerpt.blocks)
+            return excerpt
         if len(self._known) >= _HEADERS_KEPT:
             self._known.clear()
         self._known[path] = stored
         return stored
 
     def holds(self, path: Path) -> bool:
-        """Whether there is an excerpt of a clip, sound or not."""
+        """Whether there is an excerpt of a clip, intact or not."""
         return self.directory is not None and os.path.exists(self._file(path))  # noqa: PTH110 (as in `_file`)
 
     def forget(self, path: Path) -> None:
-        """Look for the excerpt of a clip anew: another training may have removed it to make room."""
+        """Forget the header of a clip's excerpt: another training may have removed the file to make room."""
         self._known.pop(path, None)
 
     def fill(self, paths: Iterable[Path], *, workers: int = -1) -> Iterator[tuple[Path, VideoError | None]]:
-        """Make sure that clips are there and can be decoded; each path as it is done, with its error if it cannot be.
+        """Make sure that clips can be decoded, and keep them; yields each path when done, with its error if any.
 
-        What is not there yet is decoded once in isolated processes (0: in this one), even where it is not kept: a clip
-        that ends its decoder is found here, and not by a training that has run for hours. Raises DataError.
+        Missing clips are decoded in isolated processes (0: in this one), even if there is no room to keep them: a clip
+        that crashes its decoder is found here, and not hours into the training. Raises DataError.
         """
         known: list[Path] = []
 
         def requests() -> Iterator[tuple[str, Any]]:
             for path in paths:
                 file = None
-                with suppress(OSError):  # it has just gone: decoding says so
+                with suppress(OSError):  # the clip has gone: decoding reports it
                     file = None if self.directory is None else self._file(path)
                 if file is not None and _touched(file):
                     known.append(path)
                     continue
-                keep = file is not None and self._has_room()  # as of now: each worker may exceed it by one excerpt
+                keep = file is not None and self._remaining() > 0  # each worker may exceed it by one excerpt
                 yield str(path), {"path": str(path), "view": self.view.to_dict(), "file": file if keep else None}
 
         for name, written in spread(_STORE, requests(), workers=workers, parse=float):
@@ -201,22 +197,16 @@ class ClipCache:
                 yield known.pop(), None
         yield from ((path, None) for path in known)
 
-    def _decoded(self, path: Path, file: str) -> Excerpt:
-        excerpt = DecodedExcerpt(decode(path, self.view))
-        if self._has_room():
-            assert self._room is not None
-            self._room -= _write(Path(file), excerpt.blocks)
-        return excerpt
-
-    def _has_room(self) -> bool:
+    def _remaining(self) -> float:
+        """Bytes that may still be added."""
         if self._room is None:
-            self._room = self._made_room()
-        return self._room > 0
+            self._room = self._make_room()
+        return self._room
 
-    def _made_room(self) -> float:
-        """Remove excerpts, those unused for longest first, until limit and reserve are kept; the bytes then left.
+    def _make_room(self) -> float:
+        """Remove excerpts, those unused for longest first, until limit and reserve are kept. Returns the bytes left.
 
-        Those unused for longer than `_LONGEST_UNUSED` go in any case. Raises DataError.
+        Those unused for longer than `_LONGEST_UNUSED` are always removed. Raises DataError.
         """
         directory = Path(self.directory or "")
         try:
@@ -225,7 +215,7 @@ class ClipCache:
         except OSError as error:
             raise _unwritable(directory, error) from None
         entries = []
-        for file in directory.glob("*/*.planes"):  # and what killed processes have left, which ends alike
+        for file in directory.glob("*/*.planes"):  # and temporary files of killed processes, of the same suffix
             with suppress(OSError):  # another training has removed it
                 status = file.stat()
                 entries.append((status.st_mtime, status.st_size, file))
@@ -240,25 +230,25 @@ class ClipCache:
         return room
 
     def _file(self, path: Path) -> str:
-        """The name holds everything that the excerpt depends on: an edited clip is another one."""
+        """The name depends on everything that the excerpt depends on, such as the clip's time of change."""
         status = path.stat()
-        place = os.path.abspath(path)  # noqa: PTH100 (as it is, without resolving links: once per view)
+        place = os.path.abspath(path)  # noqa: PTH100 (does not resolve links: once per view)
         identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
 
 def store_request(request: dict[str, Any]) -> float:
-    """Decode a clip in a worker process and, where `file` names one, keep its excerpt there.
+    """Decode a clip in a worker process and write its excerpt to `file`, if that is not None.
 
-    The bytes that it took, or infinity where the disk is full. Raises VideoError, DataError.
+    Returns the bytes written, or infinity if the disk is full. Raises VideoError, DataError.
     """
     blocks = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]))
     return _write(Path(request["file"]), blocks) if request["file"] else 0.0
 
 
 def _touched(file: str) -> bool:
-    """Mark an excerpt as used; False where there is none, or a damaged one."""
+    """Mark an excerpt as used; False if it is missing or damaged."""
     try:
         StoredExcerpt(file)
         os.utime(file)
@@ -268,14 +258,14 @@ def _touched(file: str) -> bool:
 
 
 def _write(file: Path, blocks: Sequence[Block]) -> float:
-    """The bytes that the excerpt took, or infinity where the disk is full. Raises DataError."""
+    """Write an excerpt. Returns the bytes written, or infinity if the disk is full. Raises DataError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file, durable=False) as temporary:
             StoredExcerpt.write(temporary, blocks)
             return temporary.stat().st_size
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have taken the reserve meanwhile
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have used up the reserve
             return math.inf
         raise _unwritable(file.parent, error) from None
 
@@ -283,7 +273,7 @@ def _write(file: Path, blocks: Sequence[Block]) -> float:
 def _unwritable(directory: Path, error: OSError) -> DataError:
     return DataError(
         f"{directory}: the cache of decoded clips cannot be written: {error.strerror or error}",
-        hint=f"Set {CACHE_VARIABLE} to a folder that you may write to, or train with --no-cache.",
+        hint=f"Set {CACHE_VARIABLE} to a writable folder, or train with --no-cache.",
     )
 
 
@@ -299,7 +289,7 @@ def default_directory() -> Path:
 
 
 def decode(path: Path, view: ViewSpec, *, budget: int = EXCERPT_BYTES) -> list[Block]:
-    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows and crops of it. VideoError."""
+    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows and crops. Raises VideoError."""
     info = probe(path)
     form = _nominal_format(info.pix_fmt)
     frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
@@ -329,7 +319,7 @@ def _without_bars(block: Block) -> Block:
     """The picture between black bars, on the chroma grid."""
     pictures = tuple(tuple(plane[t] for plane in block.planes) for t in range(block.frames))
     x, y, width, height = active_area(Window(0.0, 0.0, block.format, pictures))
-    left, top = -(-x // 4) * 4, -(-y // 4) * 4  # 4: the coarsest chroma grid
+    left, top = -(-x // 4) * 4, -(-y // 4) * 4  # 4 pixels: the coarsest chroma grid
     right, bottom = (x + width) // 2 * 2, (y + height) // 2 * 2
     if (x, y, width, height) == (0, 0, block.width, block.height) or right <= left or bottom <= top:
         return block
@@ -337,7 +327,7 @@ def _without_bars(block: Block) -> Block:
 
 
 def _nominal_format(name: str) -> PixelFormat:
-    """The planar format by which an excerpt is budgeted; packed formats are converted when read."""
+    """The planar format from which the size of an excerpt is estimated; packed formats are converted when read."""
     try:
         return PixelFormat.of(name.replace("yuvj", "yuv"))
     except ValueError:

@@ -1,7 +1,7 @@
 """labels.json: read, validated as a whole, written atomically.
 
-`read_labels` turns a folder into a `LabelSet`, or raises one LabelsError that lists every fault with its JSON path. A
-labels file is hostile input: it comes with data sets from elsewhere, so no name in it may leave its folder.
+`read_labels` reads the labels of a folder, or raises one LabelsError that lists every fault with its JSON path. A
+labels file comes with data sets from elsewhere and is not trusted: no name in it may leave its folder.
 
     {"a.avi": 1}                                                       graininess
     {"a.avi": {"graininess": 1, "banding": 0, "motion_blur": null}}    null or absent: unknown
@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +36,14 @@ SPLITS = ("train", "val", "test")
 STANDARD_TASKS = tuple(task.name for task in STANDARD)
 _RESERVED = frozenset({"start", "end"})  # keys of a result's windows, beside the task names
 _TASK = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+_CORRECT = "Correct these entries and try again."
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. ()-]*")
-# The test part of BVI-Artefact says in the name of the output what its noise_config leaves out.
+# In the test part of BVI-Artefact, the name of the output marks artifacts that noise_config leaves out.
 _OUTPUT_MARKS = {task.name: task.published_mark for task in STANDARD if task.published_mark}
 
 # POSIX file name relative to the folder -> {task: 0 or 1}; unknown tasks are absent
 Labels = dict[str, dict[str, int]]
-
-
-class ClipPaths(Mapping[str, Path]):
-    """The path of each clip, made on demand: 100,000 Path objects would take more memory than the labels."""
-
-    def __init__(self, media: Path, names: Mapping[str, object]) -> None:
-        self._media = media
-        self._names = names
-
-    def __getitem__(self, name: str) -> Path:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._media / name
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 @dataclass(frozen=True)
@@ -73,9 +56,9 @@ class LabelSet:
     media: Path
     links: frozenset[str] = field(default=frozenset(), repr=False)  # clips reached through a symbolic link
 
-    @property
-    def path(self) -> Mapping[str, Path]:
-        return ClipPaths(self.media, self.clips)
+    @cached_property
+    def path(self) -> dict[str, Path]:
+        return {name: self.media / name for name in self.clips}
 
 
 @dataclass(frozen=True)
@@ -86,70 +69,55 @@ class Prevalence:
     positive: int = 0
     unknown: int = 0
 
-    @property
-    def known(self) -> int:
-        return self.negative + self.positive
-
-    @property
-    def rate(self) -> float | None:
-        """Fraction of the known labels that is 1; None where none is known."""
-        return self.positive / self.known if self.known else None
-
 
 def read_labels(folder: str | os.PathLike[str]) -> LabelSet:
     """The labels of the clips in `folder`. Raises LabelsError with every fault at once.
 
-    Faults are values other than 0, 1, true, false and null, task names that are not snake_case, keys given
-    twice, names that leave the folder, labels without a file, and video files without a label.
+    Faults are values other than 0, 1, true, false and null, task names that are not snake_case, repeated keys,
+    names that leave the folder, labels without a file, and video files without a label.
     """
     folder = Path(folder)
     path = folder / LABELS_FILE
     if not path.exists():
         raise _unlabelled(folder)
     clips, faults = _parse(path)
-    index = _scan(folder)
-    media, files = folder, index.files
+    files, linked_folders, unlisted = _scan(folder)
+    media = folder
     if (folder / MEDIA_FOLDER).is_dir() and not any(name in files for name in clips):
         media, prefix = folder / MEDIA_FOLDER, MEDIA_FOLDER + "/"
         files = {name[len(prefix) :]: link for name, link in files.items() if name.startswith(prefix)}
     root = os.path.realpath(folder)
     links = set()
     for name in clips:
-        linked = files.get(name)
-        if linked is None:
-            fault = _missing(media, name, root) if index.linked_folders else "no such file"
-            linked = True
-        else:
-            fault = _leaves(media / name, root) if linked else None
-        if fault:
-            faults.append(f"{json_path(name)}: {fault}")
-        elif linked:
+        if name in files and not files[name]:
+            continue
+        if name not in files and not (linked_folders and os.path.isfile(media / name)):  # noqa: PTH113 (never raises)
+            faults.append(f"{json_path(name)}: no such file")
+        elif Path(os.path.realpath(media / name)).is_relative_to(root):
             links.add(name)
+        else:
+            faults.append(f"{json_path(name)}: leads out of the folder through a symbolic link")
     faults += [
-        f"{json_path(name)}: this file has no label (write null where it is unknown)"
+        f"{json_path(name)}: this file has no label (write null if it is unknown)"
         for name in sorted(files)
         if name not in clips and is_video_name(name) and "/." not in "/" + name
     ]
-    faults += index.faults
-    if (folder / SPLIT_RECORD).is_dir():
-        raise_faults(
-            path, faults, hint=f"Was a split interrupted? `grainscan split {folder}` completes it, --undo reverses it."
-        )
-    raise_faults(path, faults)
+    hint = f"Was a split interrupted? `grainscan split {folder}` completes it, --undo reverses it."
+    raise_faults(path, faults + unlisted, hint=hint if (folder / SPLIT_RECORD).is_dir() else _CORRECT)
     return LabelSet(folder, dict(sorted(clips.items())), task_names(clips.values()), media, frozenset(links))
 
 
 def parse_labels(path: str | os.PathLike[str]) -> Labels:
-    """A labels file on its own, without a look at the clips. Raises LabelsError with every fault at once."""
+    """A labels file on its own; the clips are not checked. Raises LabelsError with every fault at once."""
     clips, faults = _parse(Path(path))
     raise_faults(Path(path), faults)
     return clips
 
 
 def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
-    """The folder of `data` with the labels.json asked for: of a split, or (None) of a folder without splits.
+    """The folder that holds the labels.json of a split, or (None) of data without splits.
 
-    A folder that is itself the split of that name will do. Raises LabelsError when there is none.
+    `data` may itself be the split. Raises LabelsError if there is no such split.
     """
     data = Path(data)
     if not data.is_dir():
@@ -170,13 +138,12 @@ def find_split(data: str | os.PathLike[str], split: str | None = None) -> Path:
         return data
     if present:
         raise LabelsError(f"{data}: has no split {split!r}", hint=f"It has: {', '.join(present)}.")
-    if not own:
-        raise _unlabelled(data)
-    raise LabelsError(f"{data}: is not split, and so has no {split!r}", hint=f"Run `grainscan split {data}` first.")
+    if own:
+        raise LabelsError(f"{data}: is not split, so has no {split!r}", hint=f"Run `grainscan split {data}` first.")
+    raise _unlabelled(data)
 
 
 def _unlabelled(folder: Path) -> LabelsError:
-    """The error for a folder without labels.json, or for none."""
     if not folder.is_dir():
         return LabelsError(f"{folder}: no such folder", hint=f"Name the folder with {LABELS_FILE}, or with splits.")
     return LabelsError(
@@ -186,13 +153,14 @@ def _unlabelled(folder: Path) -> LabelsError:
 
 
 def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
-    """The top-level object of a JSON file, without the keys in `drop`, and its repeated keys as faults.
+    """The top-level object of a JSON file, without the keys in `drop`, and a fault for each repeated key.
 
-    Raises LabelsError for a file that cannot be read or holds something else.
+    Raises LabelsError if the file cannot be read or is not a JSON object.
     """
     hint = f"It must be UTF-8 text; the README describes the format of {path.name}."
     if not path.is_file():
         raise LabelsError(f"{path}: no such file", hint=hint)
+    text = read_utf8(path, hint)
     repeated = False
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -205,11 +173,7 @@ def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict
         return item
 
     try:
-        document = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=collect)
-    except OSError as error:
-        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from None
-    except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}: is not UTF-8 text (byte {error.start})", hint=hint) from None
+        document = json.loads(text, object_pairs_hook=collect)
     except RecursionError:
         raise LabelsError(f"{path}: is nested too deeply", hint=hint) from None
     except ValueError as error:
@@ -219,8 +183,18 @@ def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict
     return document, list(_repetitions(document, "$")) if repeated else []
 
 
+def read_utf8(path: Path, hint: str) -> str:
+    """A text file, without its byte-order mark. Raises LabelsError."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from None
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{path}: is not UTF-8 text (byte {error.start})", hint=hint) from None
+
+
 class _Repeated(dict[str, Any]):
-    """An object with a key that is given twice."""
+    """A JSON object with repeated keys."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -265,7 +239,7 @@ def _parse(path: Path) -> tuple[Labels, list[str]]:
 
 
 def _published(name: str, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """An entry of the labels.json published with BVI-Artefact: named after the raw video, one block per task."""
+    """An entry of BVI-Artefact's own labels.json: named after the raw video, one block per task."""
     blocks = value["noise_config"]
     labels = {task: item.get("active") if isinstance(item, dict) else item for task, item in blocks.items()}
     output = value.get("output")
@@ -275,46 +249,31 @@ def _published(name: str, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return re.sub(r"\.yuv$", ".avi", name), labels
 
 
-@dataclass
-class _Index:
-    """The files below a folder: name to whether it is a symbolic link."""
+def _scan(folder: Path) -> tuple[dict[str, bool], bool, list[str]]:
+    """The files below a folder (name to whether it is a link), whether there are links to folders, and faults.
 
-    files: dict[str, bool] = field(default_factory=dict)
-    linked_folders: bool = False  # there are links to folders, which were not followed
-    faults: list[str] = field(default_factory=list)
-
-
-def _scan(folder: Path) -> _Index:
-    """One walk through a folder; looking at each of 100,000 files separately would take much longer."""
-    index = _Index()
+    One walk, which does not enter linked folders: examining each of 100,000 files separately takes much longer.
+    """
+    files: dict[str, bool] = {}
+    linked_folders = False
+    faults = []
 
     def unreadable(path: str, error: OSError) -> None:
-        index.faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
+        faults.append(f"$: the folder {path} cannot be listed: {error.strerror or error}")
 
     start = len(os.path.join(folder, ""))  # noqa: PTH118
     for entry in walk(folder, links=False, hidden=True, failed=unreadable):
         with contextlib.suppress(OSError):  # a link that leads to itself
             if entry.is_file():
-                index.files[entry.path[start:].replace(os.sep, "/")] = entry.is_symlink()
+                files[entry.path[start:].replace(os.sep, "/")] = entry.is_symlink()
             else:
-                index.linked_folders |= entry.is_dir()
-    return index
-
-
-def _missing(media: Path, name: str, root: str) -> str | None:
-    """Why a name that the walk did not meet cannot be used; None if a link within the folder leads there."""
-    path = media / name
-    return _leaves(path, root) if os.path.isfile(path) else "no such file"  # noqa: PTH113 (never raises)
-
-
-def _leaves(path: Path, root: str) -> str | None:
-    inside = Path(os.path.realpath(path)).is_relative_to(root)
-    return None if inside else "leads out of the folder through a symbolic link"
+                linked_folders |= entry.is_dir()
+    return files, linked_folders, faults
 
 
 def name_fault(name: str) -> str | None:
-    """Why `name` cannot name a clip of a folder, None where it can."""
-    if _PLAIN_NAME.fullmatch(name):  # nearly all of them; 100,000 names are to be read in a second
+    """What is wrong with the name of a clip, or None."""
+    if _PLAIN_NAME.fullmatch(name):  # nearly all of them: 100,000 names must be read in a second
         return None
     if not name:
         return "the name is empty"
@@ -335,7 +294,7 @@ def name_fault(name: str) -> str | None:
 
 
 def task_fault(task: str) -> str | None:
-    """Why `task` cannot name a task, None where it can."""
+    """What is wrong with the name of a task, or None."""
     if not _TASK.fullmatch(task):
         return f"a task name is snake_case, such as {DEFAULT_TASK} or film_scratches"
     if task in _RESERVED:
@@ -349,7 +308,7 @@ def _label_fault(value: object) -> str | None:
     return f"{shown_value(value)} is not 0, 1, true, false or null"
 
 
-def raise_faults(path: Path, faults: list[str], *, hint: str = "Correct these entries and try again.") -> None:
+def raise_faults(path: Path, faults: list[str], *, hint: str = _CORRECT) -> None:
     """Raise LabelsError if there are any faults."""
     if faults:
         raise LabelsError(f"{path}: {count(len(faults), 'fault')}", faults=faults, hint=hint)

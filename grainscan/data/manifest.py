@@ -1,6 +1,6 @@
 """manifest.json: where each clip came from, what was done to it, and how strong its artifact is.
 
-Hostile input, as labels.json is: manifests come with data sets from elsewhere, so no name in one may leave its folder.
+Like labels.json, it comes with data sets from elsewhere and is not trusted: no name in it may leave its folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MANIFEST_SCHEMA = 1
 
 
 def read_manifest(folder: str | os.PathLike[str], *, brief: bool = False) -> dict[str, Any] | None:
-    """The manifest beside the labels, None where there is none. Raises LabelsError with every fault at once.
+    """The manifest beside the labels, or None. Raises LabelsError with every fault at once.
 
     `brief` leaves out how each clip was synthesised, which is most of a large manifest.
     """
@@ -29,7 +29,7 @@ def read_manifest(folder: str | os.PathLike[str], *, brief: bool = False) -> dic
     document, faults = load_object(path, drop=frozenset({"synthesis"}) if brief else frozenset())
     clips = document.get("clips")
     if document.get("schema") != MANIFEST_SCHEMA:
-        faults.append(f"$.schema: {document.get('schema')!r} is not {MANIFEST_SCHEMA}, the only one known")
+        faults.append(f"$.schema: {document.get('schema')!r} is not {MANIFEST_SCHEMA}, the only known version")
     if not isinstance(clips, dict):
         faults.append("$.clips: must be an object")
         clips = {}
@@ -53,12 +53,10 @@ def _manifest_faults(name: str, entry: Any) -> Iterator[str]:
         elif key == "twin" and value is not None and (fault := name_fault(value)):
             yield f".twin: {fault}"
     strength = entry.get("strength")
-    if strength is None:
-        return
-    if not isinstance(strength, dict):
+    if strength is not None and not isinstance(strength, dict):
         yield ".strength: must be an object"
         return
-    for task, value in strength.items():
+    for task, value in (strength or {}).items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and 0 <= value <= sys.float_info.max):
             yield f"{json_path('strength', task)[1:]}: {shown_value(value)} is not a number of at least 0"

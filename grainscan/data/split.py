@@ -2,10 +2,10 @@
 
     DATA/labels.json, a.avi, b.avi  ->  DATA/train/{labels.json, manifest.json, a.avi}, DATA/val/…, DATA/test/…
 
-The decision is `stratify`, plain arithmetic on counts. Carrying it out survives an interruption at any moment: the
-whole plan is in DATA/.split/journal.json before the first file moves, each step may be repeated, and running the
-command again completes it. That folder, which also keeps the first labels.json and manifest.json, allows to undo it.
-All of it may come from elsewhere: a symbolic link in it is refused before anything is read or written.
+`stratify` decides. Moving survives an interruption at any moment: the whole plan is in DATA/.split/journal.json before
+the first file moves, every step can be repeated, and running the command again completes it. That folder also keeps the
+original labels.json and manifest.json, so that --undo can restore them. The data may come from elsewhere: a symbolic
+link among these files is refused before anything is read or written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -59,13 +59,13 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class SplitReport(Report):
-    """What was done, or would be (dry run). `state`: planned, split, or undone."""
+    """What was done, or would be done (dry run)."""
 
     data: Path
     state: Literal["planned", "split", "undone"]
     tasks: tuple[str, ...]
-    parts: tuple[SplitPart, ...]  # empty where undone
-    assignment: dict[str, str]  # clip -> split (undone: where it was)
+    parts: tuple[SplitPart, ...]  # empty if undone
+    assignment: dict[str, str]  # clip -> split (if undone, the former one)
     notes: tuple[str, ...] = ()
 
 
@@ -77,13 +77,13 @@ class _Journal:
     options: dict[str, Any]
     media: str  # folder of the clips within the data folder: "" or "avi"
     clips: dict[str, str]  # clip -> split
-    sources: dict[str, str]  # clip -> source, where a regular expression gave it
+    sources: dict[str, str]  # clip -> source, if a regular expression was given
 
 
 def split(config: SplitConfig) -> SplitReport:
-    """Split `config.data`, complete a split that was interrupted, or undo one.
+    """Split `config.data`, complete an interrupted split, or undo one.
 
-    Raises LabelsError or ConfigError for a wrong request, DataError when the data cannot be split as asked.
+    Raises LabelsError or ConfigError for a wrong request, DataError if the data cannot be split as asked.
     """
     ratios = parse_ratios(config.ratios)
     _refuse_links(config.data)
@@ -92,7 +92,7 @@ def split(config: SplitConfig) -> SplitReport:
         return _undo(config.data, journal, dry_run=config.dry_run)
     if journal is not None and journal.state == "undoing":
         if config.dry_run:
-            raise DataError(f"{config.data}: a split is half undone", hint="Complete that with --undo first.")
+            raise DataError(f"{config.data}: a split is half undone", hint="Complete that first with --undo.")
         _undo(config.data, journal, dry_run=False)
         journal = None
     options = {"ratios": [round(ratio, 9) for ratio in ratios], "group": config.group, "seed": config.seed}
@@ -100,8 +100,9 @@ def split(config: SplitConfig) -> SplitReport:
     if journal is None:
         journal, notes = _plan(config, ratios, options)
     elif journal.options != options:
+        used = ", ".join(f"{key} {value}" for key, value in journal.options.items())
         raise DataError(
-            f"{config.data}: was split with other options ({_spelt(journal.options)})",
+            f"{config.data}: was split with other options ({used})",
             hint=f"Undo that first: grainscan split {config.data} --undo",
         )
     clips, manifest = _originals(config.data)
@@ -129,13 +130,13 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
     """Read, check and assign the clips. Nothing is written."""
     data = config.data
     if not (data / LABELS_FILE).is_file() and any((data / part / LABELS_FILE).is_file() for part in SPLITS):
-        raise DataError(f"{data}: is split already", hint="Move the clips back into one folder to split again.")
+        raise DataError(f"{data}: is split already", hint="To split again, move the clips back into one folder.")
     labels = read_labels(data)
     manifest = read_manifest(data, brief=True)
     if labels.links:
         raise DataError(
             f"{data}: symbolic links cannot be split: {some(labels.links)}",
-            hint="Put the files themselves into the folder.",
+            hint="Replace them with the files they point to.",
         )
     for part in SPLITS:
         if os.path.lexists(data / part):
@@ -147,9 +148,7 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
         if len(missed) == len(sources):
             raise ConfigError(f"group {config.group!r} matches no clip", hint=f"The names look like {some(missed)}.")
         if missed:
-            notes.append(
-                f"{count(len(missed), 'clip')} that --group does not match, each its own source: {some(missed)}"
-            )
+            notes.append(f"{count(len(missed), 'clip')} not matched by --group, each its own source: {some(missed)}")
     names = sorted(set(sources.values()))
     needed = sum(ratio > 0 for ratio in ratios)
     if len(names) < needed:
@@ -157,50 +156,36 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
             f"{data}: {count(len(names), 'source')} cannot fill {needed} splits",
             hint="Add footage, ask for fewer splits (80/20/0), or name the sources with --group.",
         )
-    part_of = dict(zip(names, _divide(names, sources, labels.clips, labels.tasks, ratios, config.seed), strict=True))
-    clips = {name: part_of[source] for name, source in sources.items()}
+    row = {source: number for number, source in enumerate(names)}
+    column = {task: 2 * number for number, task in enumerate(labels.tasks)}
+    sizes = np.zeros(len(names), dtype=np.int64)
+    counts = np.zeros((len(names), 2 * len(labels.tasks)), dtype=np.int64)
+    for name, source in sources.items():
+        sizes[row[source]] += 1
+        for task, label in labels.clips[name].items():
+            counts[row[source], column[task] + label] += 1
+    part_of = stratify(sizes, counts, ratios, config.seed)
+    clips = {name: SPLITS[part_of[row[source]]] for name, source in sources.items()}
     named = {} if config.group == "auto" else sources
     media = "" if labels.media == labels.folder else labels.media.name
     return _Journal("moving", options, media, clips, named), notes
-
-
-def _divide(
-    names: list[str],
-    sources: dict[str, str],
-    clips: Labels,
-    tasks: tuple[str, ...],
-    ratios: tuple[float, ...],
-    seed: int,
-) -> list[str]:
-    """The split of each source."""
-    row = {source: number for number, source in enumerate(names)}
-    column = {task: 2 * number for number, task in enumerate(tasks)}
-    sizes = np.zeros(len(names), dtype=np.int64)
-    counts = np.zeros((len(names), 2 * len(tasks)), dtype=np.int64)
-    for name, source in sources.items():
-        sizes[row[source]] += 1
-        for task, label in clips[name].items():
-            counts[row[source], column[task] + label] += 1
-    return [SPLITS[part] for part in stratify(sizes, counts, ratios, seed)]
 
 
 # ------------------------------------------------------------------------------------------------ carrying it out
 
 
 def _carry_out(data: Path, journal: _Journal, clips: Labels, manifest: dict[str, Any] | None) -> None:
-    """Move the clips. Every step may be repeated: after an interruption the same call completes what is missing."""
+    """Move the clips. Every step can be repeated: after an interruption the same call completes what is missing."""
     folders = _Folders(data, journal)
     folders.prepare(data / SPLIT_RECORD)
     _write_journal(data, journal)
-    parts = sorted(set(journal.clips.values()), key=SPLITS.index)
     for name, part in journal.clips.items():
         folders.move(data / journal.media / name, data / part / journal.media / name)
     entries: dict[str, Any] = dict((manifest or {}).get("clips", {}))
     for name, source in journal.sources.items():
         entries[name] = {"source": source, **entries.get(name, {})}
     head = manifest or {"schema": MANIFEST_SCHEMA, "grainscan": __version__}
-    for part in parts:
-        names = [name for name, own in journal.clips.items() if own == part]
+    for part, names in _members(journal):
         write_labels(data / part, {name: clips[name] for name in names})
         if entries:
             write_manifest(data / part, {**head, "clips": {name: entries[name] for name in names if name in entries}})
@@ -211,10 +196,17 @@ def _carry_out(data: Path, journal: _Journal, clips: Labels, manifest: dict[str,
     _write_journal(data, replace(journal, state="done"))
 
 
+def _members(journal: _Journal) -> Iterator[tuple[str, list[str]]]:
+    """Each split that has clips, and their names."""
+    for part in SPLITS:
+        if names := [name for name, own in journal.clips.items() if own == part]:
+            yield part, names
+
+
 def _undo(data: Path, journal: _Journal | None, *, dry_run: bool) -> SplitReport:
     """Put every clip back, then labels.json and manifest.json as they were, with corrections made since."""
     if journal is None:
-        raise DataError(f"{data}: has no record of a split to undo", hint=f"It would be in {SPLIT_RECORD}/.")
+        raise DataError(f"{data}: has no record of a split to undo", hint=f"The record would be in {SPLIT_RECORD}/.")
     notes = []
     merged = _corrections(data, journal) if journal.state == "done" else None
     if merged is not None:
@@ -253,7 +245,7 @@ def _take_back(data: Path, journal: _Journal, folders: _Folders) -> list[str]:
 
 
 def _corrections(data: Path, journal: _Journal) -> Labels | None:
-    """All labels, where those of a split were edited since; None where they were not.
+    """All current labels if any was edited since the split, else None.
 
     Raises DataError for clips that were added to a split: they have no place to go back to.
     """
@@ -272,7 +264,7 @@ def _corrections(data: Path, journal: _Journal) -> Labels | None:
 
 
 class _Folders:
-    """Moves within the data folder. Raises DataError for a folder that leads out of it before anything moves."""
+    """Moves files within the data folder. Before anything moves, a folder that leads out of it raises DataError."""
 
     def __init__(self, data: Path, journal: _Journal) -> None:
         self._data = Path(os.path.realpath(data))
@@ -286,14 +278,14 @@ class _Folders:
             raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link with a folder.")
 
     def move(self, source: Path, target: Path) -> None:
-        """Rename, unless that is done already. Raises DataError where the target is another file."""
+        """Rename, unless already done. Raises DataError if the target is another file."""
         try:
             self.prepare(target.parent)
             if not os.path.lexists(source):
                 return
             self.prepare(source.parent)
             if os.path.lexists(target):
-                raise DataError(f"{target}: already exists", hint=f"It is where {source} belongs: move it elsewhere.")
+                raise DataError(f"{target}: already exists", hint=f"{source} belongs there: move that file elsewhere.")
             source.rename(target)
         except OSError as error:
             reason = error.strerror or error
@@ -301,7 +293,7 @@ class _Folders:
             raise DataError(f"{source}: cannot be moved to {target}: {reason}", hint=hint) from None
 
     def prepare(self, folder: Path) -> None:
-        """Create a folder, after checking that it is within the data."""
+        """Create a folder after checking that it is within the data."""
         if folder not in self._made:
             self._check(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +301,7 @@ class _Folders:
 
 
 def _remove_empty(data: Path, files: set[Path]) -> None:
-    """Remove the folders of moved files, and theirs, as far as they are empty."""
+    """Remove the folders of moved files, and their parents, if they are empty."""
     folders = {folder for file in files for folder in file.parents if folder != data and data in folder.parents}
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
         if not folder.is_dir():
@@ -320,7 +312,7 @@ def _remove_empty(data: Path, files: set[Path]) -> None:
             folder.rmdir()
 
 
-# ------------------------------------------------------------------------------------------------- the record
+# ---------------------------------------------------------------------------------------------------- the record
 
 
 def _refuse_links(data: Path) -> None:
@@ -333,7 +325,7 @@ def _refuse_links(data: Path) -> None:
 
 
 def _read_journal(data: Path) -> _Journal | None:
-    """The record of an earlier split. It may come with the data, so its names are not trusted."""
+    """The record of an earlier split, or None. It may come with the data, so its names are not trusted."""
     path = data / SPLIT_RECORD / JOURNAL
     if not path.is_file():
         return None
@@ -350,7 +342,7 @@ def _read_journal(data: Path) -> _Journal | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
-        raise DataError(f"{path}: is not a record of a split", hint="Remove it if no split is to be undone.")
+        raise DataError(f"{path}: is not a record of a split", hint="Remove it if there is no split to undo.")
     return journal
 
 
@@ -371,15 +363,11 @@ def _report(
 ) -> SplitReport:
     tasks = task_names(clips.values())
     sources = group_clips(clips, manifest, config.group)
-    parts = []
-    for part in SPLITS:
-        names = [name for name, own in journal.clips.items() if own == part]
-        if names:
-            counts = prevalence((clips[name] for name in names), tasks)
-            parts.append(SplitPart(part, len(names), len({sources[name] for name in names}), counts))
+    parts = tuple(
+        SplitPart(
+            part, len(names), len({sources[name] for name in names}), prevalence((clips[name] for name in names), tasks)
+        )
+        for part, names in _members(journal)
+    )
     state: Literal["planned", "split"] = "planned" if config.dry_run and journal.state == "moving" else "split"
-    return SplitReport(config.data, state, tasks, tuple(parts), journal.clips, tuple(notes))
-
-
-def _spelt(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in options.items())
+    return SplitReport(config.data, state, tasks, parts, journal.clips, tuple(notes))

@@ -1,12 +1,12 @@
 """Raw footage to labelled clips: everything behind `grainscan prep`.
 
-    footage     which files, what they are called, which of them decode
+    footage     which files there are, their names, whether they decode
     labelling   their labels: a labels.json, a CSV, or the names of folders
-    selection   which clips are wanted: balance and limit, before anything is cut
+    selection   which clips are wanted (balance and limit), decided before anything is cut
     cutting     one source to its clips and their synthesised twins; runs in worker processes
-    run         the whole: plan, cut, resume, write labels.json and manifest.json
+    run         the whole command: plan, cut, resume, write labels.json and manifest.json
 
-A clip depends on the seed, its source's name and its number alone, so that neither the number of processes nor an
+A clip depends only on the seed, the name of its source and its number, so that neither the number of processes nor an
 interruption changes the result.
 """
 

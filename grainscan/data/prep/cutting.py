@@ -1,8 +1,8 @@
 """One source to its clips. Everything here runs in a worker process.
 
-A clip is a run of consecutive frames from a key frame on (as `predict` sees them), cropped to a square of native
-pixels. A clean clip with twins is written as it comes out of the encoders of the first of them, so that the two differ
-in the artifact alone.
+A clip is a run of consecutive frames that starts at a key frame (as in `predict`), cropped to a square at native
+resolution. A clean clip with twins passes through the encoders of the first one, so that the two differ only in the
+artifact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grainscan.data.prep.footage import Examined
+from grainscan.data.prep.footage import Examined, reason_of
 from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
 from grainscan.errors import DataError, OutputError, VideoError
@@ -33,48 +33,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FEW = 4096  # places in a picture up to which all are considered
-_TRIES = 16  # positions drawn for a crop, of which the best is used
-_DRAWS = 3  # recipes drawn for a twin before it is given up: not every encoder accepts every picture
+_FEW = 4096  # up to so many positions in a picture, all are considered
+_TRIES = 16  # positions drawn for a crop; the best is used
+_DRAWS = 3  # recipes tried for a twin: not every encoder accepts every picture
 _WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
-_FPS = (Fraction(1), Fraction(240))  # beyond these a container's frame rate is not trusted
+_FPS = (Fraction(1), Fraction(240))  # outside this range, a container's frame rate is not trusted
 
 Box = tuple[int, int, int, int]  # x, y, width, height
-Entry = dict[str, Any]  # of a clip in the manifest
+Entry = dict[str, Any]  # a clip in the manifest
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to cut from one source. `clips`: number of a clip -> how many twins it gets."""
+    """What to cut from one source."""
 
     path: str
     name: str
     stem: str
     examined: Examined
     labels: dict[str, int]
-    clips: dict[int, int]
-    windows: int  # clips per source where nothing limits them
+    clips: dict[int, int]  # number of a clip -> number of its twins
+    windows: int  # clips per source if nothing limits them
     frames: int
     size: int
     task: str | None  # to synthesise
     seed: int
     destination: str
-    journal: str  # file that records the finished clips
+    journal: str  # file in which finished clips are recorded
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
-        """The job that became a dictionary by `dataclasses.asdict` and JSON."""
+        """Read a job that went through `dataclasses.asdict` and JSON."""
         clips = {int(clip): twins for clip, twins in values["clips"].items()}
         return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
 
     @property
     def memory(self) -> int:
-        """Bytes that its pictures take beyond what reading any file does: whole windows, and the squares as floats."""
+        """Bytes needed beyond reading any file: for whole windows, and for crops as floats."""
         picture = self.examined.width * self.examined.height
         return self.frames * (_WINDOW_BYTES * picture + _SQUARE_BYTES * self.size**2)
 
     def names(self, first: int = 0) -> Iterator[str]:
-        """The clips and their twins; from `first` 1 on, the twins alone."""
+        """Names of the clips and their twins; with `first` 1, of the twins alone."""
         for clip, twins in self.clips.items():
             yield from (self.clip_name(clip, number) for number in range(first, twins + 1))
 
@@ -93,18 +93,18 @@ class Cut:
 
 
 def cut_request(job: dict[str, Any]) -> dict[str, Any]:
-    """`cut` for a worker process: job and result as JSON."""
+    """`cut` in a worker process: job and result as JSON."""
     return asdict(cut(Job.from_dict(job)))
 
 
 def cut(job: Job) -> Cut:
     """Write the clips of a source that do not exist yet. Faults of the footage are part of the result.
 
-    Raises OutputError where the destination cannot be written.
+    Raises OutputError if the destination cannot be written.
     """
-    journal = _Journal(job)
-    entries, failed = dict(journal.entries), {}
-    left = set(job.clips) - journal.clips
+    entries, done = recall(job)
+    failed = {}
+    left = set(job.clips) - done
     try:
         for clip, window, box in _places(job, max(left, default=-1) + 1):
             if clip not in left:
@@ -116,9 +116,10 @@ def cut(job: Job) -> Cut:
                 failed[job.clip_name(clip)] = error.message
             else:
                 entries |= made
-                journal.add(clip, made)
+                with Path(job.journal).open("ab") as file:
+                    file.write(json.dumps({"clip": clip, "entries": made}).encode() + b"\n")
     except VideoError as error:
-        reason = error.message.removeprefix(f"{job.path}: ")
+        reason = reason_of(job.path, error)
         return Cut(entries, failed | {job.clip_name(clip): reason for clip in sorted(left)})
     except OSError as error:
         raise OutputError(
@@ -128,39 +129,28 @@ def cut(job: Job) -> Cut:
     return Cut(entries, failed, len(left))
 
 
-def recall(job: Job) -> dict[str, Entry]:
-    """The entries of clips that were finished before a worker died."""
-    return _Journal(job).entries
-
-
-class _Journal:
-    """The finished clips of a source, one per line, so that an interruption costs one clip."""
-
-    def __init__(self, job: Job) -> None:
-        self._path = Path(job.journal)
-        self.clips: set[int] = set()
-        self.entries: dict[str, Entry] = {}
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
-        sound = 0
-        for line in lines:
-            if not line.endswith(b"\n"):  # torn by a power cut
-                os.truncate(self._path, sound)
-                break
-            record = json.loads(line)
-            sound += len(line)
-            if all(Path(job.destination, name).is_file() for name in record["entries"]):
-                self.clips.add(record["clip"])
-                self.entries |= record["entries"]
-
-    def add(self, clip: int, entries: dict[str, Entry]) -> None:
-        with self._path.open("ab") as file:
-            file.write(json.dumps({"clip": clip, "entries": entries}).encode() + b"\n")
+def recall(job: Job) -> tuple[dict[str, Entry], set[int]]:
+    """The entries and numbers of finished clips: one line of the journal each, so that an interruption costs one."""
+    journal = Path(job.journal)
+    entries: dict[str, Entry] = {}
+    done = set()
+    intact = 0
+    for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else []:
+        if not line.endswith(b"\n"):  # torn by a power cut
+            os.truncate(journal, intact)
+            break
+        record = json.loads(line)
+        intact += len(line)
+        if all(Path(job.destination, name).is_file() for name in record["entries"]):
+            done.add(record["clip"])
+            entries |= record["entries"]
+    return entries, done
 
 
 def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
-    """Up to `count` clips as (number, window, box), all different.
+    """Up to `count` different clips as (number, window, box).
 
-    Each window gives one clip; a source with fewer windows than clips is read again for other crops. The place of a
+    Each window yields one clip; a source with fewer windows than clips is read again for other crops. The place of a
     clip does not depend on which others are wanted.
     """
     taken: dict[float, list[Box]] = {}
@@ -179,14 +169,14 @@ def _places(job: Job, count: int) -> Iterator[tuple[int, Window, Box]]:
             if clip == count:
                 return
         if clip == before:
-            return  # every place is taken
+            return  # no place is left
 
 
 def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[Box]) -> Box | None:
-    """A square of `size` native pixels on the chroma grid, outside black bars; None when all places are taken.
+    """A square of `size` native pixels on the chroma grid, outside black bars; None if every place is taken.
 
-    Of a few random places, the first that shows something (is not black or white throughout) and overlaps least with
-    those taken. A picture smaller than the square is used whole.
+    Of a few random places, the first that is not all black or white and overlaps least with those in `taken`. A picture
+    smaller than the square is used whole.
     """
     left, top, width, height = active_area(window)
     if width < size or height < size:
@@ -197,37 +187,35 @@ def choose_box(window: Window, size: int, rng: np.random.Generator, taken: list[
     places = len(columns) * len(rows)
     order = rng.permutation(places) if places <= _FEW else rng.integers(places, size=_TRIES)
     boxes = ((columns[i % len(columns)], rows[i // len(columns)], side_x, side_y) for i in order.tolist())
-    free = list(islice((box for box in boxes if box not in taken), _TRIES))
+    free = islice((box for box in boxes if box not in taken), _TRIES)
     return min(free, key=lambda box: (not _shows(window, box), _overlap(box, taken)), default=None)
 
 
 def _starts(first: int, last: int, step: int) -> range:
-    """Positions on the chroma grid from `first` to `last`; the one before `first` where there is none between."""
+    """Positions on the chroma grid from `first` to `last`, or the one before `first` if there are none."""
     aligned = -(-first // step) * step
     return range(aligned, last + 1, step) if aligned <= last else range(first // step * step, first + 1, step)
 
 
 def _shows(window: Window, box: Box) -> bool:
-    """Whether the middle picture is neither black nor white in the box, on average."""
+    """Whether the middle picture, in the box, is neither black nor white on average."""
     x, y, width, height = box
     luma = brightness(window.pictures[window.frames // 2], window.format)
     return bool(shows_something(luma[y : y + height : 4, x : x + width : 4].mean(), window.format))
 
 
 def _overlap(box: Box, taken: list[Box]) -> int:
-    """Pixels that a box shares with the one of `taken` that it shares most with."""
+    """The largest number of pixels that a box shares with one of `taken`."""
     x, y, width, height = box
-    return max(
-        (
-            max(0, min(x + width, left + w) - max(x, left)) * max(0, min(y + height, top + h) - max(y, top))
-            for left, top, w, h in taken
-        ),
-        default=0,
+    shared = (
+        max(0, min(x + width, left + w) - max(x, left)) * max(0, min(y + height, top + h) - max(y, top))
+        for left, top, w, h in taken
     )
+    return max(shared, default=0)
 
 
 def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
-    """Write a clip and its twins; their manifest entries by name."""
+    """Write a clip and its twins. Returns their manifest entries by name."""
     block = window.block(*box)
     entry: Entry = {
         "source": scene_of(job.name) or job.name,
@@ -268,23 +256,23 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
 
 
 def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[BaseRecipe, Twin]:
-    """Draw a recipe and carry it out; another one where an encoder refuses this picture."""
-    from grainscan.data.synth import synthesiser, twin  # not loaded where nothing is synthesised
+    """Draw a recipe and carry it out; if an encoder refuses this picture, try another."""
+    from grainscan.data.synth import synthesiser, twin  # only loaded if something is synthesised
 
-    fault: DataError | None = None
-    for draws in range(_DRAWS):
+    draws = 0
+    while True:
         rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))
         recipe = synthesiser(job.task or "").draw(rng, width=block.width, height=block.height)
         try:
             return recipe, twin(block, recipe)
         except DataError as error:
+            draws += 1
+            if draws == _DRAWS:
+                raise
             log.debug("%s, clip %d: %s", job.path, clip, error.message)
-            fault = error
-    assert fault is not None
-    raise fault
 
 
 def _frame_rate(text: str) -> Fraction:
-    """The footage's frame rate, where it is plausible, as .avi can store it; else 25."""
+    """The frame rate as .avi can store it, if it is plausible; else 25."""
     rate = Fraction(text) if text else Fraction(25)
     return rate.limit_denominator(1001) if _FPS[0] <= rate <= _FPS[1] else Fraction(25)

@@ -26,8 +26,8 @@ _STEM_LENGTH = 80  # characters of a clip's name that come from its source
 class Source:
     """A file of footage.
 
-    `name` is unique and the same on every machine: the path from the folder that was named or, where there are several,
-    from the one that holds them all. `stem` begins the names of its clips. `root` is the folder that was named.
+    `name` is unique and the same on every machine: the path relative to the folder that the user named or, if several,
+    to the one that holds them all. `stem` begins the names of its clips. `root` is the folder that the user named.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Source:
     stem: str
     root: Path
     size: int  # bytes
-    changed: int  # nanoseconds
+    changed: int  # nanoseconds since the epoch
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Examined:
-    """What a whole file decodes to: frames, their size and rate ("25/1", "" unknown); or why it cannot be used."""
+    """What a whole file decodes to: frames, their size and rate ("25/1", "" if unknown); or why it cannot be used."""
 
     frames: int = 0
     width: int = 0
@@ -61,15 +61,15 @@ class Examined:
 
 
 def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Source], list[Skipped]]:
-    """Every video below `paths`, by name, and what cannot be read; files that are named themselves with any suffix.
+    """Every video below `paths`, sorted by name, and what cannot be read. A file among `paths` may have any suffix.
 
     Links are followed, but no folder and no file is used twice, however many links lead to it. `apart_from` (the folder
-    for the clips) is left out. Raises UsageError for a path that does not exist, DataError when there is no video.
+    for the clips) is left out. Raises UsageError for a path that does not exist, DataError if there is no video.
     """
     found: list[tuple[Path, Path, os.stat_result]] = []
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
-    with contextlib.suppress(OSError):  # there is no such folder yet
+    with contextlib.suppress(OSError):  # the folder does not exist yet
         seen.add(identity(apart_from.stat()))
 
     def unreadable(folder: str, error: OSError) -> None:
@@ -77,7 +77,7 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
 
     for path in paths:
         if not os.path.lexists(path):
-            raise UsageError(f"{path}: no such file or folder", hint="Name videos, or folders that hold some.")
+            raise UsageError(f"{path}: no such file or folder", hint="Name videos, or folders of videos.")
         folder = path.is_dir()
         root = path if folder else path.parent
         inside = (Path(item.path) for item in walk(path, seen=seen, failed=unreadable) if is_video_name(item.name))
@@ -91,7 +91,7 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
                 seen.add(identity(status))
                 found.append((file, root, status))
     if not found:
-        raise DataError("no video found", hint="Folders are searched for files with the suffixes of videos.")
+        raise DataError("no video found", hint="Folders are searched for files with a video suffix.")
     names = _names([(file, root) for file, root, _ in found])
     stems = _stems(names)
     sources = [
@@ -102,12 +102,16 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
 
 
 def examine_request(path: str) -> dict[str, Any]:
-    """`examine` for a worker process: the result as JSON."""
-    return asdict(examine(path))
+    """Decode a file from its first frame to its last, in a worker process. Returns an `Examined` as JSON."""
+    return asdict(_examine(path))
 
 
-def examine(path: str) -> Examined:
-    """Decode a file from its first frame to its last."""
+def reason_of(path: str, error: VideoError) -> str:
+    """The message without the path, which depends on the machine."""
+    return error.message.removeprefix(f"{path}: ")
+
+
+def _examine(path: str) -> Examined:
     frames = width = height = 0
     try:
         with Reader(path, max_pixels=ScanConfig.max_pixels) as reader:
@@ -120,11 +124,11 @@ def examine(path: str) -> Examined:
                 return Examined(reason="no frame could be decoded")
             return Examined(frames, width, height, str(reader.info.fps or ""))
     except VideoError as error:
-        return Examined(reason=error.message.removeprefix(f"{path}: "))
+        return Examined(reason=reason_of(path, error))
 
 
 def _names(files: list[tuple[Path, Path]]) -> list[str]:
-    """Paths from the one folder, or from the one that holds all of several. Never resolved: a link keeps its name."""
+    """Paths relative to the folder that holds them all. Never resolved: a link keeps its name."""
     roots = {os.path.abspath(root) for _, root in files}  # noqa: PTH100
     try:
         top = os.path.commonpath(roots)
@@ -135,7 +139,7 @@ def _names(files: list[tuple[Path, Path]]) -> list[str]:
 
 
 def _stems(names: list[str]) -> dict[str, str]:
-    """Safe and unique beginnings of clip names. Two that would look alike, on any system, get a digest of the name."""
+    """Safe and unique beginnings of clip names. Those that collide on some system get a digest of the name."""
     plain = {name: _safe(name) for name in names}
     alike = Counter(stem.casefold() for stem in plain.values())
     stems = {}

@@ -1,9 +1,9 @@
 """The labels of footage: from a labels.json, from a CSV, or from the names of folders.
 
-Without --labels, each file takes them from the nearest labels.json (or labels.csv), in its folder or above it, up to
-the folder that was named. Where there is none, a folder named after a task or with an adjective of its record
-(`banding/`, `banded/`) means 1, and `clean/` or `pristine/` mean 0 for every task that other folders name or that the
-command asks for.
+Without --labels, the nearest labels.json (or labels.csv) applies to each file: the one in its folder or above it, up to
+the folder that the user named. If there is none, a folder named after a task or with an adjective of its record
+(`banding/`, `banded/`) means 1, and `clean/` or `pristine/` means 0 for every task that another folder or the command
+names.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grainscan.console import count, some
-from grainscan.data.labels import LABELS_FILE, MEDIA_FOLDER, parse_labels, raise_faults, task_fault
+from grainscan.data.labels import LABELS_FILE, MEDIA_FOLDER, parse_labels, raise_faults, read_utf8, task_fault
 from grainscan.data.prep.footage import Source
 from grainscan.errors import LabelsError
 from grainscan.options import PrepConfig
@@ -36,27 +36,27 @@ Known = dict[str, int]  # task -> 0 or 1
 
 @dataclass
 class Labelling:
-    """Known labels by source name, and `notes` on where they came from. Sources without a known label are absent."""
+    """Known labels by source name, and notes on where they came from. Sources without a known label are absent."""
 
     labels: dict[str, Known] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
-    """The labels of the sources. Raises LabelsError for a faulty labels file, or for --labels that match nothing."""
+    """The labels of the sources. Raises LabelsError for a faulty labels file, or if --labels matches no source."""
     found = Labelling()
     if config.labels is not None:
         _apply(config.labels, sources, found)
         if not found.labels:
             raise LabelsError(
                 f"{config.labels}: none of its names matches the footage ({count(len(sources), 'video')})",
-                hint="Names are paths from the folder of the labels, or from that of the footage.",
+                hint="Names are paths relative to the folder of the labels, or to that of the footage.",
             )
     else:
-        nearest = _Nearest()
+        nearest: dict[Path, Path | None] = {}
         groups: dict[Path | None, list[Source]] = {}
         for source in sources:
-            groups.setdefault(nearest.of(source), []).append(source)
+            groups.setdefault(_nearest(source.path.parent, source.root, nearest), []).append(source)
         for file, group in groups.items():
             if file is not None:
                 _apply(file, group, found)
@@ -67,12 +67,12 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
     if unlabelled and found.labels:
         found.notes.append(f"{count(len(unlabelled), 'video')} without a label, left out: {some(unlabelled, _SHOWN)}")
     elif unlabelled:
-        found.notes.append("no video has a label, so that the clips have none")
+        found.notes.append("no video has a label, so the clips have none")
     return found
 
 
 def _assume_clean(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Footage for --synthesize without a single label for the task is clean: that is what synthesis needs."""
+    """Without any label for the task of --synthesize, all footage is taken as clean, which synthesis needs."""
     task = config.synthesize
     if task is None or any(task in labels for labels in found.labels.values()):
         return
@@ -81,22 +81,13 @@ def _assume_clean(sources: Sequence[Source], config: PrepConfig, found: Labellin
     found.notes.append(f"no label for {task}: {count(len(sources), 'video')} taken as clean (--synthesize)")
 
 
-class _Nearest:
-    """The labels file of a source: in its folder, or in the nearest one above it, up to its root."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, Path | None] = {}
-
-    def of(self, source: Source) -> Path | None:
-        return self._search(source.path.parent, source.root)
-
-    def _search(self, folder: Path, root: Path) -> Path | None:
-        if folder not in self._known:
-            here = (folder / name for name in (LABELS_FILE, CSV_FILE))
-            file = next((path for path in here if path.is_file()), None)
-            above = root in folder.parents
-            self._known[folder] = self._search(folder.parent, root) if file is None and above else file
-        return self._known[folder]
+def _nearest(folder: Path, root: Path, known: dict[Path, Path | None]) -> Path | None:
+    """The labels file in a folder, or in the nearest one above it up to `root`."""
+    if folder not in known:
+        here = (folder / name for name in (LABELS_FILE, CSV_FILE))
+        file = next((path for path in here if path.is_file()), None)
+        known[folder] = _nearest(folder.parent, root, known) if file is None and root in folder.parents else file
+    return known[folder]
 
 
 def _apply(file: Path, sources: Sequence[Source], found: Labelling) -> None:
@@ -117,7 +108,7 @@ def _apply(file: Path, sources: Sequence[Source], found: Labelling) -> None:
 
 
 def _keys(source: Source, folder: Path, shared: Counter[str]) -> Iterable[str]:
-    """What a labels file may call a source, the surest name first. A bare name counts if only one file has it."""
+    """Names of a source in a labels file, the surest first. A bare file name counts if only one file has it."""
     names = [
         _below(source.path, folder),
         source.name,
@@ -139,17 +130,12 @@ def _below(path: Path, folder: Path) -> str:
 
 
 def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
-    """A table with a column `file` (or path, name, …) and one column per task, with 0, 1, true, false or nothing in it.
+    """Labels from a table with a column `file` (or path, name, …) and one column per task: 0, 1, true, false or empty.
 
     Raises LabelsError with all faults at once, by line and column.
     """
     hint = f"The first line names the columns, such as: file,{DEFAULT_TASK},{STANDARD[1].name}"
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise LabelsError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from None
-    except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}: is not UTF-8 text (byte {error.start})", hint=hint) from None
+    text = read_utf8(path, hint)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
@@ -163,7 +149,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
     faults = [
         f"line 1, column {number + 1}: {title!r}: {fault}"
         for number, title in enumerate(header)
-        if number != naming and (fault := _column_fault(title, header))
+        if number != naming and (fault := "given twice" if header.count(title) > 1 else task_fault(title))
     ]
     table: dict[str, dict[str, int | None]] = {}
     for number, row in enumerate(rows[1:], 2):
@@ -177,33 +163,31 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
             faults.append(f"line {number}: " + ("names no file" if not name else f"names {name!r} again"))
         table[name] = {}
         for title, cell in zip(header, row, strict=True):
+            if title == header[naming]:
+                continue
             value = cell.strip().lower()
-            if title != header[naming] and value not in _VALUES:
-                faults.append(f"line {number}, column {title}: {cell.strip()[:40]!r} is not 0, 1, true, false or empty")
-            elif title != header[naming]:
+            if value in _VALUES:
                 table[name][title] = _VALUES[value]
+            else:
+                faults.append(f"line {number}, column {title}: {cell.strip()[:40]!r} is not 0, 1, true, false or empty")
     raise_faults(path, faults, hint=hint)
     return table
 
 
-def _column_fault(title: str, header: list[str]) -> str | None:
-    return "given twice" if header.count(title) > 1 else task_fault(title)
-
-
 def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Labels from the names of the folders between the root, included, and the file; the innermost decides."""
+    """Labels from the names of folders, from the root (included) down to the file; the innermost decides."""
     asked = {task for task in (config.balance, config.synthesize) if task}
-    meaning = _meanings({*(task.name for task in STANDARD), *asked})
+    words = {task: task for task in (*(task.name for task in STANDARD), *asked)} | ADJECTIVES
     folders = {source.name: _folders(source) for source in sources}
-    named = {task for parts in folders.values() for part in parts for task in meaning(part)}
+    named = {task for parts in folders.values() for part in parts for task in _meaning(part, words)}
     clean = named | asked or {DEFAULT_TASK}
     counts: Counter[tuple[str, str, int]] = Counter()
     for name, parts in folders.items():
         labels: Known = {}
         for part in parts:
-            said = dict.fromkeys(clean, 0) if part in CLEAN_FOLDERS else meaning(part)
-            labels |= said
-            counts.update((part, task, label) for task, label in said.items())
+            meant = dict.fromkeys(clean, 0) if part in CLEAN_FOLDERS else _meaning(part, words)
+            labels |= meant
+            counts.update((part, task, label) for task, label in meant.items())
         if labels:
             found.labels[name] = labels
     found.notes += [
@@ -218,14 +202,7 @@ def _folders(source: Source) -> list[str]:
     return [re.sub(r"[\s-]+", "_", part.strip().lower()) for part in parts]
 
 
-def _meanings(tasks: set[str]) -> Callable[[str], Known]:
-    """A function from the name of a folder to the labels that it means."""
-    words = {task: task for task in tasks} | ADJECTIVES
-
-    def meaning(part: str) -> Known:
-        if part in words:
-            return {words[part]: 1}
-        bare = re.sub(r"^(no|not|non)_", "", part)
-        return {words[bare]: 0} if bare != part and bare in words else {}
-
-    return meaning
+def _meaning(part: str, words: Mapping[str, str]) -> Known:
+    """The label that the name of a folder means. `words`: names and adjectives of tasks."""
+    bare = part if part in words else re.sub(r"^(no|not|non)_", "", part)
+    return {words[bare]: int(bare == part)} if bare in words else {}

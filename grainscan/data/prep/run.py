@@ -1,8 +1,8 @@
-"""`grainscan prep` as a whole: plan, cut, resume, and what is written beside the clips.
+"""The whole of `grainscan prep`: plan, cut, resume, and write labels.json and manifest.json.
 
-While it runs, DST/.prep/ holds the plan and one journal of finished clips per source. The same call after an
-interruption continues from there; any other call into the same folder is refused. labels.json and manifest.json are
-written last, so that a folder with a labels.json is complete.
+While it runs, DST/.prep/ holds the plan and one journal of finished clips per source. After an interruption, the same
+call continues from there; any other call into that folder is refused. labels.json is written last, so that a folder
+that has one is complete.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from grainscan.console import Progress, count, some
 from grainscan.data.labels import LABELS_FILE, Prevalence, prevalence, task_fault, task_names, write_labels
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.prep.cutting import Cut, Entry, Job, recall
-from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage
+from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage, reason_of
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
 from grainscan.errors import ConfigError, DataError, OutputError, VideoError
-from grainscan.files import TEMPORARY, check_folder, write_text
+from grainscan.files import TEMPORARY, check_folder, unwritable, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
 from grainscan.tasks import SYNTHESISED, task_of
@@ -35,32 +35,29 @@ WORK_FOLDER = ".prep"
 PLAN_FILE = "plan.json"
 _EXAMINE, _CUT = "grainscan.data.prep.footage:examine_request", "grainscan.data.prep.cutting:cut_request"
 _SHOWN = 3  # faults in an error
+_State = Literal["planned", "written", "unchanged"]
 
 
 @dataclass(frozen=True)
 class PrepReport(Report):
-    """What was written, or would be (dry run). `state`: planned, written, or unchanged (everything was there already).
-
-    `skipped` are the faults: files that do not decode, clips that could not be made. `notes` say the rest in words:
-    where labels came from, what was inferred, what was left out. `next_steps`: what to do now, alternatives in order.
-    """
+    """What was written, or would be written (dry run)."""
 
     destination: Path
-    state: Literal["planned", "written", "unchanged"]
-    videos: int  # that clips come from
-    clips: dict[str, dict[str, int | None]]  # labels by name; of planned twins, those expected
+    state: _State  # unchanged: everything was there already
+    videos: int  # from which clips were cut
+    clips: dict[str, dict[str, int | None]]  # labels by name; expected ones for planned twins
     prevalence: dict[str, Prevalence]  # by task
-    skipped: tuple[Skipped, ...] = ()
-    notes: tuple[str, ...] = ()
-    next_steps: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()  # files that do not decode, clips that could not be made
+    notes: tuple[str, ...] = ()  # where labels came from, what was inferred, what was left out
+    next_steps: tuple[str, ...] = ()  # what to do next, best alternative first
 
 
 def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepReport:
     """Cut labelled clips from footage into `config.destination`.
 
     Videos without a known label are left out, unless none has one. A file that does not decode is listed in the report
-    and the manifest and never raises. Raises ConfigError, UsageError and LabelsError for a wrong request, DataError
-    when no clip can be made of the footage, OutputError when the destination holds something else or cannot be written.
+    and the manifest. Raises ConfigError, UsageError and LabelsError for a wrong request, DataError if no clip can be
+    cut from the footage, OutputError if the destination holds something else or cannot be written.
     """
     _check(config)
     progress = progress or Progress()
@@ -85,7 +82,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     jobs = _jobs(wanted, sources, examined, labelling, config)
     folder = config.destination
     if config.dry_run:
-        return _report(folder, "planned", len(jobs), _expected(jobs), skipped, notes)
+        return _report(folder, "planned", _expected(jobs), skipped, notes)
     _begin(folder, options, examined)
     entries = _cut(jobs, config, progress, skipped, notes)
     twins = {name for job in jobs for name in job.names(1)}
@@ -95,8 +92,7 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     manifest = {"schema": MANIFEST_SCHEMA, "grainscan": __version__, "seed": config.seed, "options": options}
     manifest |= {"notes": notes, "skipped": [asdict(item) for item in skipped], "clips": entries}
     _finish(folder, jobs, manifest)
-    labels = {name: entry["labels"] for name, entry in entries.items()}
-    return _report(folder, "written", _videos(entries), labels, skipped, notes)
+    return _report(folder, "written", entries, skipped, notes)
 
 
 def _check(config: PrepConfig) -> None:
@@ -124,7 +120,7 @@ def _check(config: PrepConfig) -> None:
 
 
 def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling) -> dict[str, Any]:
-    """All that the result depends on; `footage` is a digest of the footage and its labels."""
+    """Everything that the result depends on; `footage` is a digest of the footage and its labels."""
     known = asdict(config)
     for key in ("destination", "workers", "dry_run"):
         del known[key]
@@ -139,7 +135,7 @@ def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling
 
 
 def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
-    """The report of a folder that the same call has filled before. Raises OutputError when another call has."""
+    """The report of a folder that the same call has already filled. Raises OutputError if another call did."""
     if not (folder / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(folder, brief=True) or {}
@@ -148,14 +144,12 @@ def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
     if not all((folder / name).is_file() for name in [LABELS_FILE, *manifest["clips"]]):
         return None
     shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    entries = manifest["clips"]
     skipped = [Skipped(**item) for item in manifest["skipped"]]
-    labels = {name: entry["labels"] for name, entry in entries.items()}
-    return _report(folder, "unchanged", _videos(entries), labels, skipped, manifest["notes"])
+    return _report(folder, "unchanged", manifest["clips"], skipped, manifest["notes"])
 
 
 def _examined_before(folder: Path, options: dict[str, Any]) -> dict[str, Examined] | None:
-    """What an interrupted run knew about the footage. Raises OutputError when it had other options."""
+    """What an interrupted run knew about the footage. Raises OutputError if it had other options."""
     path = folder / WORK_FOLDER / PLAN_FILE
     if not path.is_file():
         return None
@@ -176,30 +170,24 @@ def _other(folder: Path) -> OutputError:
 
 
 def _examine(sources: Sequence[Source], config: PrepConfig, progress: Progress) -> dict[str, Examined]:
-    """Decode every source."""
     paths = {str(source.path): source.name for source in sources}
     examined = {}
     progress.stage("verifying", len(paths))
     requests = ((path, path) for path in paths)
     for path, about in spread(_EXAMINE, requests, workers=config.workers, parse=lambda about: Examined(**about)):
-        examined[paths[path]] = Examined(reason=_reason(path, about)) if isinstance(about, VideoError) else about
+        examined[paths[path]] = Examined(reason=reason_of(path, about)) if isinstance(about, VideoError) else about
         progress.advance(len(examined))
     return dict(sorted(examined.items()))
 
 
-def _reason(path: str, error: VideoError) -> str:
-    return error.message.removeprefix(f"{path}: ")
-
-
 def _available(examined: Mapping[str, Examined], config: PrepConfig, notes: list[str]) -> dict[str, int]:
-    """How many clips each source can give. Small sources are kept or left out, and named, as `small` says."""
+    """How many clips each source has room for. Small ones are named in a note, and kept or left out."""
     available = {}
     small = []
     for name, about in examined.items():
         if about.reason:
             continue
-        narrow, low, short = about.width < config.size, about.height < config.size, about.frames < config.frames
-        if narrow or low or short:
+        if min(about.width, about.height) < config.size or about.frames < config.frames:
             small.append(name)
             if config.small == "skip":
                 continue
@@ -243,14 +231,14 @@ def _jobs(
     ]
 
 
-def _expected(jobs: Sequence[Job]) -> dict[str, dict[str, int | None]]:
-    """The labels that a run would write, if every twin's artifact survives."""
-    expected: dict[str, dict[str, int | None]] = {}
+def _expected(jobs: Sequence[Job]) -> dict[str, Entry]:
+    """What the report needs of the entries that a run would write, if every twin's artifact survives."""
+    expected: dict[str, Entry] = {}
     for job in jobs:
         for clip, twins in job.clips.items():
             for number in range(twins + 1):
                 labels = {job.task: min(number, 1)} if twins and job.task else job.labels
-                expected[job.clip_name(clip, number)] = {**labels}
+                expected[job.clip_name(clip, number)] = {"file": job.name, "labels": {**labels}}
     return expected
 
 
@@ -258,9 +246,7 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
     try:
         (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be created: {error.strerror or error}", hint="Name a folder that can be written."
-        ) from None
+        raise unwritable(folder, error) from None
     footage = {name: asdict(about) for name, about in examined.items()}
     write_text(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
 
@@ -268,7 +254,7 @@ def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examine
 def _cut(
     jobs: Sequence[Job], config: PrepConfig, progress: Progress, skipped: list[Skipped], notes: list[str]
 ) -> dict[str, Entry]:
-    """Run the jobs. The manifest's entries by clip; faults and what is missing are added to the lists."""
+    """Run the jobs. Returns the manifest's entries by clip; faults and missing clips are added to the lists."""
     entries: dict[str, Entry] = {}
     failed: dict[str, str] = {}
     done, missing = 0, 0
@@ -286,7 +272,7 @@ def _cut(
         for path, result in results:
             job = by_path[path]
             if isinstance(result, VideoError):
-                result = Cut(recall(job), {job.name: _reason(path, result)})
+                result = Cut(recall(job)[0], {job.name: reason_of(path, result)})
             entries |= result.entries
             failed |= result.failed
             missing += result.missing
@@ -294,23 +280,23 @@ def _cut(
             progress.advance(done)
     finally:
         results.close()
-        for left in config.destination.glob(TEMPORARY + "*"):  # by a worker that was killed
+        for left in config.destination.glob(TEMPORARY + "*"):  # of a worker that was killed
             left.unlink(missing_ok=True)
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
-        notes.append(f"{count(missing, 'clip')} fewer than asked for: short or small videos have no place for more")
+        notes.append(f"{count(missing, 'clip')} fewer than asked for: short or small videos have no room for more")
     return entries
 
 
 def _in_order(wanted: Sequence[Wanted], jobs: Sequence[Job], entries: dict[str, Entry]) -> dict[str, Entry]:
-    """The entries in the order of selection, the last of which are left out first."""
+    """The entries in the order of selection, from which the last ones are left out first."""
     by_name = {job.name: job for job in jobs}
     names = (by_name[item.source].clip_name(item.clip, n) for item in wanted for n in range(item.twins + 1))
     return {name: entries[name] for name in names if name in entries}
 
 
 def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes: list[str]) -> dict[str, Entry]:
-    """The entries without those that upset the balance, now that the labels of the twins are known."""
+    """The entries that keep the balance, now that the labels of the twins are known."""
     if config.synthesize:
         faint = sum(entries[name]["labels"][config.synthesize] != 1 for name in twins & entries.keys())
         if faint:
@@ -327,7 +313,7 @@ def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes:
 
 
 def _finish(folder: Path, jobs: Sequence[Job], manifest: dict[str, Any]) -> None:
-    """Remove clips that are not wanted after all; labels.json is written last."""
+    """Remove clips that are not wanted after all, and write the manifest and, last, the labels."""
     entries = manifest["clips"]
     for name in {name for job in jobs for name in job.names()}.difference(entries):
         (folder / name).unlink(missing_ok=True)
@@ -336,19 +322,11 @@ def _finish(folder: Path, jobs: Sequence[Job], manifest: dict[str, Any]) -> None
     shutil.rmtree(folder / WORK_FOLDER)
 
 
-def _videos(entries: Mapping[str, Entry]) -> int:
-    return len({entry["file"] for entry in entries.values()})
-
-
 def _report(
-    folder: Path,
-    state: Literal["planned", "written", "unchanged"],
-    videos: int,
-    clips: Mapping[str, dict[str, int | None]],
-    skipped: Iterable[Skipped],
-    notes: Iterable[str],
+    folder: Path, state: _State, entries: Mapping[str, Entry], skipped: Iterable[Skipped], notes: Iterable[str]
 ) -> PrepReport:
-    clips = dict(sorted(clips.items()))
+    videos = len({entry["file"] for entry in entries.values()})
+    clips = {name: entry["labels"] for name, entry in sorted(entries.items())}
     counts = prevalence(clips.values(), task_names(clips.values()))
     steps = () if state == "planned" else _next_steps(folder, labelled=bool(counts))
     return PrepReport(folder, state, videos, clips, counts, tuple(skipped), tuple(notes), steps)

@@ -1,15 +1,13 @@
 """Artifact synthesis: clean clips in, clips with a known artifact out, labelled by what survives encoding.
 
-In use:
-
     recipe = synthesiser("graininess").draw(rng, width=128, height=128)
     pair = twin(block, recipe)  # pair.affected, pair.clean, pair.strength, pair.label
 
 To synthesise another artifact, write a module with a class `Recipe` derived from `BaseRecipe` and name the module in
-the task's record. `graininess` is the one that exists, with `grain` for its fields. What they share:
+the task's record, as `graininess` does (with `grain` for its random fields). What synthesisers share:
 
     recipe    what is done, as data                    process     sharpening, denoising, scaling after the artifact
-    drawing   how often what occurs, and how strongly  defects     dirt, scratches, flicker, frozen noise
+    drawing   how often and how strongly               defects     dirt, scratches, flicker, frozen noise
     twins     both branches, strength and label        negatives   combs, fades, camera shake
     encoding  chains of encoders, what survives them   textures    foliage, water, gravel, fabric, text, screens
     stack     float planes, filters, scaling           fields      random fields with a given spectrum

@@ -1,6 +1,6 @@
 """Defects of a print, a transfer or a camera that are not grain: dirt, hairs, scratches, flicker, frozen noise.
 
-They come after the artifact (dirt covers grain) and in the clean branch too, so that no detector takes them for it.
+They come after the artifact (dirt covers grain), in the clean branch too, so that no detector mistakes them for it.
 Strengths are in 8-bit codes.
 """
 
@@ -11,18 +11,18 @@ import math
 import numpy as np
 
 from grainscan.data.synth import fields
-from grainscan.data.synth.stack import Array, Stack, Step, add_luma, blur, cover
+from grainscan.data.synth.stack import Array, Stack, Step, add_luma, blur, cover, on_brightness
 
 
 def dirt(stack: Stack, rng: np.random.Generator, *, density: float, size: float, opacity: float) -> Stack:
     """Specks of dust, dark or bright, each on one picture only; `density` of them per 100x100 pixels of a picture.
 
-    Shapes are ragged: a disc of log-normal radius about `size` / 2, its edge disturbed by a few waves around it.
+    Shapes are ragged: a disc of log-normal radius about `size` / 2, its edge disturbed by a few waves.
     """
     frames, height, width = stack.shape
     count = rng.poisson(density * height * width / 1e4 * frames)
     dark, bright = np.zeros(stack.shape, np.float32), np.zeros(stack.shape, np.float32)
-    white = rng.random() < 0.5  # most prints show one kind: dust on the negative is white, on the print black
+    white = rng.random() < 0.5  # most prints show one kind: dust on the negative appears white, on the print black
     for _ in range(count):
         target = bright if (rng.random() < 0.85) == white else dark
         _speck(target[rng.integers(frames)], rng, size / 2 * rng.lognormal(0, 0.5))
@@ -47,7 +47,7 @@ def hairs(stack: Stack, rng: np.random.Generator, *, density: float, opacity: fl
 
 
 def scratches(stack: Stack, rng: np.random.Generator, *, number: float, contrast: float, width: float) -> Stack:
-    """Upright scratches that last for many pictures, wander a little and break off; dark or bright.
+    """Vertical scratches, dark or bright, that last for many pictures, wander a little and break off.
 
     `number` is the mean count per 100 columns; `width` in pixels.
     """
@@ -70,16 +70,14 @@ def scratches(stack: Stack, rng: np.random.Generator, *, number: float, contrast
 
 
 def flicker(stack: Stack, rng: np.random.Generator, *, depth: float, unevenness: float) -> Stack:
-    """Exposure that changes from picture to picture by the factor 1 + depth * normal, unevenly over the picture."""
+    """Exposure that varies between pictures by the factor 1 + depth * normal, unevenly across the picture."""
     frames, height, width = stack.shape
     whole = rng.standard_normal((frames, 1, 1))
     down = np.linspace(-1, 1, height)[None, :, None] * rng.standard_normal((frames, 1, 1))
     across = np.linspace(-1, 1, width)[None, None, :] * rng.standard_normal((frames, 1, 1))
     gain = 1 + depth * (whole + unevenness * (down + across))
     factor = np.clip(gain, 0.4, 1.8).astype(np.float32)
-    exposed = 3 if stack.format.layout == "rgb" else 1
-    planes = (plane * factor if i < exposed else plane for i, plane in enumerate(stack.planes))
-    return Stack(tuple(planes), stack.format)
+    return on_brightness(stack, lambda plane: plane * factor)
 
 
 def frozen(stack: Stack, rng: np.random.Generator, *, sigma: float, size: float) -> Stack:

@@ -1,7 +1,7 @@
 """How recipes are drawn, as tables: what surrounds an artifact, how often and how strongly, and the encoders.
 
-This is the distribution of clips that the embedded model learnt from. It leans towards medium qualities of encoding;
-strength and quality are independent. What concerns an artifact alone is in its synthesiser.
+The embedded model was trained on this distribution. It favours medium encoding qualities; strength and quality are
+independent. What concerns only one artifact is in its synthesiser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Name = TypeVar("Name")
 
 @dataclass(frozen=True)
 class Span:
-    """Values are drawn uniformly between the bounds, or log-uniformly."""
+    """A range from which values are drawn uniformly or log-uniformly."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Setting:
-    """How often effects occur in one sort of footage. Their probabilities are independent of each other."""
+    """Probabilities of effects, independent of each other, in one sort of footage."""
 
     share: float  # of all recipes
     scene: Mapping[str, float]
@@ -44,7 +44,7 @@ class Setting:
     scale: float  # probability of scaling after the artifact
 
 
-# Probabilities of what happens in front of the camera or in the edit.
+# Probabilities of effects in front of the camera or in the edit.
 SCENE = {
     "comb": 0.05, "fade": 0.05, "dim": 0.08, "dissolve": 0.03, "shake": 0.12, "still": 0.06,
     "foliage": 0.05, "water": 0.05, "gravel": 0.04, "fabric": 0.03, "particles": 0.03, "text": 0.03, "screen": 0.02,
@@ -85,7 +85,7 @@ VALUES: dict[str, dict[str, Span]] = {
 }
 REDUCED, ENLARGED = Span(0.5, 0.85), Span(1.15, 2.2, log=True)
 TAPS = (2, 4, 6)
-MIDDLE = 32  # pixels: enlarging leaves at least as much of the picture
+MIDDLE = 32  # pixels: at least so much of the picture remains when it is enlarged
 
 # (weight, best, most frequent, worst) on the codec's own scale
 CODECS: dict[str, tuple[float, int, int, int]] = {
@@ -99,13 +99,13 @@ CODECS: dict[str, tuple[float, int, int, int]] = {
     "prores": (0.05, 3, 2, 0),
     "ffv1": (0.13, 0, 0, 0),
 }
-_EVENLY = 0.25  # share of the qualities drawn evenly, so that the worst are learnt too
+_EVENLY = 0.25  # share of qualities drawn evenly, so that the worst are learnt, too
 _GENERATIONS = {1: 0.72, 2: 0.21, 3: 0.07}
-_EFFORTS = {0: 0.06, 1: 0.44, 2: 0.5}  # usual, fast, fastest: the usual one costs most of the time of a synthesis
+_EFFORTS = {0: 0.06, 1: 0.44, 2: 0.5}  # usual, fast, fastest: the usual one would dominate the time of synthesis
 
 
 def draw_setting(rng: np.random.Generator, setting: Setting, *, width: int, height: int) -> dict[str, Any]:
-    """The shared fields of a recipe for a clip of this size, in the order in which their numbers are drawn."""
+    """The shared fields of a recipe for a clip of this size. Their order is that of the random numbers."""
     return {
         "scene": _draw_effects(rng, setting.scene),
         "defects": _draw_effects(rng, setting.defects),
@@ -133,14 +133,14 @@ def _draw_scale(rng: np.random.Generator, side: int) -> Scale | None:
 
 
 def _draw_encode(rng: np.random.Generator) -> tuple[Generation, ...]:
-    """One to three generations; all but the last are of better quality, as masters and uploads are."""
+    """One to three generations; all but the last have better quality, as masters and uploads do."""
     count = pick(rng, _GENERATIONS)
     generations = []
     for number in range(count):
         codec = pick(rng, {name: row[0] for name, row in CODECS.items()})
         _, best, usual, worst = CODECS[codec]
         low, high = sorted((best, worst))
-        if low == high:
+        if low == high:  # lossless
             generations.append(Generation(codec))
             continue
         drawn = rng.uniform(low, high) if rng.random() < _EVENLY else rng.triangular(low, usual, high)
@@ -164,9 +164,9 @@ def pick(rng: np.random.Generator, weights: Mapping[Name, float]) -> Name:
         level -= weight
         if level < 0:
             return name
-    return list(weights)[-1]  # rounding left nothing
+    return list(weights)[-1]  # after rounding
 
 
 def short(value: float) -> float:
-    """Four significant digits: enough for any of these, and a manifest that people can read."""
+    """Four significant digits keep the manifest readable."""
     return float(f"{value:.4g}")

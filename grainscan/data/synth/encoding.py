@@ -1,4 +1,4 @@
-"""What encoders leave of a clip, and of what was added to it."""
+"""Chains of encoders, and what they leave of an artifact."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from grainscan.views.crops import pad
 
 LOSSLESS = frozenset({"ffv1"})
 
-_SMALLEST = 64  # pixels: the shortest side that every encoder in use accepts
-_STEP = 8  # sides are padded to a multiple of this, so that any chroma grid and any coding block fits
-# Sides at which encoders read beyond the picture, so that their output differs from run to run, are avoided:
-_SIXTEENS = frozenset({"prores", "av1"})  # those that are not multiples of 16
+_SMALLEST = 64  # pixels: the shortest side that every encoder accepts
+_STEP = 8  # sides are padded to a multiple of this, which suits every chroma grid and coding block
+# Some encoders read beyond the picture at certain sizes, so that their output varies between runs. Avoided are
+_SIXTEENS = frozenset({"prores", "av1"})  # sides that are not multiples of 16, and
 _TREES = frozenset({"hevc"})  # a picture of a single coding tree unit, 64 x 64
-_BLOCK = 16  # pixels: side of the squares whose scatter gives the error of a covariance; wider than a grain
+_BLOCK = 16  # pixels: side of the squares whose scatter estimates the error of a covariance; wider than a grain
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Generation:
 
 
 def encode(block: Block, generations: Sequence[Generation]) -> Block:
-    """The block after a chain of encoders, in the same size and format. Raises DataError where one refuses it.
+    """The block after a chain of encoders, in the same size and format. Raises DataError if one refuses it.
 
-    Sides are padded for the encoders and cropped again. Lossless generations change nothing and are left out.
+    It is padded for the encoders and cropped again. Lossless generations are skipped: they change nothing.
     """
     lossy = [generation for generation in generations if generation.codec not in LOSSLESS]
     if not lossy:
@@ -55,15 +55,14 @@ def encode(block: Block, generations: Sequence[Generation]) -> Block:
 def surviving(reference: Block, decoded: Block, added: Array) -> float:
     """Standard deviation of what is left of `added` in `decoded`, in 8-bit luma codes, at least 0.
 
-    With d the luma of `decoded` minus that of `reference` (the clean branch through the same encoders) and a what was
-    `added`, (frames, height, width), both without their mean over the picture, it is the root of their covariance
-    <d, a>. An encoder quantises: it keeps some coefficients and drops others. The output of an optimal quantiser has
-    with its input the covariance that it has with itself (Gersho and Gray, "Vector Quantization and Signal
-    Compression", 1992, section 6.2), so that <d, a> is the energy of what is left; the projection <d, a> / |a| would
-    count the loss twice. Whatever else the encoders did differently to the two branches is uncorrelated with a and
-    cancels, but for a sampling error, which the scatter of the products over blocks estimates: one standard error is
-    subtracted. Grain that was only weakened deviates less than that root, and d never less than what is left of a: the
-    result is at most the deviation of d.
+    Let d be the luma of `decoded` minus that of `reference` (the clean branch through the same encoders), and a be
+    `added` (frames, height, width), both without their mean over the picture. The result is the root of their
+    covariance <d, a>. An encoder quantises: it keeps some coefficients and drops others. The covariance of the output
+    of an optimal quantiser with its input is the variance of the output (Gersho and Gray, "Vector Quantization and
+    Signal Compression", 1992, section 6.2), so <d, a> is the energy of what is left; the projection <d, a> / |a| would
+    count the loss twice. Other differences between the branches are uncorrelated with a and cancel, up to a sampling
+    error estimated from the scatter of the products over blocks: one standard error is subtracted. The result is at
+    most the deviation of d, which is smaller than the root if grain was only weakened.
     """
     difference = decoded.luma8() - reference.luma8()
     difference = difference - difference.mean(axis=(1, 2), keepdims=True)
@@ -73,7 +72,7 @@ def surviving(reference: Block, decoded: Block, added: Array) -> float:
 
 
 def _block_means(field: Array) -> Array:
-    """Means over the squares of _BLOCK pixels that fit, (frames, rows, columns), or smaller ones in a small picture."""
+    """Means over squares of _BLOCK pixels, or smaller ones in a small picture: (frames, rows, columns)."""
     frames, height, width = field.shape
     side = min(_BLOCK, height, width)
     whole = field[:, : height // side * side, : width // side * side]

@@ -1,8 +1,8 @@
-"""Random fields with a given spectrum: what grain, frozen noise and moving textures are made of.
+"""Random fields with a given spectrum, for grain, frozen noise and moving textures.
 
 A field is drawn in the frequency domain, as independent coefficients times a transfer function, and transformed back.
-It is periodic, Gaussian by the central limit theorem (each pixel is a sum over thousands of coefficients), of zero mean
-in every picture and of unit standard deviation. Frequencies are in cycles per pixel.
+It is periodic and Gaussian by the central limit theorem (each pixel is a sum over thousands of coefficients), with zero
+mean in every picture and unit standard deviation. Frequencies are in cycles per pixel.
 """
 
 from __future__ import annotations
@@ -20,18 +20,13 @@ from grainscan.data.synth.stack import Array
 Transfer = NDArray[np.float32] | NDArray[np.complex64]  # (height, width // 2 + 1)
 
 FWHM = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a Gaussian of unit standard deviation
-RINGING = (
-    12.0  # the most that an autoregressive filter may amplify a frequency; beyond, the field shows lines, not grain
-)
+RINGING = 12.0  # largest amplification of an autoregressive filter; beyond, the field shows lines, not grain
 
 
 @lru_cache(maxsize=64)
 def frequencies(height: int, width: int) -> tuple[Array, Array]:
     """(vertical (height, 1), horizontal (1, width // 2 + 1)) frequencies of the half spectrum of a real field."""
-    return (
-        np.fft.fftfreq(height).astype(np.float32)[:, None],
-        np.fft.rfftfreq(width).astype(np.float32)[None, :],
-    )
+    return np.fft.fftfreq(height).astype(np.float32)[:, None], np.fft.rfftfreq(width).astype(np.float32)[None, :]
 
 
 def spectrum(rng: np.random.Generator, frames: int, height: int, width: int) -> NDArray[np.complex64]:
@@ -40,9 +35,9 @@ def spectrum(rng: np.random.Generator, frames: int, height: int, width: int) -> 
     words = rng.bit_generator.random_raw(math.prod(shape) // 4 + 1)
     octets = words.view(np.int8)[: 2 * math.prod(shape)]
     noise = octets.astype(np.float32).view(np.complex64).reshape(shape)
-    # Each of real and imaginary part has variance 65535/12; a real field of unit deviation has height*width/2.
+    # Real and imaginary part have variance 65535/12 each; in a real field of unit deviation they have height*width/2.
     noise *= np.float32(math.sqrt(height * width / 2 / (65535 / 12)))
-    # The transform back keeps only the real part of the columns that are their own mirror image, half of their power.
+    # Of columns that are their own mirror image, the inverse transform keeps only the real part: half of their power.
     noise[..., 0] *= np.float32(math.sqrt(2))
     if width % 2 == 0:
         noise[..., -1] *= np.float32(math.sqrt(2))
@@ -58,7 +53,7 @@ def shaped(rng: np.random.Generator, shape: tuple[int, int, int], transfer: Tran
 
 
 def normalised(transfer: Transfer, height: int, width: int) -> Transfer:
-    """The transfer function without a mean and scaled so that white noise through it has unit deviation."""
+    """The transfer function without a mean, scaled so that filtered white noise has unit deviation."""
     full: NDArray[Any] = np.array(np.broadcast_to(transfer, (height, width // 2 + 1)))
     full[0, 0] = 0
     power = np.abs(full) ** 2
@@ -70,16 +65,21 @@ def normalised(transfer: Transfer, height: int, width: int) -> Transfer:
 
 
 def gaussian(height: int, width: int, size: float, aspect: float = 1.0) -> Array:
-    """White noise through a Gaussian blur whose full width at half maximum is `size` pixels (`aspect` times wider)."""
+    """White noise through a Gaussian blur of full width at half maximum `size` pixels (width over height: `aspect`)."""
     y, x = frequencies(height, width)
-    wide, high = size * math.sqrt(aspect) / FWHM, size / math.sqrt(aspect) / FWHM
+    wide, high = _deviations(size, aspect)
     return np.exp(-2 * math.pi**2 * ((wide * x) ** 2 + (high * y) ** 2))
+
+
+def _deviations(size: float, aspect: float) -> tuple[float, float]:
+    """(horizontal, vertical) standard deviation of a Gaussian grain, pixels."""
+    return size * math.sqrt(aspect) / FWHM, size / math.sqrt(aspect) / FWHM
 
 
 def band(height: int, width: int, size: float, aspect: float = 1.0, low: float = 0.0) -> Array:
     """A rectangle of frequencies, as between the cut-offs of the frequency-filtering model of H.274.
 
-    The upper cut-offs lie at 1 / (2 size) in both directions (`aspect` between them), the lower at `low` times these.
+    The upper cut-offs are at 1 / (2 size) in both directions (`aspect` between them), the lower at `low` times these.
     """
     y, x = frequencies(height, width)
     right, top = 0.5 / size / math.sqrt(aspect), 0.5 / size * math.sqrt(aspect)
@@ -91,7 +91,7 @@ def band(height: int, width: int, size: float, aspect: float = 1.0, low: float =
 def discs(height: int, width: int, size: float, spread: float = 0.3) -> Array:
     """Clumps of silver: discs at random places, their diameters log-normal about `size` pixels.
 
-    The spectrum of a Boolean model of discs is that of one disc, the squared jinc function, averaged over the radii
+    The spectrum of a Boolean model of discs is that of one disc, the squared jinc function, averaged over radii
     (Newson, Delon, Galerne: "A stochastic film grain model for resolution-independent rendering", 2017). A Gaussian of
     0.35 pixels models the aperture of the scanner.
     """
@@ -106,9 +106,9 @@ def discs(height: int, width: int, size: float, spread: float = 0.3) -> Array:
 
 
 def autoregressive(height: int, width: int, coefficients: tuple[float, ...], lag: int) -> NDArray[np.complex64]:
-    """The filter of AV1's film grain synthesis (specification, "Generate grain process"), solved in frequency.
+    """The filter of AV1's film grain synthesis (specification, "Generate grain process"), in the frequency domain.
 
-    There grain(y, x) = white(y, x) + sum of c_k grain(y + dy_k, x + dx_k) over the causal neighbours in raster order,
+    There, grain(y, x) = white(y, x) + sum of c_k grain(y + dy_k, x + dx_k) over the causal neighbours in raster order,
     hence the transfer function 1 / (1 - sum of c_k exp(2 pi i (dy_k f_y + dx_k f_x))). See `neighbours`.
     """
     return (1 / _denominator(height, width, coefficients, lag)).astype(np.complex64)
@@ -130,16 +130,16 @@ def neighbours(lag: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=256)
 def fitted(lag: int, size: float, aspect: float) -> tuple[float, ...]:
-    """Coefficients that give grain of this size as nearly as the lag allows, in steps of 1/128 as AV1 sends them.
+    """Coefficients that approximate grain of this size, in steps of 1/128 as AV1 transmits them.
 
     An encoder estimates them from a picture by least squares (Norkin, Birkbeck: "Film grain synthesis for AV1 video
-    codec", 2018); with a known covariance, here a Gaussian's, that is the Yule-Walker system. They are scaled
+    codec", 2018); for a known covariance, here that of a Gaussian, this is the Yule-Walker system. They are scaled
     towards zero until the filter no longer rings.
     """
     if lag == 0:
         return ()
     places = np.array(neighbours(lag), float)
-    wide, high = size * math.sqrt(aspect) / FWHM, size / math.sqrt(aspect) / FWHM
+    wide, high = _deviations(size, aspect)
 
     def covariance(shift: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.exp(-(shift[..., 1] ** 2) / (4 * wide**2) - shift[..., 0] ** 2 / (4 * high**2))
@@ -155,10 +155,10 @@ def fitted(lag: int, size: float, aspect: float) -> tuple[float, ...]:
 
 
 def tiled(rng: np.random.Generator, pattern: Array, shape: tuple[int, int, int], side: int) -> Array:
-    """Fill (frames, height, width) with square blocks of a smaller pattern, each from a random place of it.
+    """Fill (frames, height, width) with square blocks from random places of a smaller pattern.
 
-    As decoders do: AV1 with blocks of 32 luma samples from a template of 73x82, new for each picture, H.274 with
-    blocks of 8 from one pattern of 64x64. `pattern` is (n, h, w); picture t takes its blocks from pattern t mod n.
+    Decoders do so: AV1 with blocks of 32 luma samples from a template of 73x82, new for each picture, H.274 with blocks
+    of 8 from one pattern of 64x64. `pattern` is (n, h, w); picture t uses pattern t mod n.
     """
     frames, height, width = shape
     rows, columns = -(-height // side), -(-width // side)
@@ -170,14 +170,8 @@ def tiled(rng: np.random.Generator, pattern: Array, shape: tuple[int, int, int],
     return filled[:, :height, :width]
 
 
-def drifting(
-    coefficients: NDArray[np.complex64],
-    shifts_y: Array,
-    shifts_x: Array,
-    height: int,
-    width: int,
-) -> Array:
-    """One field, given by its spectrum (height, width // 2 + 1), moved rigidly by (frames,) pixels, exactly."""
+def drifting(coefficients: NDArray[np.complex64], shifts_y: Array, shifts_x: Array, height: int, width: int) -> Array:
+    """One field, given by its spectrum (height, width // 2 + 1), shifted exactly by (frames,) pixels."""
     y, x = frequencies(height, width)
     turn = np.complex64(-2j * math.pi)
     vertical = np.exp(turn * shifts_y[:, None, None] * y)

@@ -1,7 +1,7 @@
-"""Graininess: the recipes of grainy twins, and when what is left of their grain counts as grain.
+"""Graininess: the recipes of grainy twins, and how much surviving grain counts as grainy.
 
-The distribution leans towards what is hard: weak to medium grain, coarse and soft grain. Half of the recipes follow one
-of two looks whose parts go together in the real world: old film, and cameras in poor light.
+The distribution favours what is hard: weak to medium, coarse and soft grain. Half of the recipes follow one of two
+looks whose parts occur together in reality: old film, and cameras in poor light.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from grainscan.data.synth.stack import Stack
 
 @dataclass(frozen=True)
 class Look(Setting):
-    """What grain is like in one sort of footage, and its setting."""
+    """The grain in one sort of footage, and its setting."""
 
     kinds: Mapping[str, float]  # weights
     sigma: Span
-    size: Mapping[str, Span]  # by kind; the other kinds have a size of their own
+    size: Mapping[str, Span]  # by kind; other kinds have a fixed size
     monochrome: float  # probability of grain in luma alone
-    chroma: Span  # deviation of chroma grain over that of luma grain, where there is any
+    chroma: Span  # deviation of chroma grain over that of luma grain, otherwise
 
 
 _FINE = {
@@ -80,16 +80,16 @@ LOOKS = {
     ),
 }  # fmt: skip
 ASPECT = Span(0.6, 2.4, log=True)  # analogue video blurs along its lines
-TAILS, WIDEST = 0.2, Span(0.5, 50, log=True)  # share of the strengths drawn from the widest span, whatever the look
+TAILS, WIDEST = 0.2, Span(0.5, 50, log=True)  # share of strengths drawn from the widest span instead of the look's
 
 
 @dataclass(frozen=True)
 class Recipe(BaseRecipe):
-    """A recipe with grain, or (None) the one of a clip that stays clean.
+    """A recipe with grain, or (None) without.
 
-    Strengths are standard deviations of surviving grain in 8-bit luma codes. Rounding alone has 0.29, and a good encode
-    differs from its input by about 0.5: below 0.6 nobody sees grain, and nothing can tell it from those. From 1.5 on,
-    two to three times that floor, it shows on a flat surface.
+    Strengths are standard deviations of surviving grain in 8-bit luma codes. That of rounding is 0.29, and a good
+    encode differs from its input by about 0.5: grain below 0.6 is invisible and cannot be distinguished from them.
+    From 1.5 on, two to three times that floor, it is visible on a flat surface.
     """
 
     task = "graininess"
@@ -149,7 +149,7 @@ def _draw_gain(rng: np.random.Generator, kind: str) -> Curve:
         curve = sensor_curve(math.exp(rng.uniform(math.log(0.005), math.log(0.3))))
     elif rng.random() < 0.4:
         return FLAT
-    else:  # AV1 and H.274 send such a curve: a few points, joined by lines
+    else:  # AV1 and H.274 transmit such a curve: a few points, joined by lines
         levels = np.sort(rng.choice(np.arange(20, 236), size=int(rng.integers(1, 5)), replace=False))
         curve = tuple((float(level), float(rng.uniform(0.25, 1))) for level in (0, *levels, 255))
     return tuple((level, short(gain)) for level, gain in curve)

@@ -1,47 +1,51 @@
 """Processing between the artifact and the encoder: scaling, sharpening, softening, denoising, grading, repeated frames.
 
-The artifact goes through it with the picture, in both branches; only what is left of it can be found later.
+The artifact passes through it with the picture; only what remains can be found later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
-from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, blur, luma, mapped, resample, taken
+from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, blur, luma, mapped, on_brightness, resample, taken
 
 
 def enlarge(stack: Stack, factor: float, taps: int) -> Stack:
-    """The middle of the picture scaled up by `factor` > 1 to the old size: grain becomes coarser.
-
-    `taps` as in `resample`: 2 bilinear, 4 bicubic, 6 Lanczos.
-    """
+    """The middle of the picture scaled up by `factor` > 1 to the old size: grain becomes coarser."""
 
     def scaled(plane: Array, sub_w: int, sub_h: int) -> Array:
         for axis in (-2, -1):
-            plane = resample(plane, _middle(plane.shape[axis], factor), taps, axis)
+            length = plane.shape[axis]
+            positions = (np.arange(length, dtype=np.float64) + 0.5) / factor - 0.5 + (length - length / factor) / 2
+            plane = resample(plane, positions, taps, axis)
         return plane
 
     return mapped(stack, scaled)
 
 
 def widen(stack: Stack, factor: float) -> Stack:
-    """What comes before `reduce`: the whole picture on a grid finer by 1 / factor, to which grain is then added."""
+    """Before a reduction by `factor` < 1: the whole picture on a finer grid, to which grain is then added."""
     _, height, width = stack.shape
     cell_h, cell_w = 1 << stack.format.sub_h, 1 << stack.format.sub_w
-    return _fitted(stack, cell_h * round(height / factor / cell_h), cell_w * round(width / factor / cell_w), 4)
+    return rescale(stack, cell_h * round(height / factor / cell_h), cell_w * round(width / factor / cell_w), 4)
 
 
-def reduce(stack: Stack, height: int, width: int, taps: int) -> Stack:
-    """The whole picture scaled down to (height, width) with a matching low-pass: grain becomes finer and weaker."""
-    return _fitted(stack, height, width, taps)
+def rescale(stack: Stack, height: int, width: int, taps: int) -> Stack:
+    """The whole picture scaled to (height, width). A reduction low-passes: grain becomes finer and weaker."""
+
+    def scaled(plane: Array, sub_w: int, sub_h: int) -> Array:
+        for axis, target in ((-2, -(-height // (1 << sub_h))), (-1, -(-width // (1 << sub_w)))):
+            ratio = plane.shape[axis] / target
+            positions = (np.arange(target) + 0.5) * ratio - 0.5
+            plane = resample(plane, positions, taps, axis, stretch=max(1.0, ratio))
+        return plane
+
+    return mapped(stack, scaled)
 
 
 def sharpen(stack: Stack, rng: np.random.Generator, *, amount: float, radius: float) -> Stack:
     """Unsharp mask on brightness: x + amount (x - blur(x))."""
-    return _on_brightness(stack, lambda plane: plane + np.float32(amount) * (plane - blur(plane, radius)))
+    return on_brightness(stack, lambda plane: plane + np.float32(amount) * (plane - blur(plane, radius)))
 
 
 def soften(stack: Stack, rng: np.random.Generator, *, radius: float) -> Stack:
@@ -50,7 +54,7 @@ def soften(stack: Stack, rng: np.random.Generator, *, radius: float) -> Stack:
 
 
 def denoise(stack: Stack, rng: np.random.Generator, *, threshold: float, radius: float) -> Stack:
-    """Coring: detail (what a blur of `radius` removes) below `threshold` codes is suppressed, detail above stays."""
+    """Coring: detail (what a blur of `radius` removes) below `threshold` codes is suppressed."""
 
     def cored(plane: Array) -> Array:
         smooth = blur(plane, radius)
@@ -58,13 +62,13 @@ def denoise(stack: Stack, rng: np.random.Generator, *, threshold: float, radius:
         energy = np.square(detail)
         return smooth + detail * (energy / (energy + np.float32(threshold**2)))
 
-    return _on_brightness(stack, cored)
+    return on_brightness(stack, cored)
 
 
 def settle(stack: Stack, rng: np.random.Generator, *, strength: float, threshold: float) -> Stack:
     """Recursive temporal denoiser: each picture is blended with the previous result where the two differ little.
 
-    The weight of the past is strength / (1 + (difference / threshold)^2), difference smoothed over about 3x3 pixels.
+    The weight of the past is strength / (1 + (difference / threshold)^2), the difference smoothed over 3x3 pixels.
     """
 
     def settled(plane: Array) -> Array:
@@ -76,16 +80,16 @@ def settle(stack: Stack, rng: np.random.Generator, *, strength: float, threshold
             out[frame] = plane[frame] + np.float32(strength) * change / (1 + np.square(distance))
         return out
 
-    return _on_brightness(stack, settled)
+    return on_brightness(stack, settled)
 
 
 def grade(stack: Stack, rng: np.random.Generator, *, contrast: float, lift: float) -> Stack:
     """Colour correction: brightness scaled about middle gray by `contrast` and raised by `lift` codes."""
-    return _on_brightness(stack, lambda plane: (plane - 118) * np.float32(contrast) + np.float32(118 + lift))
+    return on_brightness(stack, lambda plane: (plane - 118) * np.float32(contrast) + np.float32(118 + lift))
 
 
 def bleach(stack: Stack, rng: np.random.Generator, *, saturation: float) -> Stack:
-    """Colour drawn towards gray: 0 is black and white, 1 leaves the colours."""
+    """Less saturated colour: 0 is black and white, 1 leaves it."""
     if stack.format.layout == "rgb":
         gray = luma(stack)
         return Stack(tuple(gray + np.float32(saturation) * (plane - gray) for plane in stack.planes), stack.format)
@@ -94,9 +98,9 @@ def bleach(stack: Stack, rng: np.random.Generator, *, saturation: float) -> Stac
 
 
 def cadence(stack: Stack, rng: np.random.Generator, *, hold: float) -> Stack:
-    """Repeated frames: a film of a lower frame rate. Of hold + 1 pictures the last repeats the one before it.
+    """Frames repeated, as from a lower frame rate: in every hold + 1 pictures, the last repeats the one before it.
 
-    `hold` 1 doubles every picture (12 to 24 per second), 2 is 16 to 24, 4 is 24 to 30. Repeats repeat their grain.
+    `hold` 1 doubles every picture (12 to 24 per second), 2 is 16 to 24, 4 is 24 to 30. Grain is repeated, too.
     """
     period = round(hold) + 1
     numbers = np.arange(stack.shape[0])
@@ -105,35 +109,5 @@ def cadence(stack: Stack, rng: np.random.Generator, *, hold: float) -> Stack:
     return taken(stack, numbers - np.cumsum(repeated))
 
 
-PROCESSES: dict[str, Step] = {
-    "sharpen": sharpen,
-    "soften": soften,
-    "denoise": denoise,
-    "settle": settle,
-    "grade": grade,
-    "bleach": bleach,
-    "cadence": cadence,
-}
-
-
-def _on_brightness(stack: Stack, function: Callable[[Array], Array]) -> Stack:
-    """On luma alone, or on R, G and B; the chroma of a picture is rarely touched."""
-    brightness = 3 if stack.format.layout == "rgb" else 1
-    planes = (function(plane) if i < brightness else plane for i, plane in enumerate(stack.planes))
-    return Stack(tuple(planes), stack.format)
-
-
-def _fitted(stack: Stack, height: int, width: int, taps: int) -> Stack:
-    def scaled(plane: Array, sub_w: int, sub_h: int) -> Array:
-        for axis, target in ((-2, -(-height // (1 << sub_h))), (-1, -(-width // (1 << sub_w)))):
-            ratio = plane.shape[axis] / target
-            positions = (np.arange(target) + 0.5) * ratio - 0.5
-            plane = resample(plane, positions, taps, axis, stretch=max(1.0, ratio))
-        return plane
-
-    return mapped(stack, scaled)
-
-
-def _middle(length: int, factor: float) -> NDArray[np.float64]:
-    """Positions of `length` pixel centres spread over the middle `length` / factor pixels."""
-    return (np.arange(length, dtype=np.float64) + 0.5) / factor - 0.5 + (length - length / factor) / 2
+_ALL: tuple[Step, ...] = (sharpen, soften, denoise, settle, grade, bleach, cadence)
+PROCESSES = {step.__name__: step for step in _ALL}

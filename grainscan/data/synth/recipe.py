@@ -1,10 +1,9 @@
-"""What is done to a clip, as data: a frozen recipe that JSON can hold, in the order of its steps.
+"""What is done to a clip, as data: a frozen recipe that can be stored as JSON. Its steps, in order:
 
     scene -> artifact -> defects -> scale -> process -> encode
 
 Everything but the artifact is shared. A synthesiser is a module with a class `Recipe`, derived from `BaseRecipe`, that
-adds what it puts into the picture. `seed` fixes every random detail, so that the same recipe on the same block gives
-the same pixels.
+adds the artifact. `seed` fixes every random detail: the same recipe on the same block yields the same pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ STAGES: tuple[Stage, ...] = ("scene", "defects", "process")
 
 @dataclass(frozen=True)
 class Effect:
-    """A step of a stage: its name there and its keyword arguments."""
+    """A step of a stage: its name and its keyword arguments."""
 
     kind: str
     values: Mapping[str, float] = field(default_factory=dict)
@@ -45,8 +44,8 @@ class Scale:
 class BaseRecipe(ABC):
     """Everything that happens to a clip. A synthesiser adds fields for its artifact, and the methods below.
 
-    Strengths are in the unit of the task's record. From `visible` on a clip is labelled 1, below `negligible` 0;
-    in between people disagree, and so would labels: such a clip has a strength but no label.
+    Strengths are in the unit of the task's record. A clip of at least `visible` is labelled 1, below `negligible` 0.
+    In between people disagree: such a clip has a strength but no label.
     """
 
     task: ClassVar[str]
@@ -71,24 +70,24 @@ class BaseRecipe(ABC):
 
     @abstractmethod
     def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
-        """The pictures with the artifact, before anything follows. Raises DataError for what is unknown."""
+        """The pictures with the artifact, before the next steps. Raises DataError for an unknown kind."""
 
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
-        """How strong the artifact is after encoding: `decoded` against `reference`, the clean branch.
+        """How strong the artifact in `decoded` is, compared with `reference`, the clean branch after encoding.
 
-        `added` (frames, height, width) is what the artifact changed in luma before encoding, in 8-bit codes.
+        `added` (frames, height, width) is the change of luma by the artifact before encoding, in 8-bit codes.
         """
         return surviving(reference, decoded, added)
 
     @classmethod
     def label_of(cls, strength: float) -> Literal[0, 1] | None:
-        """1 from `visible` on, 0 below `negligible`, None between."""
+        """1 from `visible` on, 0 below `negligible`, None in between."""
         if strength >= cls.visible:
             return 1
         return 0 if strength < cls.negligible else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Values for JSON; floats keep all their digits, so that the same pixels come out after reading."""
+        """JSON values; floats keep all digits, so that the recipe yields the same pixels when read again."""
         record = asdict(self)
         for stage in STAGES:
             record[stage] = [{"kind": effect.kind, **effect.values} for effect in getattr(self, stage)]
@@ -97,7 +96,7 @@ class BaseRecipe(ABC):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote. Raises DataError when it is something else."""
+        """Read what `to_dict` wrote. Raises DataError for anything else."""
         try:
             values = dict(record)
             if values.pop("task", cls.task) != cls.task:
@@ -109,12 +108,12 @@ class BaseRecipe(ABC):
             return cls(**cls._read(values))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"a recipe of the synthesiser cannot be read: {error}", hint="It must be as `Recipe.to_dict` writes it."
+                f"a recipe of the synthesiser cannot be read: {error}", hint="It must be as written by `to_dict`."
             ) from None
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields with those of the artifact read from JSON, where they are more than numbers and text."""
+        """Convert the artifact's own fields from JSON, if they are more than numbers and text."""
         return values
 
 

@@ -1,7 +1,7 @@
-"""The working representation of the synthesiser: the planes of a block as float32 in 8-bit codes.
+"""The working representation of synthesis: the planes of a block as float32 in 8-bit codes.
 
-Every step takes a `Stack` and returns a new one, whatever the bit depth, subsampling or layout of the block. Planes are
-never changed in place, so that the clean and the affected branch can share what they have in common.
+Every step accepts a `Stack` and returns a new one, for any bit depth, subsampling and layout. Planes are never changed
+in place, so that the clean and the affected branch can share them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RGB_OF_CHROMA = ((0.0, 1.5748), (-0.1873, -0.4681), (1.8556, 0.0))
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Pictures being worked on: planes (frames, height, width), float32, 8-bit codes, not yet clipped."""
+    """Planes (frames, height, width), float32, 8-bit codes, not yet clipped."""
 
     planes: tuple[Array, ...]
     format: PixelFormat
@@ -50,7 +50,7 @@ def from_block(block: Block) -> Stack:
 
 
 def to_block(stack: Stack) -> Block:
-    """Round to the codes of the format. Rounding and clipping happen here and nowhere else."""
+    """Round and clip to the codes of the format; this happens nowhere else."""
     scale = np.float32(1 << (stack.format.depth - 8))
     largest = np.float32((1 << stack.format.depth) - 1)
     planes = []
@@ -61,7 +61,7 @@ def to_block(stack: Stack) -> Block:
 
 
 def luma(stack: Stack) -> Array:
-    """Luma, 8-bit codes; of RGB, BT.709 luma."""
+    """Luma in 8-bit codes; BT.709 luma if RGB."""
     if stack.format.layout == "rgb":
         red, green, blue = stack.planes
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -69,13 +69,18 @@ def luma(stack: Stack) -> Array:
 
 
 def add_luma(stack: Stack, field: Array) -> Stack:
-    """Add a field (broadcastable to (frames, height, width)) to the brightness and leave colour differences alone."""
-    brighter = 3 if stack.format.layout == "rgb" else 1
-    return Stack(tuple(plane + field if i < brighter else plane for i, plane in enumerate(stack.planes)), stack.format)
+    """Add a field (broadcastable to (frames, height, width)) to the brightness; colour differences stay."""
+    return on_brightness(stack, lambda plane: plane + field)
+
+
+def on_brightness(stack: Stack, function: Callable[[Array], Array]) -> Stack:
+    """`function` of luma alone, or of R, G and B."""
+    number = 3 if stack.format.layout == "rgb" else 1
+    return Stack((*map(function, stack.planes[:number]), *stack.planes[number:]), stack.format)
 
 
 def cover(stack: Stack, alpha: Array, value: Array | float, colour: tuple[float, float] = (0.0, 0.0)) -> Stack:
-    """Paint luma `value` and a colour (Cb, Cr, from neutral) with opacity `alpha` (frames or 1, height, width)."""
+    """Paint luma `value` and a colour (Cb, Cr around neutral) with opacity `alpha` (frames or 1, height, width)."""
     planes = []
     for i, plane in enumerate(stack.planes):
         if stack.format.layout == "rgb":
@@ -91,7 +96,7 @@ def cover(stack: Stack, alpha: Array, value: Array | float, colour: tuple[float,
 
 
 def mapped(stack: Stack, function: Callable[..., Array]) -> Stack:
-    """`function(plane, horizontal, vertical subsampling)` on every plane."""
+    """`function(plane, sub_w, sub_h)` of every plane; the subsampling as log2."""
     return Stack(tuple(function(plane, *stack.subsampling(i)) for i, plane in enumerate(stack.planes)), stack.format)
 
 
@@ -101,7 +106,7 @@ def taken(stack: Stack, frames: NDArray[np.intp]) -> Stack:
 
 
 def pool(field: Array, sub_w: int, sub_h: int) -> Array:
-    """Means over the luma samples of each chroma sample; chroma sizes round up, as in every codec."""
+    """Means over the luma samples of each chroma sample; chroma sizes are rounded up, as in every codec."""
     for axis, sub in ((-1, sub_w), (-2, sub_h)):
         step = 1 << sub
         if step == 1:
@@ -129,21 +134,17 @@ def blur(field: Array, sigma: float, axes: tuple[int, ...] = (-2, -1)) -> Array:
 def resample(field: Array, positions: NDArray[np.float64], taps: int, axis: int, stretch: float = 1.0) -> Array:
     """Sample one of the last two axes at fractional positions.
 
-    `taps` names the kernel: 2 bilinear, 4 bicubic (Catmull-Rom), 6 Lanczos of three lobes. `stretch` > 1 widens the
-    kernel in step with a reduction, so that it low-passes what the coarser grid cannot hold. Edges are repeated.
+    `taps` selects the kernel: 2 bilinear, 4 bicubic (Catmull-Rom), 6 Lanczos with three lobes. `stretch` > 1 widens it
+    by the factor of a reduction, to remove frequencies that the coarser grid cannot hold. Edges are repeated.
     """
     reach = int(np.ceil(taps / 2 * stretch))
     first = np.floor(positions).astype(np.intp) - reach + 1
-    length = field.shape[axis]
-    total = np.zeros(len(positions))
-    weighted: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
-    for tap in range(2 * reach):
-        weight = _kernel((first + tap - positions) / stretch, taps)
-        total += weight
-        weighted.append((np.clip(first + tap, 0, length - 1), weight))
+    weights = [_kernel((first + tap - positions) / stretch, taps) for tap in range(2 * reach)]
+    total = sum(weights)
     out: Any = 0.0
-    for index, weight in weighted:
+    for tap, weight in enumerate(weights):
         share = (weight / total).astype(np.float32)
+        index = np.clip(first + tap, 0, field.shape[axis] - 1)
         out = out + np.take(field, index, axis=axis) * (share if axis == -1 else share[:, None])
     return np.asarray(out, np.float32)
 

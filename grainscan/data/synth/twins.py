@@ -1,8 +1,8 @@
-"""A recipe carried out: a clean clip becomes a pair that differs in the artifact alone, labelled by what survives.
+"""Carrying out a recipe: a clean clip becomes a pair that differs only in the artifact, labelled by what survives.
 
-Both branches see the same scene, the same defects, the same processing and the same chain of encoders. What the
-artifact changed is known as the difference of the two before encoding; how much of it comes out is measured on their
-difference after decoding. Neither strength nor label depends on what was asked for.
+Both branches go through the same scene, defects, processing and encoders. Their difference before encoding is the
+artifact; how much of it survives is measured on their difference after decoding. Neither strength nor label depends on
+the strength that was asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from grainscan.data.synth.defects import DEFECTS
 from grainscan.data.synth.encoding import encode
 from grainscan.data.synth.negatives import MOTIONS
-from grainscan.data.synth.process import PROCESSES, enlarge, reduce, widen
+from grainscan.data.synth.process import PROCESSES, enlarge, rescale, widen
 from grainscan.data.synth.recipe import BaseRecipe, Stage, unknown
 from grainscan.data.synth.stack import Array, Stack, Step, from_block, to_block
 from grainscan.data.synth.textures import TEXTURES
@@ -39,21 +39,19 @@ class Synthesis:
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """Both branches after encoding, and what is left of the artifact.
-
-    `strength` is in the unit of the task's record; `label` is 1, 0 or None (in between) for the block `affected`.
-    `clean` is always clean.
-    """
+    """Both branches after encoding, and the strength and label of `affected`."""
 
     clean: Block
     affected: Block
-    strength: float
-    label: Literal[0, 1] | None
+    strength: float  # what is left of the artifact, in the unit of the task's record
+    label: Literal[0, 1] | None  # None: in between
 
 
 def apply(block: Block, recipe: BaseRecipe) -> Synthesis:
-    """Carry out the recipe up to the encoders. Raises DataError for a recipe that names what does not exist."""
-    scene = _prepared(block, recipe)
+    """Carry out the recipe up to the encoders. Raises DataError if it contains an unknown step."""
+    scene = _through(from_block(block), recipe, "scene")
+    if recipe.scale is not None and recipe.scale.factor < 1:
+        scene = widen(scene, recipe.scale.factor)
     clean = to_block(_finished(scene, recipe.clean(), block))
     if recipe == recipe.clean():
         return Synthesis(clean, clean, np.zeros(clean.planes[0].shape, np.float32))
@@ -63,7 +61,7 @@ def apply(block: Block, recipe: BaseRecipe) -> Synthesis:
 
 
 def twin(block: Block, recipe: BaseRecipe) -> Twin:
-    """Carry out the recipe on both branches and measure what survived. Raises DataError where an encoder refuses."""
+    """Carry out the recipe on both branches and measure what survives. Raises DataError if an encoder refuses."""
     made = apply(block, recipe)
     clean = encode(made.clean, recipe.clean().encode)
     if recipe == recipe.clean():
@@ -73,20 +71,12 @@ def twin(block: Block, recipe: BaseRecipe) -> Twin:
     return Twin(clean, affected, strength, recipe.label_of(strength))
 
 
-def _prepared(block: Block, recipe: BaseRecipe) -> Stack:
-    """The scene, on the finer grid when the picture is to be reduced after the artifact."""
-    stack = _through(from_block(block), recipe, "scene")
-    if recipe.scale is not None and recipe.scale.factor < 1:
-        return widen(stack, recipe.scale.factor)
-    return stack
-
-
 def _finished(stack: Stack, recipe: BaseRecipe, block: Block) -> Stack:
-    """Defects, scaling and processing: what follows the artifact, or would."""
+    """The steps after the artifact: defects, scaling and processing."""
     stack = _through(stack, recipe, "defects")
     if recipe.scale is not None:
         if recipe.scale.factor < 1:
-            stack = reduce(stack, block.height, block.width, recipe.scale.taps)
+            stack = rescale(stack, block.height, block.width, recipe.scale.taps)
         else:
             stack = enlarge(stack, recipe.scale.factor, recipe.scale.taps)
     return _through(stack, recipe, "process")
