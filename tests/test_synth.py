@@ -585,7 +585,7 @@ def test_a_new_artifact_is_a_record_and_a_module(
     monkeypatch.setitem(sys.modules, "grainscan.data.synth.steps", SimpleNamespace(Recipe=Steps))
     make_clip("footage/a.avi", frames=8, width=80, height=80)
     config = PrepConfig((tmp_path / "footage",), tmp_path / "data", clips=1, frames=4, size=64, workers=0)
-    prepare(replace(config, synthesize="banding"))
+    prepare(replace(config, synthesize="banding", workers=0))
     manifest = read_manifest(tmp_path / "data")
     assert manifest is not None
     clean, twin_of_it = manifest["clips"]["a_c00.avi"], manifest["clips"]["a_c00_banding1.avi"]
