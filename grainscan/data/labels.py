@@ -158,7 +158,7 @@ def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict
     Raises LabelsError if the file cannot be read or is not a JSON object.
     """
     hint = f"It must be UTF-8 text; the README describes the format of {path.name}."
-    if not path.is_file():
+    if not path.is_file():  # reading a pipe would wait for ever
         raise LabelsError(f"{path}: no such file", hint=hint)
     text = read_utf8(path, hint)
     repeated = False

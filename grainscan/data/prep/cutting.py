@@ -73,10 +73,10 @@ class Job:
         picture = self.examined.width * self.examined.height
         return self.frames * (_WINDOW_BYTES * picture + _SQUARE_BYTES * self.size**2)
 
-    def names(self, first: int = 0) -> Iterator[str]:
-        """Names of the clips and their twins; with `first` 1, of the twins alone."""
+    def names(self) -> Iterator[str]:
+        """Names of the clips and their twins."""
         for clip, twins in self.clips.items():
-            yield from (self.clip_name(clip, number) for number in range(first, twins + 1))
+            yield from (self.clip_name(clip, number) for number in range(twins + 1))
 
     def clip_name(self, clip: int, number: int = 0) -> str:
         """The name of a clip, or of its twin with that number (from 1)."""

@@ -83,10 +83,13 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     folder = config.destination
     if config.dry_run:
         return _report(folder, "planned", _expected(jobs), skipped, notes)
-    _begin(folder, options, examined)
-    entries = _cut(jobs, config, progress, skipped, notes)
-    twins = {name for job in jobs for name in job.names(1)}
-    entries = _kept(_in_order(wanted, jobs, entries), twins, config, notes)
+    try:
+        (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    footage = {name: asdict(about) for name, about in examined.items()}
+    write_text(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
+    entries = _kept(_cut(jobs, config, progress, skipped, notes), wanted, jobs, config, notes)
     if not entries:
         raise DataError("no clip could be made", hint="; ".join(item.reason for item in skipped[:_SHOWN]))
     manifest = {"schema": MANIFEST_SCHEMA, "grainscan": __version__, "seed": config.seed, "options": options}
@@ -242,15 +245,6 @@ def _expected(jobs: Sequence[Job]) -> dict[str, Entry]:
     return expected
 
 
-def _begin(folder: Path, options: dict[str, Any], examined: Mapping[str, Examined]) -> None:
-    try:
-        (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    footage = {name: asdict(about) for name, about in examined.items()}
-    write_text(folder / WORK_FOLDER / PLAN_FILE, json.dumps({"options": options, "footage": footage}))
-
-
 def _cut(
     jobs: Sequence[Job], config: PrepConfig, progress: Progress, skipped: list[Skipped], notes: list[str]
 ) -> dict[str, Entry]:
@@ -288,20 +282,18 @@ def _cut(
     return entries
 
 
-def _in_order(wanted: Sequence[Wanted], jobs: Sequence[Job], entries: dict[str, Entry]) -> dict[str, Entry]:
-    """The entries in the order of selection, from which the last ones are left out first."""
+def _kept(
+    entries: dict[str, Entry], wanted: Sequence[Wanted], jobs: Sequence[Job], config: PrepConfig, notes: list[str]
+) -> dict[str, Entry]:
+    """The entries that keep the balance, now that the labels of the twins are known. The last wanted are left out."""
     by_name = {job.name: job for job in jobs}
-    names = (by_name[item.source].clip_name(item.clip, n) for item in wanted for n in range(item.twins + 1))
-    return {name: entries[name] for name in names if name in entries}
-
-
-def _kept(entries: dict[str, Entry], twins: set[str], config: PrepConfig, notes: list[str]) -> dict[str, Entry]:
-    """The entries that keep the balance, now that the labels of the twins are known."""
+    names = [(by_name[item.source].clip_name(item.clip, n), n) for item in wanted for n in range(item.twins + 1)]
     if config.synthesize:
-        faint = sum(entries[name]["labels"][config.synthesize] != 1 for name in twins & entries.keys())
+        task = task_of(config.synthesize)
+        faint = sum(n > 0 and name in entries and entries[name]["labels"][task.name] != 1 for name, n in names)
         if faint:
-            what = task_of(config.synthesize).title
-            notes.append(f"{count(faint, 'twin')} not labelled 1: encoding left too little {what}")
+            notes.append(f"{count(faint, 'twin')} not labelled 1: encoding left too little {task.title}")
+    entries = {name: entries[name] for name, _ in names if name in entries}
     if config.balance is not None:
         extra = surplus({name: entry["labels"].get(config.balance) for name, entry in entries.items()})
         if extra:
