@@ -18,7 +18,7 @@ LOSSLESS = frozenset({"ffv1"})
 _SMALLEST = 64  # pixels: the shortest side that every encoder accepts
 _STEP = 8  # sides are padded to a multiple of this, which suits every chroma grid and coding block
 # Some encoders read beyond the picture at certain sizes, so that their output varies between runs. Avoided are
-_SIXTEENS = frozenset({"prores", "av1"})  # sides that are not multiples of 16, and
+_SIXTEENS = frozenset({"prores", "av1", "mpeg2", "mpeg4"})  # sides that are not multiples of 16, and
 _TREES = frozenset({"hevc"})  # a picture of a single coding tree unit, 64 x 64
 _BLOCK = 16  # pixels: side of the squares whose scatter estimates the error of a covariance; wider than a grain
 
