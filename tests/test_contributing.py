@@ -43,7 +43,7 @@ def test_every_path_in_the_guide_and_the_justfile_exists() -> None:
 
 def test_every_name_in_the_guide_exists() -> None:
     named = re.findall(r"`(\w+)`[^`]*[,(] ?`(grainscan/[\w/]+\.py)`", GUIDE)
-    assert {"STANDARD", "BaseRecipe", "FORMATS", "load_engine"} <= {name for name, _ in named}
+    assert {"STANDARD", "BaseRecipe", "FORMATS", "ENGINES"} <= {name for name, _ in named}
     for name, path in named:
         assert re.search(rf"^(class )?{name}\b|^def {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
 
