@@ -353,26 +353,6 @@ def test_shake_shifts_the_picture_as_a_whole() -> None:
     assert not np.array_equal(shaken[0], shaken[1])
 
 
-@pytest.mark.parametrize("kind", ["foliage", "water", "gravel", "fabric", "text", "screen", "dither"])
-def test_textures_move_with_the_scene(kind: str) -> None:
-    rng = np.random.default_rng(8)
-    values = {key: span.draw(rng) for key, span in drawing.VALUES[kind].items()}
-    slow = {key: 0.3 for key in ("speed", "scroll") if key in values}
-    values = {**values, "coverage": 1.0, "contrast": 25.0, "size": 6.0, **slow}
-    values = {key: value for key, value in values.items() if key in drawing.VALUES[kind]}
-    texture = apply(flat(), Recipe(seed=1, scene=(Effect(kind, values),))).clean.luma8()
-    texture -= texture.mean()
-    assert texture.std() > 2
-    assert correlation(texture, dt=1) > 0.7  # grain of the same look has none
-
-
-def test_drifting_is_an_exact_shift() -> None:
-    coefficients = fields.spectrum(np.random.default_rng(0), 1, 32, 32)[0]
-    steps = np.arange(3, dtype=np.float32)
-    field = fields.drifting(coefficients, 2 * steps, -steps, 32, 32)
-    assert np.allclose(np.roll(field[0], (4, -2), (0, 1)), field[2], atol=1e-3)
-
-
 def test_dirt_lies_on_the_grain_in_both_branches() -> None:
     dirt = Effect("dirt", {"density": 3.0, "size": 6.0, "opacity": 1.0})
     made = apply(flat(width=128), Recipe(seed=3, grain=Grain("white", 6.0), defects=(dirt,)))

@@ -8,9 +8,9 @@ the task's record, as `graininess` does (with `grain` for its random fields). Wh
 
     recipe    what is done, as data                    process     sharpening, denoising, scaling after the artifact
     drawing   how often and how strongly               defects     dirt, scratches, flicker, frozen noise
-    twins     both branches, strength and label        negatives   combs, fades, camera shake
-    encoding  chains of encoders, what survives them   textures    foliage, water, gravel, fabric, text, screens
-    stack     float planes, filters, scaling           fields      random fields with a given spectrum
+    twins     both branches, strength and label        scene       combs, fades, poor light, camera shake
+    encoding  chains of encoders, what survives them   fields      random fields with a given spectrum
+    stack     float planes, filters, scaling
 """
 
 from __future__ import annotations

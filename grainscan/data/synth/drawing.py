@@ -1,6 +1,6 @@
 """How recipes are drawn, as tables: what surrounds an artifact, how often and how strongly, and the encoders.
 
-The embedded model was trained on this distribution. It favours medium encoding qualities; strength and quality are
+It favours medium encoding qualities; strength and quality are
 independent. What concerns only one artifact is in its synthesiser.
 """
 
@@ -45,13 +45,7 @@ class Setting:
 
 
 # Probabilities of effects in front of the camera or in the edit.
-SCENE = {
-    "comb": 0.05, "fade": 0.05, "dim": 0.08, "dissolve": 0.03, "shake": 0.12, "still": 0.06,
-    "foliage": 0.05, "water": 0.05, "gravel": 0.04, "fabric": 0.03, "particles": 0.03, "text": 0.03, "screen": 0.02,
-    "dither": 0.02,
-}  # fmt: skip
-_TEXTURE = {"contrast": Span(4, 35, log=True), "coverage": Span(0.3, 1.3)}
-_DRIFT = Span(0.1, 4, log=True)  # pixels per frame
+SCENE = {"comb": 0.05, "fade": 0.05, "dim": 0.08, "dissolve": 0.03, "shake": 0.12, "still": 0.06}
 VALUES: dict[str, dict[str, Span]] = {
     # scene
     "comb": {"bottom_first": Span(0, 1)},
@@ -60,14 +54,6 @@ VALUES: dict[str, dict[str, Span]] = {
     "dissolve": {"share": Span(0.3, 1)},
     "shake": {"amplitude": Span(0.3, 4, log=True), "smoothness": Span(0, 0.95), "subpixel": Span(0, 1)},
     "still": {},
-    "foliage": {**_TEXTURE, "size": Span(2, 9, log=True), "speed": _DRIFT},
-    "water": {**_TEXTURE, "size": Span(2, 12, log=True), "speed": Span(0.3, 2)},
-    "gravel": {**_TEXTURE, "size": Span(0.8, 4, log=True), "speed": _DRIFT},
-    "fabric": {**_TEXTURE, "size": Span(1.5, 6, log=True), "speed": _DRIFT},
-    "particles": {"contrast": Span(10, 90), "density": Span(5, 200, log=True), "size": Span(1, 3.5), "speed": _DRIFT},
-    "text": {"contrast": Span(30, 200), "coverage": Span(0.2, 1), "size": Span(6, 20), "scroll": Span(-1.5, 1.5)},
-    "screen": {"contrast": Span(20, 120), "coverage": Span(0.4, 1), "size": Span(6, 14), "speed": Span(0, 4)},
-    "dither": {"contrast": Span(10, 120), "coverage": Span(0.3, 1), "levels": Span(4, 40), "speed": Span(0, 4)},
     # defects
     "dirt": {"density": Span(0.1, 4, log=True), "size": Span(1.5, 7, log=True), "opacity": Span(0.3, 1)},
     "hairs": {"density": Span(0.02, 0.3, log=True), "opacity": Span(0.2, 0.8)},

@@ -1,4 +1,4 @@
-"""Random fields with a given spectrum, for grain, frozen noise and moving textures.
+"""Random fields with a given spectrum, for grain and frozen noise.
 
 A field is drawn in the frequency domain, as independent coefficients times a transfer function, and transformed back.
 It is periodic and Gaussian by the central limit theorem (each pixel is a sum over thousands of coefficients), with zero
@@ -168,13 +168,3 @@ def tiled(rng: np.random.Generator, pattern: Array, shape: tuple[int, int, int],
     blocks = places[np.arange(frames)[:, None, None] % len(pattern), at_y, at_x]
     filled = blocks.transpose(0, 1, 3, 2, 4).reshape(frames, rows * side, columns * side)
     return filled[:, :height, :width]
-
-
-def drifting(coefficients: NDArray[np.complex64], shifts_y: Array, shifts_x: Array, height: int, width: int) -> Array:
-    """One field, given by its spectrum (height, width // 2 + 1), shifted exactly by (frames,) pixels."""
-    y, x = frequencies(height, width)
-    turn = np.complex64(-2j * math.pi)
-    vertical = np.exp(turn * shifts_y[:, None, None] * y)
-    horizontal = np.exp(turn * shifts_x[:, None, None] * x)
-    moved = coefficients * vertical * horizontal
-    return np.asarray(fft.irfft2(moved, s=(height, width), overwrite_x=True), np.float32)

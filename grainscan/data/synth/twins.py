@@ -15,15 +15,13 @@ import numpy as np
 
 from grainscan.data.synth.defects import DEFECTS
 from grainscan.data.synth.encoding import encode
-from grainscan.data.synth.negatives import MOTIONS
 from grainscan.data.synth.process import PROCESSES, enlarge, rescale, widen
 from grainscan.data.synth.recipe import BaseRecipe, Stage, unknown
+from grainscan.data.synth.scene import SCENES
 from grainscan.data.synth.stack import Array, Stack, Step, from_block, to_block
-from grainscan.data.synth.textures import TEXTURES
 from grainscan.errors import DataError
 from grainscan.video import Block
 
-SCENES: dict[str, Step] = {**MOTIONS, **TEXTURES}
 _EFFECTS: Mapping[Stage, Mapping[str, Step]] = {"scene": SCENES, "defects": DEFECTS, "process": PROCESSES}
 _STREAMS = {"scene": 1, "artifact": 2, "defects": 3, "process": 4}  # each stage has its own random numbers
 

@@ -1,4 +1,4 @@
-"""Hard negatives made from the pictures themselves: what moves or changes every pixel without being grain.
+"""What moves or changes every pixel without being an artifact: combs, fades, poor light, camera shake.
 
 Each takes a stack and returns a stack of the same shape; it happens in front of the camera or in the edit, before
 the artifact, in the clean and in the affected branch alike.
@@ -99,7 +99,7 @@ def still(stack: Stack, rng: np.random.Generator) -> Stack:
     return taken(stack, np.zeros(stack.shape[0], np.intp))
 
 
-MOTIONS: dict[str, Step] = {
+SCENES: dict[str, Step] = {
     "comb": comb,
     "fade": fade,
     "dim": dim,
