@@ -336,22 +336,19 @@ with Scanner(model, workers=2) as scanner, ResultLog(output, scanner.fingerprint
 """
 
 
-def _killed_and_restarted(folder: Path, model: Path, output: Path, kills: int, seed: int, patience: float) -> int:
-    """Run the scan, killing it at random moments, then to its end; how often it was really killed."""
+def _killed_and_restarted(folder: Path, model: Path, output: Path, kills: int, seed: int, reach: int) -> int:
+    """Run the scan, killing it when its log has grown by up to `reach` bytes, then to its end; the number of kills."""
     rng, killed = random.Random(seed), 0
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", SCRIPT, str(model), str(folder), str(output)]
     for _ in range(kills):
-        before = output.stat().st_size if output.exists() else 0
+        wanted = rng.randint(1, reach) + (output.stat().st_size if output.exists() else 0)
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            until = time.monotonic() + 60
-            while process.poll() is None and output.stat().st_size == before and time.monotonic() < until:
-                time.sleep(0.01)
-            try:
-                process.wait(rng.uniform(0, patience))
-            except subprocess.TimeoutExpired:
+            while process.poll() is None and output.stat().st_size < wanted:
+                time.sleep(0.002)
+            if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 killed += 1
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -378,7 +375,7 @@ def _library(folder: Path, clip: Path, count: int) -> None:
 def test_a_scan_that_is_killed_again_and_again_ends_the_same(tmp_path: Path, make_clip: MakeClip, output: Path) -> None:
     folder, model = tmp_path / "library", write_toy_model(tmp_path / "model")
     _library(folder, make_clip("clip.avi", frames=4, width=64, height=48), 120)
-    assert _killed_and_restarted(folder, model, output, kills=3, seed=0, patience=0.1) >= 1
+    assert _killed_and_restarted(folder, model, output, kills=3, seed=0, reach=8_000) == 3
     _compare_with_an_uninterrupted_scan(folder, model, output)
 
 
@@ -386,5 +383,5 @@ def test_a_scan_that_is_killed_again_and_again_ends_the_same(tmp_path: Path, mak
 def test_two_thousand_files_and_ten_kills(tmp_path: Path, make_clip: MakeClip, output: Path) -> None:
     folder, model = tmp_path / "library", write_toy_model(tmp_path / "model")
     _library(folder, make_clip("clip.avi", frames=4, width=64, height=48), 2000)
-    assert _killed_and_restarted(folder, model, output, kills=10, seed=1, patience=0.7) == 10
+    assert _killed_and_restarted(folder, model, output, kills=10, seed=1, reach=60_000) == 10
     _compare_with_an_uninterrupted_scan(folder, model, output)
