@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scan_kit import plain, write_toy_model
 
 import grainscan
-from grainscan import GrainscanError, ModelNotFoundError, Scanner, UsageError, errors, predict_video
+from grainscan import GrainscanError, ModelNotFoundError, Scanner, UsageError, VideoError, errors, predict_video
 from grainscan.scan.scanner import confidence_of
 
 PARTS = st.floats(0, 1)
@@ -88,6 +88,11 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
         for nothing, said in ((tmp_path / "empty", "no videos in"), (f"{tmp_path}/*.mov", "no file matches")):
             with pytest.raises(UsageError, match=said):
                 list(scanner.scan(nothing))
+
+
+def test_predict_judges_one_file_and_refuses_a_folder_of_several(library: Path, tmp_path: Path) -> None:
+    with Scanner(write_toy_model(tmp_path / "model")) as scanner, pytest.raises(VideoError, match="is a folder"):
+        scanner.predict(library)
 
 
 def test_a_missing_model_is_a_usage_error(tmp_path: Path) -> None:

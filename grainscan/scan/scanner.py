@@ -156,7 +156,7 @@ class Scanner:
 
     def predict(self, path: str | os.PathLike[str]) -> Result:
         """The result for one file. Raises VideoError when it cannot be judged."""
-        (result,) = self.scan([path])
+        (result,) = self._scan([os.fspath(path)])
         if result["status"] == "error":
             raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
         return result
@@ -168,7 +168,9 @@ class Scanner:
         UsageError is raised when there are none. Several paths have their results in order of the paths; folders and
         globs among them are replaced by their videos.
         """
-        names = collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths)
+        yield from self._scan(collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths))
+
+    def _scan(self, names: list[str]) -> Iterator[Result]:
         workers = worker_count(self._workers, len(names))
         if workers:
             yield from self._scan_with(workers, names)
