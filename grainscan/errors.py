@@ -52,6 +52,14 @@ class DependencyError(GrainscanError):
     """An optional package is missing; the hint says how to install it."""
 
 
+def timed_out(name: str, timeout: float) -> VideoError:
+    """The error for a file that was not decoded within `timeout` seconds."""
+    return VideoError(
+        f"{name}: was not decoded within {timeout:g} seconds",
+        hint="Raise --timeout if the disk is slow or the frames are very large.",
+    )
+
+
 def missing_package(error: ModuleNotFoundError) -> DependencyError | None:
     """The error for a missing library, as in an install for predict only; None if a module of ours is missing."""
     name = (error.name or "").partition(".")[0]

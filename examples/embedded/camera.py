@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from grainscan.video import Block, PixelFormat
-from grainscan.views.colour import levels
+from grainscan.views.colour import LUMA_WEIGHTS, levels
 
 DENSITY = 2  # canvas samples per output pixel
 NOISE_LIMIT = 0.4  # 8-bit codes left in flat parts, above which a still is cored
@@ -324,9 +324,6 @@ def draw_grade(rng: np.random.Generator) -> Grade:
     )
 
 
-_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # of red and blue
-
-
 def to_block(frames: Frames, form: PixelFormat) -> Block:
     """RGB in [0, 1] as native planes, the inverse of `grainscan.views.colour.to_rgb`.
 
@@ -338,7 +335,7 @@ def to_block(frames: Frames, form: PixelFormat) -> Block:
     if form.layout == "rgb":
         planes = [frames[..., channel] * np.float32(top) for channel in range(3)]
         return Block(tuple(_codes(plane, form) for plane in planes), form)
-    red, blue = _LUMA_WEIGHTS[form.matrix]
+    red, blue = LUMA_WEIGHTS[form.matrix]
     y = frames @ np.array([red, 1 - red - blue, blue], dtype=np.float32)
     first = _codes(black + (white - black) * y, form)
     if form.layout == "gray":

@@ -19,7 +19,7 @@ import numpy as np
 from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
-from grainscan.errors import VideoError
+from grainscan.errors import VideoError, timed_out
 from grainscan.video.frames import heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat
 
@@ -189,10 +189,7 @@ class Reader:
 
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
-            raise self._error(
-                f"was not decoded within {self._timeout:g} seconds",
-                "Raise --timeout if the disk is slow or the frames are very large.",
-            )
+            raise timed_out(self.path, self._timeout)
 
     def seek(self, pts: int) -> None:
         """Seek to the key frame at or before `pts` (stream time base)."""

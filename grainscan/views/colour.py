@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from grainscan.video import Block, PixelFormat
 
-_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # Kr, Kb
+LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}  # Kr, Kb
 _CLIPPED = 3  # 8-bit codes from black or white within which a mean level counts as black or white
 
 
@@ -34,7 +34,7 @@ def to_rgb(block: Block) -> NDArray[np.float32]:
     if form.layout == "gray":
         return np.repeat(np.clip(luma, 0, 1, out=luma)[:, None], 3, axis=1)
     # The contribution of chroma to each colour is computed on chroma's own, coarser grid.
-    kr, kb = _LUMA_WEIGHTS[form.matrix]
+    kr, kb = LUMA_WEIGHTS[form.matrix]
     blue, red = (np.subtract(plane, 128 * unit, dtype=np.float32) for plane in block.planes[1:])
     red *= np.float32(2 * (1 - kr)) / chroma_span
     blue *= np.float32(2 * (1 - kb)) / chroma_span

@@ -40,13 +40,6 @@ def unexpected(name: str, error: BaseException, memory: float) -> VideoError:
     )
 
 
-def timed_out(name: str, timeout: float) -> VideoError:
-    return VideoError(
-        f"{name}: was not decoded within {timeout:g} seconds",
-        hint="Raise --timeout if the disk is slow or the frames are very large.",
-    )
-
-
 def lost(name: str, code: int | None) -> VideoError:
     """The error for a worker that died; `code` is its exit code, minus the number of a signal, or None if unknown."""
     if code == -signal.SIGKILL:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import GrainscanError
-from grainscan.workers.faults import lost, rebuilt, timed_out, unexpected
+from grainscan.errors import GrainscanError, timed_out
+from grainscan.workers.faults import lost, rebuilt, unexpected
 from grainscan.workers.limits import MEMORY
 from grainscan.workers.server import GRACE, Server
 
