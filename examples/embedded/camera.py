@@ -329,7 +329,7 @@ def to_block(frames: Frames, form: PixelFormat) -> Block:
 
     Chroma is averaged over the pixels of each sample; codes are rounded without dither.
     """
-    unit, top = 1 << (form.depth - 8), (1 << form.depth) - 1
+    unit, top = form.unit, (1 << form.depth) - 1
     black, white = levels(form)
     chroma_span = top if form.full_range else 224 * unit
     if form.layout == "rgb":

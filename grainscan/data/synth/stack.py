@@ -44,14 +44,14 @@ Step = Callable[..., Stack]  # (stack, rng, **values) -> stack
 
 
 def from_block(block: Block) -> Stack:
-    scale = np.float32(1.0 / (1 << (block.format.depth - 8)))
+    scale = np.float32(1.0 / block.format.unit)
     planes = (plane.astype(np.float32) for plane in block.planes)
     return Stack(tuple(plane if scale == 1 else plane * scale for plane in planes), block.format)
 
 
 def to_block(stack: Stack) -> Block:
     """Round and clip to the codes of the format; this happens nowhere else."""
-    scale = np.float32(1 << (stack.format.depth - 8))
+    scale = np.float32(stack.format.unit)
     largest = np.float32((1 << stack.format.depth) - 1)
     planes = []
     for plane in stack.planes:
