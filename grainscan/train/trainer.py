@@ -31,6 +31,7 @@ from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_i
 from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
+from grainscan.tasks import SCALES
 from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
@@ -172,7 +173,7 @@ class ViewTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = model(inputs["views"])
+        outputs = model(inputs["views"], inputs["scales"])
         loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
         return (loss, outputs) if return_outputs else loss
 
@@ -187,7 +188,10 @@ class ViewTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge every validation clip by the mean over its views. Each process judges its share of the clips."""
+        """Judge every validation clip by the mean over its views, for each task over those that serve it.
+
+        Each process judges its share of the clips.
+        """
         assert self.setup.validation is not None
         clips, data = self.setup.validation, cast(ValidationViews, self.eval_dataset)
         mine = Subset(data, range(self.args.process_index, len(clips), self.args.world_size))
@@ -198,9 +202,13 @@ class ViewTrainer(Trainer):
         for batch in self._loader(mine, max(1, self.args.per_device_train_batch_size // data.count)):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
-                outputs = model(inputs["views"])
+                outputs = model(inputs["views"], inputs["scales"])
             loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
-            of_clip = [values.float().unflatten(0, (-1, data.count)).mean(dim=1).cpu().numpy() for values in outputs]
+            blind = torch.tensor([data.blind[SCALES[number]] for number in inputs["scales"].tolist()])
+            of_clip = []
+            for values in outputs:  # each clip's mean over the views that serve a task
+                seen = values.float().cpu().masked_fill(blind, torch.nan).unflatten(0, (-1, data.count))
+                of_clip.append(seen.nanmean(dim=1).numpy())
             owners = batch["clip"][:: data.count].cpu().numpy()
             shares.append((owners, *of_clip, np.full(len(owners), loss.item())))
         model.train(training)
