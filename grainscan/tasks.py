@@ -59,16 +59,22 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         estimator="temporal",
     ),
     Task("blockiness", folders=("blocky",), published_mark="QP47"),
-    Task("banding", folders=("banded",), published_mark="banding"),
-    Task("spatial_blur"),
-    Task("motion_blur", published_mark="Motion"),
-    Task("aliasing", folders=("aliased",), published_mark="aliasing"),
-    Task("dark_scenes", published_mark="Dark", augmentations=AUGMENTATIONS - {"light"}),
+    Task(
+        "banding",
+        folders=("banded",),
+        published_mark="banding",
+        unit="8-bit luma codes (height of a step)",
+        synthesiser="banding",
+    ),
+    Task("spatial_blur", synthesiser="spatial_blur"),
+    Task("motion_blur", published_mark="Motion", synthesiser="motion_blur"),
+    Task("aliasing", folders=("aliased",), published_mark="aliasing", synthesiser="aliasing"),
+    Task("dark_scenes", published_mark="Dark", augmentations=AUGMENTATIONS - {"light"}, synthesiser="dark_scenes"),
     Task("black_screen", decided_by="highest", augmentations=AUGMENTATIONS - {"light"}),
     Task("frame_drop", decided_by="highest", augmentations=AUGMENTATIONS - {"reverse"}),
     Task("transmission_error", decided_by="highest"),
 )
-SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # choices of `prep --synthesize`
+SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # what `prep --synthesize all` means
 DEFAULT_TASK = STANDARD[0].name  # the meaning of {"a.avi": 1} in labels.json
 
 _BY_NAME = {task.name: task for task in STANDARD}
