@@ -13,7 +13,7 @@ from grainscan.data.synth.stack import NEUTRAL, Array, Stack
 from grainscan.video import Block, PixelFormat
 from grainscan.views.colour import levels
 
-GAIN = Span(0.02, 0.4, log=True)
+GAIN = Span(0.03, 0.4, log=True)
 DARK = 0.7  # share of the picture that has to be dark: night may have its lamps
 _GAMMA = 2.2
 
