@@ -15,6 +15,7 @@ from grainscan.views.colour import levels
 
 GAIN = Span(0.03, 0.4, log=True)
 DARK = 0.7  # share of the picture that has to be dark: night may have its lamps
+_NOTHING = 8.0  # 8-bit codes above black: a black screen is no dark scene
 _GAMMA = 2.2
 
 
@@ -80,7 +81,8 @@ class Recipe(BaseRecipe):
 
     @classmethod
     def standing(cls, source: Block, decoded: Block) -> float:
-        return darkness(decoded)
+        dark = darkness(decoded)
+        return (cls.visible + cls.negligible) / 2 if dark is None else dark
 
     def _light(self, stack: Stack) -> Array:
         """What is left of the light: (1, height, width)."""
@@ -93,11 +95,18 @@ class Recipe(BaseRecipe):
         return gain + np.exp(-np.square(distance / np.float32(self.lamp * height))) * np.float32(1 - self.gain)
 
 
-def darkness(block: Block) -> float:
-    """How near to black `DARK` of a picture are at least: 0 white, 100 black. The median over the pictures."""
+def darkness(block: Block) -> float | None:
+    """How near to black `DARK` of a picture are at least: 0 white, 100 black. The median over the pictures.
+
+    Pictures that show nothing at all are passed over; None if there is no other.
+    """
     black, white = _ends(block.format)
-    level = np.quantile(block.luma8()[:, ::2, ::2], DARK, axis=(1, 2))
-    return 100 * float(np.clip((white - np.median(level)) / (white - black), 0, 1))
+    luma = block.luma8()[:, ::2, ::2]
+    shown = luma[np.quantile(luma, 0.99, axis=(1, 2)) > black + _NOTHING]
+    if not len(shown):
+        return None
+    level = np.median(np.quantile(shown, DARK, axis=(1, 2)))
+    return 100 * float(np.clip((white - level) / (white - black), 0, 1))
 
 
 def _ends(form: PixelFormat) -> tuple[float, float]:
