@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from grainscan.data.synth.stack import Array
-from grainscan.video import Block, recode
+from grainscan.video import Block, Damage, recode
 from grainscan.views.crops import pad
 
 LOSSLESS = frozenset({"ffv1"})
@@ -33,9 +33,10 @@ class Generation:
     speed: int = 1  # 0 the encoder's usual effort, 2 the fastest
 
 
-def encode(block: Block, generations: Sequence[Generation]) -> Block:
+def encode(block: Block, generations: Sequence[Generation], *, damage: Damage | None = None) -> Block:
     """The block after a chain of encoders, in the same size and format. Raises DataError if one refuses it.
 
+    The stream of the last encoder suffers the `damage`.
     It is padded for the encoders and cropped again. Lossless generations are skipped: they change nothing.
     """
     lossy = [generation for generation in generations if generation.codec not in LOSSLESS]
@@ -47,8 +48,9 @@ def encode(block: Block, generations: Sequence[Generation]) -> Block:
     if codecs & _TREES and width == height == _SMALLEST:
         width += step
     work = pad(block, width, height, mode="edge")
-    for one in lossy:
-        work = recode(work, one.codec, one.quality, fps=Fraction(25), gop=one.gop, speed=one.speed)
+    for number, one in enumerate(lossy, 1):
+        lost = damage if number == len(lossy) else None
+        work = recode(work, one.codec, one.quality, fps=Fraction(25), gop=one.gop, speed=one.speed, damage=lost)
     return work.crop(0, 0, block.width, block.height).copy()
 
 
