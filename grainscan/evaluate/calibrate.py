@@ -6,6 +6,7 @@ Whole files go through the scanner, as in `predict`: a file is judged by the mea
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,36 +37,43 @@ class Calibrated:
 
 
 def calibrate(
-    directory: Path, folder: Path, *, device: DeviceName = "auto", progress: Progress | None = None
+    directory: Path,
+    folder: Path,
+    *,
+    tasks: Collection[str] | None = None,
+    device: DeviceName = "auto",
+    progress: Progress | None = None,
 ) -> Calibrated:
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
     error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
-    alarm costs time. Tasks without both classes keep the identity and 0.5. Clips that cannot be decoded are left out.
-    Raises ModelError, LabelsError.
+    alarm costs time. Tasks without both classes get the identity and 0.5. Clips that cannot be decoded are left out.
+    tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
-    spec = read_spec(directory).with_(calibration={}, threshold={}, aggregation={})
+    spec = read_spec(directory)
+    tasks = spec.tasks if tasks is None else [task for task in spec.tasks if task in tasks]
+    spec = spec.keeping(set(spec.judged).difference(tasks))
     labels = read_labels(folder)
     seen: dict[str, Outputs] = {}
-    names = {str(path): name for name, path in labels.path.items()}
+    names = {str(labels.path[name]): name for name, known in labels.clips.items() if any(t in known for t in tasks)}
     progress.stage("calibrating", len(names))
     with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
         for done, _ in enumerate(scanner.scan(names), 1):
             progress.advance(done)
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
     fits, clips = {}, {}
-    for task in spec.tasks:
+    for task in tasks:
         known = [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip]
         clips[task] = len(known)
         if both_classes(np.array([label for label, _ in known])):
             fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
     spec = spec.with_(
-        aggregation={task: fit.fraction for task, fit in fits.items()},
-        calibration={task: fit.calibration for task, fit in fits.items()},
-        threshold={task: fit.threshold for task, fit in fits.items()},
+        aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items()},
+        calibration=spec.calibration | {task: fit.calibration for task, fit in fits.items()},
+        threshold=spec.threshold | {task: fit.threshold for task, fit in fits.items()},
     )
     write_spec(directory, spec)
     return Calibrated(spec, clips)

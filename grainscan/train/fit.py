@@ -152,12 +152,17 @@ def _write(
     model = _plain(setup)
     config = _without_paths(setup.config)
     origin = _provenance(setup, config, metrics)
-    model.spec = model.spec.with_(
-        name=setup.run.path.name, aggregation={}, calibration={}, threshold={}, provenance=origin
-    )
+    spec = model.spec.with_(name=setup.run.path.name, provenance=origin)
+    model.spec = spec.keeping(set(spec.judged).difference(setup.roles.learnt))
     save(model, directory)
     if setup.validation is not None:
-        fitted = calibrate(directory, setup.validation.folder, device=setup.machine.device, progress=progress)
+        fitted = calibrate(
+            directory,
+            setup.validation.folder,
+            tasks=setup.roles.fitted,
+            device=setup.machine.device,
+            progress=progress,
+        )
         model.spec = fitted.spec
         metrics["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
     progress.stage("writing the card")

@@ -31,6 +31,7 @@ from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_i
 from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
+from grainscan.model.vivit import ViewOutputs
 from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
@@ -172,9 +173,14 @@ class ViewTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = model(inputs["views"])
+        outputs = self._learnt(model(inputs["views"]))
         loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
         return (loss, outputs) if return_outputs else loss
+
+    def _learnt(self, outputs: ViewOutputs) -> ViewOutputs:
+        """The columns of the tasks that are learnt, which the clips are labelled for: they come after the kept ones."""
+        first = len(self.setup.roles.kept)
+        return ViewOutputs(outputs.logits[:, first:], outputs.strength[:, first:])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validation figures with the prefix `eval_`; `eval_score` picks the best checkpoint."""
@@ -198,7 +204,7 @@ class ViewTrainer(Trainer):
         for batch in self._loader(mine, max(1, self.args.per_device_train_batch_size // data.count)):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
-                outputs = model(inputs["views"])
+                outputs = self._learnt(model(inputs["views"]))
             loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
             of_clip = [values.float().unflatten(0, (-1, data.count)).mean(dim=1).cpu().numpy() for values in outputs]
             owners = batch["clip"][:: data.count].cpu().numpy()
