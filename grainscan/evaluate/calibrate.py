@@ -7,33 +7,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.console import Progress
 from grainscan.data.labels import read_labels
+from grainscan.evaluate import metrics
 from grainscan.evaluate.metrics import both_classes
 from grainscan.evaluate.thresholds import OperatingPoint, fit_platt
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
 from grainscan.scan.engine import Outputs
-from grainscan.scan.pooling import deciding, serving
+from grainscan.scan.pooling import deciding, probability, serving
 from grainscan.scan.scanner import Scanner
 
 PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
+TRUSTED = 0.8  # AUROC on whole validation clips from which a task is not experimental
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the views
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The fitted specification, and the number of clips that each task was fitted on."""
+    """The fitted specification, and for each task the number of clips that it was fitted on.
+
+    `auroc` and `f1` at the threshold are of these clips as whole files; None where a class is missing.
+    """
 
     spec: ModelSpec
     clips: dict[str, int]
+    auroc: dict[str, float | None] = field(default_factory=dict)
+    f1: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def experimental(self) -> tuple[str, ...]:
+        """Tasks that are not to be trusted yet."""
+        return tuple(task for task, area in self.auroc.items() if area is not None and area < TRUSTED)
 
 
 def calibrate(
@@ -64,10 +77,11 @@ def calibrate(
         for done, _ in enumerate(scanner.scan(names), 1):
             progress.advance(done)
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
-    fits, clips = {}, {}
-    for task in tasks:
-        known = [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip]
-        clips[task] = len(known)
+    samples = {
+        task: [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip] for task in tasks
+    }
+    fits = {}
+    for task, known in samples.items():
         if both_classes(np.array([label for label, _ in known])):
             fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
     spec = spec.with_(
@@ -76,7 +90,19 @@ def calibrate(
         threshold=spec.threshold | {task: fit.threshold for task, fit in fits.items()},
     )
     write_spec(directory, spec)
-    return Calibrated(spec, clips)
+    figures = {task: _figures(task, known, spec) for task, known in samples.items()}
+    return Calibrated(
+        spec,
+        {task: len(known) for task, known in samples.items()},
+        {task: found["auroc"] for task, found in figures.items()},
+        {task: found["f1"] for task, found in figures.items()},
+    )
+
+
+def _figures(task: str, known: list[tuple[int, NDArray[np.float32]]], spec: ModelSpec) -> dict[str, Any]:
+    """`metrics.scores` of the clips, with the fitted specification."""
+    found = [probability(logits, task, spec) for _, logits in known]
+    return metrics.scores([label for label, _ in known], found, spec.threshold_of(task))
 
 
 def write_spec(directory: Path, spec: ModelSpec) -> None:
@@ -116,8 +142,8 @@ def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: floa
     truth = np.array([label for label, _ in known], np.float64)
     logits = np.array([float(np.mean(views[deciding(views, fraction, task)])) for _, views in known], np.float64)
     a, b = fit_platt(truth, logits)
-    probability = 1 / (1 + np.exp(-(a * logits + b)))
-    threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, probability)
-    kept = np.clip(probability, 1e-6, 1 - 1e-6)
+    likely = 1 / (1 + np.exp(-(a * logits + b)))
+    threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, likely)
+    kept = np.clip(likely, 1e-6, 1 - 1e-6)
     losses = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept))
     return _Fit(fraction, losses, (a, b), round(threshold, 4))

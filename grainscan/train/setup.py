@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grainscan.data.cache import ClipCache, default_directory
-from grainscan.data.dataset import ClipSet, read_clips
+from grainscan.data.dataset import ClipSet, class_weights, read_clips
 from grainscan.errors import ConfigError, DependencyError, GrainscanError
 from grainscan.model.build import build, quiet_transformers
 from grainscan.model.export import quiet_loggers
@@ -141,10 +141,11 @@ def _compare_options(started: Mapping[str, Any], config: TrainConfig, run: RunFo
 
 
 def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
-    """The loss of a run. Alpha `auto` comes from the counts, and is 0.5 where sampling balances the classes."""
+    """The loss of a run. Alpha `auto` comes from how often each class is drawn."""
     alpha: tuple[float, ...] | None = None
     if config.focal_alpha == "auto":
-        alpha = (0.5,) * len(clips.tasks) if config.balanced else alpha_from_counts(clips.counts())
+        weights = class_weights(clips.labels) if config.balanced else np.ones(len(clips))
+        alpha = alpha_from_counts(np.stack([weights @ (clips.labels == label) for label in (0, 1)], axis=1))
     elif config.focal_alpha != "none":
         alpha = (float(config.focal_alpha),) * len(clips.tasks)
     return Objective(

@@ -36,6 +36,7 @@ from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
 
+_MANY = 3  # more tasks than this are shown in short
 _TIE_BREAK = 1e-6  # of the validation loss, subtracted from the score: among equal AUROCs the lower loss wins
 
 
@@ -307,10 +308,16 @@ class _Reporter(TrainerCallback):
 
 
 def _in_words(row: dict[str, float]) -> str:
-    """`loss 0.21, AUROC banding 0.93`."""
+    """`loss 0.21, AUROC banding 0.93`; of many tasks only the AUROC, rounded, after its mean."""
+    areas = {key.removeprefix("val_auroc_"): value for key, value in row.items() if key.startswith("val_auroc_")}
+    many = len(areas) > _MANY
     shown = []
     for key, value in row.items():
-        if key not in ("step", "epoch", "val_score"):
-            name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
-            shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+        if key in ("step", "epoch", "val_score") or (many and key.startswith(("val_auroc_", "val_strength_error_"))):
+            continue
+        name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
+        shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+    if many:
+        each = ", ".join(f"{task.replace('_', ' ')} {value:.2f}" for task, value in areas.items())
+        shown.append(f"AUROC {np.mean(list(areas.values())):.4g} ({each})")
     return ", ".join(shown)
