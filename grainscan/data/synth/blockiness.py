@@ -17,7 +17,7 @@ from scipy import fft
 from grainscan.data.synth.drawing import PLAIN, Span, draw_setting, pick
 from grainscan.data.synth.encoding import Generation, encode
 from grainscan.data.synth.recipe import BaseRecipe, unknown
-from grainscan.data.synth.stack import Array, Stack, blur, from_block, mapped, to_block
+from grainscan.data.synth.stack import Array, Stack, blur, from_block, mapped, squares, to_block
 from grainscan.video import Block
 
 # (weight, best, worst): the coarse end of each codec's scale, down to its very end
@@ -63,7 +63,7 @@ class Recipe(BaseRecipe):
 
     task = "blockiness"
     stage = "delivery"
-    visible = 4.5
+    visible = 4.0
     negligible = 2.2
 
     coarse: Generation | None = None
@@ -168,14 +168,14 @@ def coding_loss(reference: Block, decoded: Block) -> float:
     One that resembles none, as a black one, is passed over; without any other, the loss is 0.
     """
     before, after = reference.luma8(), decoded.luma8()
-    nearest, distance = _nearest(_squares(before, _GRID), _squares(after, _GRID))
+    nearest, distance = _nearest(squares(before, _GRID), squares(after, _GRID))
     known = distance < _SAME
     if not known.any():
         return 0.0
     before, after = before[nearest[known]], after[known]
     error = blur(after - before, _SMOOTH)
     error = error - error.mean(axis=(1, 2), keepdims=True)
-    spread = np.sqrt(_squares(np.square(error), _SIDE))
+    spread = np.sqrt(squares(np.square(error), _SIDE))
     loss = np.percentile(spread, 75, axis=(1, 2))
     excess = np.maximum(0.0, _grid_excess(after) - _grid_excess(before) - _GRID_FLOOR)
     return float(np.median(loss + _GRID_WEIGHT * excess))
@@ -186,14 +186,6 @@ def _nearest(before: Array, after: Array) -> tuple[NDArray[np.intp], Array]:
     distances = np.stack([np.abs(before - picture).mean(axis=(1, 2)) for picture in after])
     nearest = distances.argmin(axis=1)
     return nearest, distances[np.arange(len(after)), nearest]
-
-
-def _squares(field: Array, side: int) -> Array:
-    """Means over squares of `side` pixels, or smaller ones in a small picture: (frames, rows, columns)."""
-    frames, height, width = field.shape
-    side = min(side, height, width)
-    whole = field[:, : height // side * side, : width // side * side]
-    return np.asarray(whole.reshape(frames, height // side, side, width // side, side).mean(axis=(2, 4)))
 
 
 def _grid_excess(luma: Array) -> NDArray[np.float64]:
