@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from grainscan.errors import ConfigError
+from grainscan.tasks import SYNTHESISED, task_of
 
 # ruff: noqa: RUF009 - `option` and `argument` are dataclasses.field with metadata
 
@@ -128,9 +129,27 @@ class PrepConfig(Options):
     balance: str | None = option(None, "Keep as many clips with the artifact as without.", metavar="TASK", panel=LABELS)
     limit: int | None = option(None, "Maximum clips: per class with --balance, else in all.", panel=LABELS, above=0)
     synthesize: str | None = option(
-        None, "Add this artifact to a copy of each clean clip.", panel=LABELS, choices=("grainscan.tasks:SYNTHESISED",)
+        None,
+        "Add this artifact, or some of several, to a copy of each clean clip.",
+        metavar="TASK|A,B|all",
+        panel=LABELS,
     )
     twins: int = option(1, "Copies per clean clip with --synthesize.", panel=LABELS, above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [task for task in self.synthesised if not task_of(task).synthesiser]
+        if unknown or (self.synthesize is not None and not self.synthesised):
+            raise ConfigError(
+                f"--synthesize is {self.synthesize!r}" + f": {unknown[0]!r} cannot be synthesised" * bool(unknown),
+                hint=f"Use all, or some of {', '.join(SYNTHESISED)}, separated by commas.",
+            )
+
+    @property
+    def synthesised(self) -> tuple[str, ...]:
+        """The tasks that `synthesize` names, each once, in its order; those of the table for `all`."""
+        names = (self.synthesize or "").split(",")
+        return SYNTHESISED if names == ["all"] else tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 @dataclass(frozen=True)

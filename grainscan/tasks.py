@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Scale = Literal["native", "detail", "quarter", "whole"]  # of a view: see `grainscan.views.crops`
+SCALES: tuple[Scale, ...] = ("native", "detail", "quarter", "whole")  # their numbers are the model's input
 Augmentation = Literal["reverse", "mirror", "flip", "light"]
 AUGMENTATIONS: frozenset[Augmentation] = frozenset({"reverse", "mirror", "flip", "light"})
 
@@ -26,7 +28,9 @@ class Task:
     published_mark: str | None = None  # in BVI-Artefact's names of clips that have it
     unit: str | None = None  # of its strength; None: that of the training data
     flat_crops: float = 0.5  # share of a window's crops where the picture is flattest; the others form a grid
+    scales: tuple[Scale, ...] = SCALES  # the views that show it, if the model has them
     decided_by: Literal["lowest", "highest"] = "lowest"  # the views that decide if not all do
+    measured: bool = False  # by a formula over every decoded frame (`grainscan.views.measures`), not by the network
     augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that preserve its label
     synthesiser: str | None = None  # module in `grainscan.data.synth`
     estimator: str | None = None  # baseline in `grainscan.views.estimators`
@@ -55,20 +59,76 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         folders=("grainy", "noisy"),
         published_mark="graininess",
         unit="8-bit luma codes (standard deviation)",
+        scales=("native",),
         synthesiser="graininess",
         estimator="temporal",
     ),
-    Task("blockiness", folders=("blocky",), published_mark="QP47"),
-    Task("banding", folders=("banded",), published_mark="banding"),
-    Task("spatial_blur"),
-    Task("motion_blur", published_mark="Motion"),
-    Task("aliasing", folders=("aliased",), published_mark="aliasing"),
-    Task("dark_scenes", published_mark="Dark", augmentations=AUGMENTATIONS - {"light"}),
-    Task("black_screen", decided_by="highest", augmentations=AUGMENTATIONS - {"light"}),
-    Task("frame_drop", decided_by="highest", augmentations=AUGMENTATIONS - {"reverse"}),
-    Task("transmission_error", decided_by="highest"),
+    Task(
+        "blockiness",
+        folders=("blocky",),
+        published_mark="QP47",
+        scales=("detail", "quarter"),
+        synthesiser="blockiness",
+    ),
+    Task(
+        "banding",
+        folders=("banded",),
+        published_mark="banding",
+        unit="8-bit luma codes (height of a step)",
+        scales=("detail", "quarter"),
+        decided_by="highest",
+        synthesiser="banding",
+    ),
+    Task(
+        "spatial_blur",
+        folders=("blurred", "blurry"),
+        scales=("detail", "quarter"),
+        synthesiser="spatial_blur",
+    ),
+    Task(
+        "motion_blur",
+        published_mark="Motion",
+        scales=("detail", "quarter", "whole"),
+        synthesiser="motion_blur",
+    ),
+    Task(
+        "aliasing",
+        folders=("aliased",),
+        published_mark="aliasing",
+        scales=("detail", "quarter"),
+        decided_by="highest",
+        synthesiser="aliasing",
+    ),
+    Task(
+        "dark_scenes",
+        published_mark="Dark",
+        augmentations=AUGMENTATIONS - {"light"},
+        measured=True,
+        synthesiser="dark_scenes",
+    ),
+    Task(
+        "black_screen",
+        decided_by="highest",
+        augmentations=AUGMENTATIONS - {"light"},
+        measured=True,
+        synthesiser="black_screen",
+    ),
+    Task(
+        "frame_drop",
+        decided_by="highest",
+        augmentations=AUGMENTATIONS - {"reverse"},
+        measured=True,
+        synthesiser="frame_drop",
+    ),
+    Task(
+        "transmission_error",
+        scales=("detail", "quarter", "whole"),
+        decided_by="highest",
+        synthesiser="transmission_error",
+    ),
 )
-SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # choices of `prep --synthesize`
+SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # what `prep --synthesize all` means
+MEASURED = tuple(task.name for task in STANDARD if task.measured)
 DEFAULT_TASK = STANDARD[0].name  # the meaning of {"a.avi": 1} in labels.json
 
 _BY_NAME = {task.name: task for task in STANDARD}

@@ -89,7 +89,7 @@ def main() -> int:
     spec = read_spec(model)
     write_spec(model, spec.with_(view=replace(spec.view, crops=CROPS)))
     fitted = calibrate(model, work / "calibration").spec
-    print(f"the lowest {fitted.aggregation:.0%} of the views decide; threshold {fitted.threshold}")
+    print(f"the lowest {fitted.aggregation_of(TASK):.0%} of the views decide; threshold {fitted.threshold}")
     print(f"{model}: {time.monotonic() - began:.0f} s")
     if options.install:
         install(model)

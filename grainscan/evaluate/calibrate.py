@@ -20,7 +20,7 @@ from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
 from grainscan.scan.engine import Outputs
-from grainscan.scan.pooling import deciding
+from grainscan.scan.pooling import deciding, serving
 from grainscan.scan.scanner import Scanner
 
 PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
@@ -40,14 +40,14 @@ def calibrate(
 ) -> Calibrated:
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
-    The fraction of views is the largest whose mean cross-entropy over the tasks, after Platt scaling, is within one
-    standard error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
+    Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
+    error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
     alarm costs time. Tasks without both classes keep the identity and 0.5. Clips that cannot be decoded are left out.
     Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
-    spec = read_spec(directory).with_(calibration={}, threshold={}, aggregation=1.0)
+    spec = read_spec(directory).with_(calibration={}, threshold={}, aggregation={})
     labels = read_labels(folder)
     seen: dict[str, Outputs] = {}
     names = {str(path): name for name, path in labels.path.items()}
@@ -56,10 +56,19 @@ def calibrate(
         for done, _ in enumerate(scanner.scan(names), 1):
             progress.advance(done)
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
-    best = _choose([_fit(spec, judged, fraction) for fraction in FRACTIONS])
-    spec = spec.with_(aggregation=best.fraction, calibration=best.calibration, threshold=best.threshold)
+    fits, clips = {}, {}
+    for task in spec.tasks:
+        known = [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip]
+        clips[task] = len(known)
+        if both_classes(np.array([label for label, _ in known])):
+            fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
+    spec = spec.with_(
+        aggregation={task: fit.fraction for task, fit in fits.items()},
+        calibration={task: fit.calibration for task, fit in fits.items()},
+        threshold={task: fit.threshold for task, fit in fits.items()},
+    )
     write_spec(directory, spec)
-    return Calibrated(spec, best.clips)
+    return Calibrated(spec, clips)
 
 
 def write_spec(directory: Path, spec: ModelSpec) -> None:
@@ -73,10 +82,14 @@ def write_spec(directory: Path, spec: ModelSpec) -> None:
 @dataclass(frozen=True)
 class _Fit:
     fraction: float
-    losses: NDArray[np.float64]  # each labelled clip's share of the mean cross-entropy
-    calibration: dict[str, tuple[float, float]]
-    threshold: dict[str, float]
-    clips: dict[str, int]
+    losses: NDArray[np.float64]  # cross-entropy of each clip
+    calibration: tuple[float, float]
+    threshold: float
+
+
+def _logits(outputs: Outputs, task: str, spec: ModelSpec) -> NDArray[np.float32]:
+    """Those of the views that serve a task."""
+    return outputs.logits[serving(outputs.scales, task, spec), spec.tasks.index(task)]
 
 
 def _choose(fits: list[_Fit]) -> _Fit:
@@ -85,29 +98,18 @@ def _choose(fits: list[_Fit]) -> _Fit:
 
     def as_good(fit: _Fit) -> bool:
         worse = fit.losses - best.losses
-        return not len(worse) or bool(worse.sum() <= np.sqrt(len(worse)) * worse.std())
+        return bool(worse.sum() <= np.sqrt(len(worse)) * worse.std())
 
     return max(filter(as_good, fits), key=lambda fit: fit.fraction)
 
 
-def _fit(spec: ModelSpec, judged: list[tuple[dict[str, int], Outputs]], fraction: float) -> _Fit:
-    losses: list[NDArray[np.float64]] = []
-    calibration: dict[str, tuple[float, float]] = {}
-    threshold: dict[str, float] = {}
-    clips: dict[str, int] = {}
-    for column, task in enumerate(spec.tasks):
-        known = [(labels[task], outputs.logits[:, column]) for labels, outputs in judged if task in labels]
-        truth = np.array([label for label, _ in known], np.float64)
-        means = [float(np.mean(views[deciding(views, fraction, task)])) for _, views in known]
-        logits = np.array(means, np.float64)
-        clips[task] = len(truth)
-        if not both_classes(truth):
-            continue
-        a, b = calibration[task] = fit_platt(truth, logits)
-        probability = 1 / (1 + np.exp(-(a * logits + b)))
-        point = OperatingPoint("f1", prevalence=PREVALENCE)
-        threshold[task] = round(point.threshold(truth, probability), 4)
-        kept = np.clip(probability, 1e-6, 1 - 1e-6)
-        losses.append(-(truth * np.log(kept) + (1 - truth) * np.log(1 - kept)) / len(truth))
-    each = np.concatenate(losses) / len(losses) if losses else np.zeros(0)
-    return _Fit(fraction, each, calibration, threshold, clips)
+def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: float) -> _Fit:
+    """Platt scaling and threshold for a fraction of the views, from each clip's label and logits."""
+    truth = np.array([label for label, _ in known], np.float64)
+    logits = np.array([float(np.mean(views[deciding(views, fraction, task)])) for _, views in known], np.float64)
+    a, b = fit_platt(truth, logits)
+    probability = 1 / (1 + np.exp(-(a * logits + b)))
+    threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, probability)
+    kept = np.clip(probability, 1e-6, 1 - 1e-6)
+    losses = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept))
+    return _Fit(fraction, losses, (a, b), round(threshold, 4))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from grainscan.errors import ModelError, ModelNotFoundError
 from grainscan.model.last_run import MODEL_FOLDER, last_run
+from grainscan.tasks import MEASURED
 from grainscan.views.crops import ViewSpec
 
 EMBEDDED = {"small": "grainscan-s"}  # names of the models inside the package
@@ -36,8 +37,9 @@ class ModelSpec:
 
     probability = sigmoid(a * logit + b) with (a, b) = calibration[task]; the label is probability >= threshold[task].
     `strength` maps a task to the unit of its strength; tasks without an entry have no strength.
-    `aggregation` is the fraction of a file's views whose mean is the file's logit (1.0: all); they are the lowest or
-    the highest ones, according to the task's record.
+    `aggregation` maps a task to the fraction of its views whose mean is the file's logit (without an entry: all); they
+    are the lowest or the highest ones, according to the task's record. `measured` are the tasks that the model judges
+    by a formula: they have no output of the network, but threshold and calibration like any other.
     """
 
     name: str
@@ -45,20 +47,30 @@ class ModelSpec:
     view: ViewSpec = field(default_factory=ViewSpec)
     pooling: Literal["cls", "mean"] = "mean"
     energies: bool = False  # whether the noise features of `noise_features.Energies` are added to the tokens
+    bottleneck: int = 0  # width of each layer's adapter for views of other scales than native; 0: none
     adapter: int = 64  # width of each task's bottleneck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    aggregation: float = 1.0
+    measured: tuple[str, ...] = ()
+    aggregation: dict[str, float] = field(default_factory=dict)
     threshold: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     strength: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Every task of a result: those of the network, then the measured ones."""
+        return (*self.tasks, *self.measured)
 
     def threshold_of(self, task: str) -> float:
         return self.threshold.get(task, DEFAULT_THRESHOLD)
 
     def calibration_of(self, task: str) -> tuple[float, float]:
         return self.calibration.get(task, (1.0, 0.0))
+
+    def aggregation_of(self, task: str) -> float:
+        return self.aggregation.get(task, 1.0)
 
     def with_(self, **changes: Any) -> ModelSpec:
         return replace(self, **changes)
@@ -77,6 +89,9 @@ class ModelSpec:
         for key in ("mean", "std"):
             if key in known:
                 known[key] = tuple(float(value) for value in known[key])
+        known["measured"] = tuple(known.get("measured", ()))
+        if not isinstance(known.get("aggregation", {}), dict):  # a number for all, as models of version 0.1 have it
+            known["aggregation"] = dict.fromkeys(known["tasks"], float(known["aggregation"]))
         known["calibration"] = {task: (float(a), float(b)) for task, (a, b) in known.get("calibration", {}).items()}
         return cls(**known)
 
@@ -143,13 +158,15 @@ def faults_of(block: Any) -> Iterator[str]:
     yield from faults
     if faults:
         return
-    for key in ("threshold", "calibration", "strength"):
-        unknown = block.get(key, {}).keys() - set(block["tasks"])
+    judged = {*block["tasks"], *block.get("measured", ())}
+    for key in ("threshold", "calibration", "strength", "aggregation"):
+        values = block.get(key, {})
+        unknown = values.keys() - judged if isinstance(values, dict) else ()
         yield from (f"$.{BLOCK}.{key}.{task}: the model has no such task" for task in sorted(unknown))
     view = ViewSpec.from_dict(block.get("view", {}))
-    pixels = view.crops * view.frames * view.size**2
+    pixels = view.count * view.frames * view.size**2
     if pixels > _MOST_PIXELS:
-        yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (crops x frames x size x size), at most {_MOST_PIXELS:,}"
+        yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (views x frames x size x size), at most {_MOST_PIXELS:,}"
 
 
 def _is(right: Callable[[Any], bool], what: str) -> _Check:
@@ -204,6 +221,10 @@ def _map(each: _Check) -> _Check:
     return _object({}, others=each)
 
 
+def _either(one: _Check, many: _Check) -> _Check:
+    return lambda value, path: (many if isinstance(value, dict) else one)(value, path)
+
+
 def _short(value: Any) -> str:
     text = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -221,14 +242,19 @@ _SCHEMA = _object(
                 "windows": _number(1, 1000, whole=True),
                 "crops": _number(1, 1000, whole=True),
                 "flat": _number(0, 1),
+                "detail": _number(0, 1000, whole=True),
+                "quarter": _number(0, 1000, whole=True),
+                "whole": _number(0, 1, whole=True),
             }
         ),
         "pooling": _text("cls|mean", '"cls" or "mean"'),
         "energies": _is(lambda value: isinstance(value, bool), "true or false"),
+        "bottleneck": _number(0, 65536, whole=True),
         "adapter": _number(1, 65536, whole=True),
         "mean": _list(_number(-1000, 1000), 3, 3),
         "std": _list(_number(1e-6, 1000), 3, 3),
-        "aggregation": _number(1e-6, 1),
+        "measured": _list(_is(lambda value: value in MEASURED, f"one of {', '.join(MEASURED)}"), 0, len(MEASURED)),
+        "aggregation": _either(_number(1e-6, 1), _map(_number(1e-6, 1))),
         "threshold": _map(_number(0, 1)),
         "calibration": _map(_list(_number(-1e6, 1e6), 2, 2)),
         "strength": _map(_NAME),

@@ -1,6 +1,6 @@
 """A batch of views in, logits and strengths out. ONNX Runtime on a CPU, torch on a GPU; nothing else knows which.
 
-Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], to `Outputs`. Nothing here imports torch unless the
+Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], and the scale of each view to `Outputs`. Nothing here imports torch unless the
 machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine is a class with the
 attributes of `Engine`, and a line in `ENGINES`.
 """
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
     from grainscan.model.spec import ModelSpec
 
     Views = NDArray[np.float32]
+    Scales = NDArray[np.int64]
 
-_INPUT, _OUTPUTS = "views", ("logits", "strength")
+_VIEWS, _SCALES, _OUTPUTS = "views", "scales", ("logits", "strength")
 
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """The outputs of a model for n views. Both float32 (n, tasks); strength is log2(1 + strength)."""
+    """The outputs of a model for n views. Logits and strength are float32 (n, tasks); strength is log2(1 + strength).
+
+    `scales` (n,) are the numbers of the views' scales, positions in `grainscan.tasks.SCALES`.
+    """
 
     logits: NDArray[np.float32]
     strength: NDArray[np.float32]
+    scales: Scales
+
+    def part(self, rows: slice) -> Outputs:
+        """Those of some of the views."""
+        return Outputs(self.logits[rows], self.strength[rows], self.scales[rows])
 
 
 class Engine(Protocol):
@@ -53,7 +62,7 @@ class Engine(Protocol):
         """Whether this machine has what the engine needs. Fast where it does not."""
         ...
 
-    def __call__(self, views: Views) -> Outputs: ...
+    def __call__(self, views: Views, scales: Scales) -> Outputs: ...
 
 
 class OnnxEngine:
@@ -99,25 +108,27 @@ class OnnxEngine:
     def available() -> bool:
         return True
 
-    def __call__(self, views: Views) -> Outputs:
-        logits, strength = self._session.run(list(_OUTPUTS), {_INPUT: views})
-        return Outputs(logits, strength)
+    def __call__(self, views: Views, scales: Scales) -> Outputs:
+        inputs = {_VIEWS: views, _SCALES: scales} if self.spec.bottleneck else {_VIEWS: views}
+        logits, strength = self._session.run(list(_OUTPUTS), inputs)
+        return Outputs(logits, strength, scales)
 
     def _check(self, path: Path) -> None:
         """Refuse a graph whose inputs are not the views of config.json, or whose outputs are not one per task."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
-        if set(inputs) != {_INPUT} or not outputs.keys() >= set(_OUTPUTS):
+        needed = {_VIEWS, _SCALES} if self.spec.bottleneck else {_VIEWS}
+        if set(inputs) != needed or not outputs.keys() >= set(_OUTPUTS):
             raise ModelError(
                 f"{path}: has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}",
-                hint=f"A model has the input {_INPUT!r} and the outputs {' and '.join(map(repr, _OUTPUTS))}.",
+                hint=f"This one needs the inputs {sorted(needed)} and the outputs {sorted(_OUTPUTS)}.",
             )
         hint = "config.json and model.onnx belong to different models."
-        if not _fits(inputs[_INPUT], ["n", view.frames, 3, view.size, view.size]):
+        if not _fits(inputs[_VIEWS], ["n", view.frames, 3, view.size, view.size]):
             expected = [view.frames, 3, view.size, view.size]
             raise ModelError(
-                f"{path}: expects views of {inputs[_INPUT][1:]}, but config.json says {expected}", hint=hint
+                f"{path}: expects views of {inputs[_VIEWS][1:]}, but config.json says {expected}", hint=hint
             )
         count = len(self.spec.tasks)
         for name in _OUTPUTS:
@@ -160,10 +171,11 @@ class TorchEngine:
 
         return bool(torch.cuda.is_available())
 
-    def __call__(self, views: Views) -> Outputs:
+    def __call__(self, views: Views, scales: Scales) -> Outputs:
+        inputs = (self._torch.from_numpy(array).to("cuda") for array in (views, scales))
         with self._torch.inference_mode():
-            output: Any = self._model(self._torch.from_numpy(views).to("cuda"))
-        return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy())
+            output: Any = self._model(*inputs)
+        return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy(), scales)
 
 
 # By device, the preferred first: `auto` is the first that this machine has.

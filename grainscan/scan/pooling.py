@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from grainscan.errors import UsageError
 from grainscan.model.spec import ModelSpec
 from grainscan.scan.engine import Outputs
-from grainscan.tasks import task_of
+from grainscan.tasks import SCALES, task_of
+
+
+def serving(scales: NDArray[np.int64], task: str, spec: ModelSpec) -> NDArray[np.bool_]:
+    """Which views a task is judged by: those of the scales in its record, or all if the model has none of these."""
+    wanted = set(task_of(task).scales) & set(spec.view.scales) or set(spec.view.scales)
+    return np.isin(scales, [SCALES.index(scale) for scale in wanted])
 
 
 def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.intp]:
@@ -27,25 +33,34 @@ def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.
 
 def probability(logits: NDArray[np.float32], task: str, spec: ModelSpec) -> float:
     """Calibrated probability for a set of views: sigmoid(a * logit + b), with the mean logit of those that decide."""
+    return calibrated(
+        float(np.mean(logits[deciding(logits, spec.aggregation_of(task), task)], dtype=np.float64)), task, spec
+    )
+
+
+def calibrated(logit: float, task: str, spec: ModelSpec) -> float:
+    """sigmoid(a * logit + b) with the calibration of a task."""
     a, b = spec.calibration_of(task)
-    logit = a * float(np.mean(logits[deciding(logits, spec.aggregation, task)], dtype=np.float64)) + b
-    return float(0.5 * (1.0 + np.tanh(0.5 * logit)))  # the sigmoid, without overflow
+    return float(0.5 * (1.0 + np.tanh(0.5 * (a * logit + b))))  # the sigmoid, without overflow
 
 
 def aggregate(outputs: Outputs, spec: ModelSpec, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The `tasks` object of a result, from all views of a file.
+    """The `tasks` object of a result, from all views of a file; without tasks that none of them serves.
 
     Strength is 2^m - 1 in the unit of the task, where m is the mean output of the deciding views; tasks without a
     strength have none.
     """
     tasks: dict[str, Any] = {}
     for column, task in enumerate(spec.tasks):
-        logits = outputs.logits[:, column]
+        views = serving(outputs.scales, task, spec)
+        if not views.any():
+            continue
+        logits = outputs.logits[views, column]
         threshold = (thresholds or {}).get(task, spec.threshold_of(task))
         value = probability(logits, task, spec)
         tasks[task] = {"label": int(value >= threshold), "probability": round(value, 6), "threshold": threshold}
         if task in spec.strength:
-            estimates = outputs.strength[deciding(logits, spec.aggregation, task), column]
+            estimates = outputs.strength[views, column][deciding(logits, spec.aggregation_of(task), task)]
             tasks[task]["strength"] = round(max(0.0, float(np.exp2(np.mean(estimates, dtype=np.float64))) - 1.0), 3)
     return tasks
 

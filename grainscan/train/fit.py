@@ -153,7 +153,7 @@ def _write(
     config = _without_paths(setup.config)
     origin = _provenance(setup, config, metrics)
     model.spec = model.spec.with_(
-        name=setup.run.path.name, aggregation=1.0, calibration={}, threshold={}, provenance=origin
+        name=setup.run.path.name, aggregation={}, calibration={}, threshold={}, provenance=origin
     )
     save(model, directory)
     if setup.validation is not None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.tasks import SCALES, Scale
 from grainscan.video import Block, Window
 from grainscan.video.planes import plane_box
 from grainscan.views.colour import brightness, levels, shows_something, to_rgb
@@ -34,6 +35,20 @@ class ViewSpec:
     windows: int = 4  # of a file
     crops: int = 12  # of a window
     flat: float = 0.5  # share of the crops taken where the picture is flattest
+    detail: int = 0  # further views of a window, for artifacts other than grain: see `SCALES` of `grainscan.tasks`
+    quarter: int = 0
+    whole: int = 0
+
+    @property
+    def count(self) -> int:
+        """The largest number of views of a window."""
+        return self.crops + self.detail + self.quarter + self.whole
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The scales that a window's views have."""
+        counts = {"native": self.crops, "detail": self.detail, "quarter": self.quarter, "whole": self.whole}
+        return tuple(scale for scale in SCALES if counts[scale])
 
     def to_dict(self) -> dict[str, int | float]:
         return asdict(self)
