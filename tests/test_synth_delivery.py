@@ -158,6 +158,13 @@ def test_loss_of_flat_repeated_and_black_pictures() -> None:
     )
 
 
+def test_torn_pictures_are_not_blocky() -> None:
+    block = scene(8, 160, 128)
+    scar = Scar("run", "coloured", first=0, frames=8, healed=0, area=0.3)
+    torn = to_block(add_scar(from_block(block), scar, np.random.default_rng(0)))
+    assert blockiness.Recipe.label_of(coding_loss(block, torn)) == 0
+
+
 def test_a_shared_coarse_encoder_makes_the_clean_branch_blocky() -> None:
     made = twin(scene(6, 160, 128), blockiness.Recipe(encode=(Generation("hevc", 51),)))
     assert made.label == made.clean_label == 1
@@ -265,6 +272,8 @@ def test_repeats_in_the_footage_itself_are_left_open() -> None:
     )
     assert frame_drop.Recipe.label_of(frame_drop.Recipe.standing(doubled, doubled)) is None
     assert frame_drop.Recipe.standing(block, block) == 0
+    black = to_block(black_screen.blacken(from_block(block), Black(0.2, 0.3), np.random.default_rng(0)))
+    assert frame_drop.Recipe.standing(block, black) == 0
     assert missed(block, np.arange(12), unseen=0.1) == 0
 
 

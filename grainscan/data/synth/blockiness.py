@@ -38,6 +38,7 @@ _OPACITY = Span(0.35, 1)
 
 _SMOOTH = 1.5  # pixels: what a coarse quantiser does is larger than that, what a fine one does is not
 _SIDE = 16  # pixels: side of the squares that are compared with each other
+_DAMAGE = 30.0  # codes: no quantiser errs as much; the square shows something else
 _GRID = 8  # pixels: the grid of most codecs
 _GRID_FLOOR, _GRID_WEIGHT = 1.0, 0.5
 _SAME = 12.0  # codes: two pictures further apart than this (means of squares) do not show the same
@@ -165,7 +166,8 @@ def coding_loss(reference: Block, decoded: Block) -> float:
     older codecs have none. The result is the median over the pictures.
 
     A picture is compared with the most similar one of `reference`, so that repeated and dropped frames do not matter.
-    One that resembles none, as a black one, is passed over; without any other, the loss is 0.
+    One that resembles none, as a black one, is passed over, as are squares with something else, left by a transmission
+    error. Without any other, the loss is 0.
     """
     before, after = reference.luma8(), decoded.luma8()
     nearest, distance = _nearest(squares(before, _GRID), squares(after, _GRID))
@@ -176,7 +178,7 @@ def coding_loss(reference: Block, decoded: Block) -> float:
     error = blur(after - before, _SMOOTH)
     error = error - error.mean(axis=(1, 2), keepdims=True)
     spread = np.sqrt(squares(np.square(error), _SIDE))
-    loss = np.percentile(spread, 75, axis=(1, 2))
+    loss = np.array([np.percentile(one[one < _DAMAGE], 75) if (one < _DAMAGE).any() else 0.0 for one in spread])
     excess = np.maximum(0.0, _grid_excess(after) - _grid_excess(before) - _GRID_FLOOR)
     return float(np.median(loss + _GRID_WEIGHT * excess))
 

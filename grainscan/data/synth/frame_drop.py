@@ -22,6 +22,8 @@ _MOVING = 0.05  # share of the squares that has to move
 _STILL, _MOTION = 0.7, 2.5  # 8-bit codes: less than the first cannot be seen, more than the second can
 _JUMP = 1.4  # a step that much larger than its neighbours is a jump
 _NEAR = 4  # frames: the neighbours of a gap
+_REPEATED = 0.1  # a step that much smaller than the usual one is a repeat,
+_FLAT = 3.0  # unless the picture is flat, as a black one: the deviation of its squares in 8-bit codes
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,13 @@ class Recipe(BaseRecipe):
 
     @classmethod
     def standing(cls, source: Block, decoded: Block) -> float:
-        """Between visible and negligible if pictures of moving footage are repeated: the footage may be meant so."""
+        """Between visible and negligible if pictures of moving footage are repeated: it may be meant so."""
         steps = _steps(decoded)
-        usual = float(np.median(steps)) if steps.size else 0.0
-        repeated = bool((steps < 0.1 * usual).any()) and usual >= _STILL
+        if not steps.size:
+            return 0.0
+        flat = squares(decoded.luma8(), _SIDE).std(axis=(1, 2))[1:] < _FLAT
+        usual = float(np.median(steps))
+        repeated = bool(((steps < _REPEATED * usual) & ~flat).any()) and usual >= _STILL
         return (cls.visible + cls.negligible) / 2 if repeated else 0.0
 
     @classmethod
