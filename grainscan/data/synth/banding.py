@@ -18,7 +18,7 @@ REGIONS = {"all": 0.5, "smooth": 0.3, "shadows": 0.1, "highlights": 0.1}
 STEP = Span(3, 24, log=True)  # 8-bit codes
 SMOOTH = Span(0.7, 2.5)  # pixels
 SETTING = replace(PLAIN, scene={**PLAIN.scene, "gradient": 0.45})
-_FINE, _COARSE = 1.2, 65  # pixels: contours lie between the deviation of a blur and the side of a mean
+_FINE, _COARSE = 0.8, 65  # pixels: contours lie between the deviation of a blur and the side of a mean
 _LEAST = 0.04  # share of the picture that is smooth, below which contours go unnoticed
 _FLAT = 1.5  # codes per pixel: a course that is steeper hides its contours
 
