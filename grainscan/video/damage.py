@@ -20,9 +20,9 @@ _LOST_FLIPS = 0.004  # bits flipped per byte at an amount of 1: a few in each ki
 class Damage:
     """What is lost of a stream, from the share `first` of its frames on, in as many frames as `frames` says.
 
-    kind: `frame` loses whole frames, `slice` a run of slices, `tail` the end of a frame, `cut` bytes from its middle, as
-    lost transport packets do, and `flip` inverts single bits. `amount` in (0, 1] is the share of a frame's slices, bytes
-    or errors. Parameter sets and headers of sequences always arrive, as broadcasters repeat them.
+    kind: `frame` loses whole frames, `slice` a run of slices, `tail` the end of a frame, `cut` bytes from its middle,
+    as lost transport packets do, and `flip` inverts single bits. `amount` in (0, 1] is the share of a frame's slices,
+    bytes or errors. Parameter sets and headers of sequences always arrive, as broadcasters repeat them.
     """
 
     kind: DamageKind

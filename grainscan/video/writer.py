@@ -130,9 +130,8 @@ def _decode_damaged(decoder: Any, packets: Sequence[Any], codec: str, damage: Da
 
 def _filled(decoded: Sequence[av.VideoFrame], block: Block, codec: str) -> list[av.VideoFrame]:
     """A frame for each of the block: for a missing one, the one before it is shown again."""
-    shown = {
-        frame.pts: frame for frame in decoded if (frame.width, frame.height) == (block.width, block.height)
-    }  # fmt: skip
+    size = block.width, block.height
+    shown = {frame.pts: frame for frame in decoded if (frame.width, frame.height) == size}
     found = [number for number in range(block.frames) if number in shown]
     if not found:
         raise DataError(f"nothing can be decoded of a damaged {codec} stream")

@@ -41,6 +41,7 @@ class Recipe(BaseRecipe):
     stage = "delivery"
     visible = 0.5
     negligible = 0.01
+    undone = None  # black with grain or damage on it
 
     black: Black | None = None
     late: bool = True  # after the shared encoders

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from grainscan.data.synth.drawing import PLAIN, draw_setting, pick, short
 from grainscan.data.synth.recipe import BaseRecipe, unknown
-from grainscan.data.synth.stack import Array, Stack, from_block, taken, to_block
+from grainscan.data.synth.stack import Array, Stack, from_block, squares, taken, to_block
 from grainscan.video import Block
 
 Kind = Literal["skip", "freeze", "stall", "scatter", "periodic"]
@@ -21,6 +22,8 @@ _MOVING = 0.05  # share of the squares that has to move
 _STILL, _MOTION = 0.7, 2.5  # 8-bit codes: less than the first cannot be seen, more than the second can
 _JUMP = 1.4  # a step that much larger than its neighbours is a jump
 _NEAR = 4  # frames: the neighbours of a gap
+_REPEATED = 0.1  # a step that much smaller than the usual one is a repeat,
+_FLAT = 3.0  # unless the picture is flat, as a black one: the deviation of its squares in 8-bit codes
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,7 @@ class Recipe(BaseRecipe):
             seed=int(rng.integers(2**31)),
         )
         late = bool(rng.random() < 0.5)
-        setting = draw_setting(rng, PLAIN, width=width, height=height)
-        # Repeated frames of a lower frame rate, in both branches, would be taken for dropped ones.
-        process = tuple(effect for effect in setting.pop("process") if effect.kind != "cadence")
-        return cls(drop=drop, late=late, process=process, **setting)
+        return cls(drop=drop, late=late, **draw_setting(rng, PLAIN, width=width, height=height))
 
     def clean(self) -> Self:
         return replace(self, drop=None)
@@ -89,10 +89,13 @@ class Recipe(BaseRecipe):
 
     @classmethod
     def standing(cls, source: Block, decoded: Block) -> float:
-        """Between visible and negligible if pictures of moving footage are repeated: the footage may be meant so."""
+        """Between visible and negligible if pictures of moving footage are repeated: it may be meant so."""
         steps = _steps(decoded)
-        usual = float(np.median(steps)) if steps.size else 0.0
-        repeated = bool((steps < 0.1 * usual).any()) and usual >= _STILL
+        if not steps.size:
+            return 0.0
+        flat = squares(decoded.luma8(), _SIDE).std(axis=(1, 2))[1:] < _FLAT
+        usual = float(np.median(steps))
+        repeated = bool(((steps < _REPEATED * usual) & ~flat).any()) and usual >= _STILL
         return (cls.visible + cls.negligible) / 2 if repeated else 0.0
 
     @classmethod
@@ -136,17 +139,17 @@ def missed(reference: Block, shown: NDArray[np.intp], *, unseen: float) -> float
     2.5. So does that of a jump, and only if it is 1.4 times as large as the steps around it. A frozen picture and the
     jump after it are the same missing frame. Frames that are missing, but cannot be seen, count `unseen` together.
     """
-    squares = _means(reference)
+    means = squares(reference.luma8(), _SIDE)
     usual = _steps(reference)
     repeats, jumps, lost = 0.0, 0.0, 0
-    for here, there in zip(shown[:-1], shown[1:], strict=True):
+    for here, there in pairwise(shown):
         around = float(np.median(usual[max(0, here - _NEAR) : here + _NEAR + 1])) if usual.size else 0.0
         if here == there:
             lost += 1
             repeats += _weight(around)
         elif there > here + 1:
             lost += 1
-            leap = float(_motion(squares[here], squares[there]))
+            leap = float(_motion(means[here], means[there]))
             if leap > _JUMP * around:
                 jumps += int(there - here - 1) * _weight(leap)
     return max(repeats, jumps, unseen) if lost else 0.0
@@ -158,19 +161,9 @@ def _weight(motion: float) -> float:
 
 def _steps(block: Block) -> Array:
     """Motion from each picture to the next, 8-bit luma codes: (frames - 1,)."""
-    squares = _means(block)
-    return np.array([_motion(a, b) for a, b in zip(squares[:-1], squares[1:], strict=True)], np.float32)
+    return np.array([_motion(*pair) for pair in pairwise(squares(block.luma8(), _SIDE))], np.float32)
 
 
 def _motion(first: Array, second: Array) -> np.floating[Any]:
     change = np.sort(np.abs(second - first), axis=None)
     return np.mean(change[-max(1, round(_MOVING * change.size)) :])
-
-
-def _means(block: Block) -> Array:
-    """Means of luma over squares: (frames, rows, columns)."""
-    luma = block.luma8()
-    frames, height, width = luma.shape
-    side = min(_SIDE, height, width)
-    whole = luma[:, : height // side * side, : width // side * side]
-    return np.asarray(whole.reshape(frames, height // side, side, width // side, side).mean(axis=(2, 4)))

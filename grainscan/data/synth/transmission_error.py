@@ -36,7 +36,7 @@ _FILLINGS: dict[Filling, float] = {
 _SHAPES: dict[Shape, float] = {"run": 0.45, "rows": 0.3, "scattered": 0.25}
 _STREAM = 0.6  # share of errors in real streams
 _AREA = Span(0.01, 0.8, log=True)
-_AMOUNT = Span(0.05, 1, log=True)
+_AMOUNT = Span(0.08, 1, log=True)
 
 _MACROBLOCK = 16  # pixels
 _COLOURS = ((0.0, 0.0, 0.0), (128.0, 128.0, 128.0), (16.0, 128.0, 128.0), (170.0, 160.0, 170.0))  # Y, Cb, Cr: green, …
@@ -77,7 +77,9 @@ class Recipe(BaseRecipe):
     @classmethod
     def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Self:
         """A recipe for a damaged twin of a clip of this size."""
-        first, late = Span(0, 0.9).draw(rng), bool(rng.random() < 0.75)
+        # The first picture is a key frame: its errors last until the next.
+        first = 0.0 if rng.random() < 0.2 else Span(0, 0.9).draw(rng)
+        late = bool(rng.random() < 0.75)
         if rng.random() < _STREAM:
             codec = pick(rng, {name: row[0] for name, row in CODERS.items()})
             _, best, worst = CODERS[codec]
