@@ -253,3 +253,9 @@ def test_a_gradient_has_no_steps() -> None:
     assert np.ptp(made.clean.planes[0]) > 40
     assert twin(flat, recipe).label == 1
     assert twin(flat, recipe.clean()).label == 0
+
+
+def test_steps_without_a_smooth_surface_have_no_label() -> None:
+    rng = np.random.default_rng(0)
+    rough = Block((rng.integers(40, 200, (4, 96, 96)).astype(np.uint8),), PixelFormat.of("gray"))
+    assert twin(rough, banding.Recipe(step=20.0)).label is None

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from grainscan.data.synth.drawing import PLAIN, Span, draw_setting, pick
+from grainscan.data.synth.encoding import surviving
 from grainscan.data.synth.recipe import BaseRecipe, unknown
 from grainscan.data.synth.stack import NEUTRAL, Array, Stack, blur, luma, pool
 from grainscan.video import Block
@@ -79,7 +80,9 @@ class Recipe(BaseRecipe):
         return Stack(tuple(planes), stack.format)
 
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
-        return contours(reference, decoded, added)
+        # Steps where nothing is smooth are seen as well, but people would call them something else: no label.
+        elsewhere = math.sqrt(12) * surviving(reference, decoded, added)
+        return max(contours(reference, decoded, added), min(elsewhere, (self.visible + self.negligible) / 2))
 
     def _calmed(self, plane: Array, sub_w: int) -> Array:
         """Without noise where the picture is smooth; edges stay sharp."""
