@@ -29,8 +29,8 @@ class Recipe(BaseRecipe):
     """
 
     task = "aliasing"
-    visible = 2.5
-    negligible = 1.0
+    visible = 2.0
+    negligible = 0.8
     undone = None
 
     kind: str = "points"
