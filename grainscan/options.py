@@ -140,8 +140,9 @@ class PrepConfig(Options):
         super().__post_init__()
         unknown = [task for task in self.synthesised if not task_of(task).synthesiser]
         if unknown or (self.synthesize is not None and not self.synthesised):
+            fault = f"{unknown[0]!r} cannot be synthesised" if unknown else "no artifact"
             raise ConfigError(
-                f"--synthesize is {self.synthesize!r}" + f": {unknown[0]!r} cannot be synthesised" * bool(unknown),
+                f"--synthesize is {self.synthesize!r}: {fault}",
                 hint=f"Use all, or some of {', '.join(SYNTHESISED)}, separated by commas.",
             )
 
