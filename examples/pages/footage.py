@@ -25,9 +25,9 @@ from grainscan.video import PixelFormat, write_clip
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "embedded"))
 
-from camera import to_block  # noqa: E402
-from procedural import SCENES  # noqa: E402
-from teach import Tape  # noqa: E402
+from camera import to_block
+from procedural import SCENES
+from teach import Tape
 
 SIZE, FRAMES = (256, 192), 24
 NEW = 6  # clips in new-footage/

@@ -1,7 +1,7 @@
 """Renew the tables of the reference: `python examples/pages/reference.py` rewrites examples/reference.md.
 
-The text of that page is written by hand. What stands between `<!-- generated: NAME -->` and `<!-- end -->` comes from the
-package: the options of each command, the columns of CSV, the artifacts and the public names.
+The text of that page is written by hand. What stands between `<!-- generated: NAME -->` and `<!-- end -->` comes from
+the package: the options of each command, the columns of CSV, the artifacts and the public names.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def row(command: str, field: dataclasses.Field[object], about: Option, kind: obj
     if field.default is True:
         names.append("--no-" + flag_of(field.name)[2:])
     meaning, _, default = about.help.rstrip(".").partition(" Default: ")
-    if field.default is None or field.default is dataclasses.MISSING or field.default is False or about.argument:
-        default = default or ("required" if field.default is dataclasses.MISSING else "")
-    else:
+    if about.argument and field.default is not None:
+        default = "required"
+    elif field.default is not None and field.default is not False:
         default = code(f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower())
     variable = f"{PREFIX}_{command}_{field.name}".upper()
     return (", ".join(map(code, names)), value(about, kind), default, meaning.rstrip(".") + ".", code(variable))
