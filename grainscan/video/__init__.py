@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
-from grainscan.video.planes import Block, PixelFormat, Window
+from grainscan.video.planes import Block, PixelFormat, Stamp, Window
 
 if TYPE_CHECKING:
     from grainscan.video.doubts import Doubts
@@ -31,6 +31,7 @@ __all__ = [
     "Doubts",
     "PixelFormat",
     "Reader",
+    "Stamp",
     "VideoInfo",
     "Window",
     "fill_indices",
