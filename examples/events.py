@@ -75,6 +75,30 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray[An
     return 30 + picture * (180 / picture.max())
 
 
+def _sampled(
+    big: np.ndarray[Any, Any], y: float, x: float, height: int, width: int, scale: float = 1.0
+) -> np.ndarray[Any, Any]:
+    """A part of a picture by bilinear interpolation, so that slow motion is smooth."""
+    if scale == 1.0:
+        top, left, down, right = int(y), int(x), y % 1, x % 1
+        part = big[top : top + height + 1, left : left + width + 1]
+        part = part[:-1] * (1 - down) + part[1:] * down
+        return part[:, :-1] * (1 - right) + part[:, 1:] * right
+    rows, columns = np.arange(height) * scale, np.arange(width) * scale
+    top, left = rows.astype(int), columns.astype(int)
+    down, right = (rows - top).astype(np.float32)[:, None], (columns - left).astype(np.float32)[None]
+    part = big[top] * (1 - down) + big[top + 1] * down
+    return part[:, left] * (1 - right) + part[:, left + 1] * right
+
+
+def _with_thing(picture: np.ndarray[Any, Any], place: np.ndarray[Any, Any], level: float) -> np.ndarray[Any, Any]:
+    """The picture with a soft disc in front of it."""
+    height, width = picture.shape
+    y, x = np.arange(height)[:, None] - place[0], np.arange(width)[None] - place[1]
+    cover = np.clip((height / 6 - np.hypot(y, x)) / 3, 0, 1).astype(np.float32)
+    return picture * (1 - cover) + level * cover
+
+
 def shots(seed: int, frames: int, width: int, height: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """(kind of shot, luma (height, width) float32) of each frame. Kinds take turns; a cut lies between two shots."""
     kinds = ("pan", "things", "static", "fades", "tilt", "zoom")
@@ -85,22 +109,20 @@ def shots(seed: int, frames: int, width: int, height: int) -> Iterator[tuple[str
         length = min(length, frames - done)
         big = _texture(rng, height * 3, width * 3)
         speed = rng.uniform(1.5, 4.0) * width / 640
-        place, way = rng.uniform(0.3, 0.7, (5, 2)) * (height, width), rng.uniform(-3, 3, (5, 2)) * width / 640
+        places = rng.uniform(0.2, 0.8, (5, 2)) * (height, width)
+        ways = speed * np.array([(np.sin(angle), np.cos(angle)) for angle in rng.uniform(0, 6.28, 5)])
         for t in range(length):
             gain = 1.0
             if kind == "zoom":
                 scale = 1.0 + 0.6 * t / length
-                rows, columns = (np.arange(height) * scale).astype(int), (np.arange(width) * scale).astype(int)
-                picture = big[rows][:, columns]
+                picture = _sampled(big, 0.0, 0.0, height, width, scale)
             else:
-                x = int(speed * t) % (2 * width) if kind in ("pan", "fades") else 0
-                y = int(speed * t) % (2 * height) if kind == "tilt" else 0
-                picture = big[y : y + height, x : x + width]
+                x = speed * t if kind in ("pan", "fades") else 0.0
+                y = speed * t if kind == "tilt" else 0.0
+                picture = _sampled(big, y, x, height, width)
             if kind == "things":
-                picture = picture.copy()
-                for (top, left), (down, right) in zip(place + way * t, way, strict=True):
-                    top, left = int(top) % (height * 3 // 4), int(left) % (width * 3 // 4)
-                    picture[top : top + height // 5, left : left + width // 6] = 200 + 10 * np.sign(down + right)
+                for number_of, (place, way) in enumerate(zip(places, ways, strict=True)):
+                    picture = _with_thing(picture, place + way * t, 60 + 35 * number_of)
             if kind == "fades":  # in from dark grey, and out to it
                 gain = 0.12 + 0.88 * min(1.0, t / 20, (length - t) / 20)
             yield kind, 16 + (picture - 16) * gain
