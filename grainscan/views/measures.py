@@ -36,6 +36,7 @@ _DARK_STEEP = 6.0
 _SCENE = 1.0  # seconds on either side whose median level is that of a scene
 _MOVING = 0.4  # a step of which is motion, not noise; less hides a missing frame
 _NEAR = 5  # neighbours on either side that say how fast the scene moves
+_REMEMBERED = 100  # frames after which a still scene is one of its own
 _STILL, _STILL_BEFORE_JUMP = 0.2, 0.5  # of their step: undecided whether a picture is repeated
 _CUT = 2.5  # times their step: a still picture after that is another scene
 _COHERENT = 0.5  # a steady motion adds at least this share of a step to the difference of frames two apart
@@ -256,7 +257,7 @@ def _jumps(step: NDArray[np.float64], leap: NDArray[np.float64], fresh: NDArray[
             size[i], margin[i] = (step[i] - usual) / unit, (step[i] - near.max()) / unit
     result = np.where(fresh > 0, -_MOST, 12 * np.fmin(size - _JUMP, margin - _OVER_ALL))
     for i in np.flatnonzero(result > 0):
-        if _periodic(size, i):
+        if _periodic(size, int(i)):
             result[i] = -_MOST
     return np.clip(np.nan_to_num(result, nan=-_MOST), -_MOST, _MOST)
 
@@ -279,7 +280,7 @@ def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[
         i = part.start + 2
         while i < part.stop:
             arrival = step[i - 1]
-            before = _known(moving[max(part.start, i - 1 - _NEAR) : i - 1])
+            before = _known(moving[max(part.start, i - 1 - _REMEMBERED) : i - 1])[-_NEAR:]
             usual = np.median(before) if len(before) else arrival
             near = min(usual, arrival)
             if not step[i] < _STILL_BEFORE_JUMP * near or arrival > _CUT * usual:
@@ -293,7 +294,8 @@ def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[
             if not len(after) and (whole or not len(before)):
                 continue  # a last picture that stands, or a scene that nothing is known of
             if len(after) and not len(before) and arrival > _CUT * np.median(after):
-                continue  # a still picture after a cut
+                moving[first:i], i = step[first:i], first + 1  # after a cut
+                continue
             near = min([near, *([np.median(after)] if len(after) else [])])
             leaps = _known(frames.leap[max(part.start, first - _NEAR) : first])
             unit = np.median(leaps) - near if len(leaps) else 0.0
