@@ -25,7 +25,7 @@ class _Run(NamedTuple):
     """Windows to be read from a key frame on, or from the start of the file."""
 
     key: Key | None = None
-    count: float = math.inf  # of windows
+    windows: float = math.inf
     gap: int = 0  # frames between two windows
     every: float = 0.0  # seconds: one window begins in each stretch
     since: float = 0.0  # the first window begins no earlier, seconds
@@ -68,7 +68,7 @@ def read_windows(
     if every is not None and every <= frames * _length(reader):
         every = 0.0
     if every is None:
-        plans: tuple[Iterable[_Run], ...] = (_plan(reader, windows, frames), [_Run(count=windows, gap=frames)])
+        plans: tuple[Iterable[_Run], ...] = (_plan(reader, windows, frames), [_Run(windows=windows, gap=frames)])
     else:
         plans = (_stretches(reader, every) if every else [], [_Run(every=every)])
     # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
@@ -167,7 +167,7 @@ def _windows(reader: Reader, run: _Run, frames: int, *, whole: bool) -> Iterator
     """The windows of a run. The last, or one before a change of size, may be shorter."""
     taken: list[_Frame] = []
     length = _length(reader)
-    count, skip, since, follows = run.count, 0, run.since, False
+    left, skip, since, follows = run.windows, 0, run.since, False
     for frame in _frames(reader, run.key, whole=whole):
         if not taken and (skip or frame.stamp.start < since):
             skip, follows = max(0, skip - 1), False
@@ -182,8 +182,8 @@ def _windows(reader: Reader, run: _Run, frames: int, *, whole: bool) -> Iterator
             if run.every:
                 since = run.every * (math.floor(taken[0].stamp.start / run.every + _ROUNDING) + 1) - _ROUNDING
             yield _window(taken, length, follows)
-            taken, follows, skip, count = [], True, run.gap, count - 1
-            if not count:
+            taken, follows, skip, left = [], True, run.gap, left - 1
+            if not left:
                 return
     if taken:
         yield _window(taken, length, follows)

@@ -22,26 +22,32 @@ _SIDE = 4  # of a cell, samples
 _LINES = 270  # samples in the shorter side of a picture, at most
 _BAR = 12  # 8-bit codes above black that a black bar may reach: encoders ring at its edge
 _BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
-_OUTLIERS = 1000  # one cell in so many is left out of the range: a dead pixel
+_MOST_OF_IT = 0.7  # share of a dark picture that has to be dark: night may have its lamps
+_OUTLIERS = 1  # columns of cells that are left out of the range: a dead pixel is no picture
 
 # Scores are logits: 0 is undecided, 3 nearly certain. Lengths in frames, differences in 8-bit codes (RMS of the cells).
 _MOST = 8.0  # a score is at most this, and at least its negative
+_NO_FAULT = -2.0  # of what looks like the artifact and is the material's own
 _BLACK = 8.0  # the brightest cell of a black picture
 _GREY, _FLAT = 24.0, 2.0  # a black that is raised, as by a wrong range: brightest cell and spread
 _FADE = 24  # before or after a black stretch, a fade to or from black is looked for
 _ABRUPT = 0.5  # of the brightness in that time, at the edge of a stretch that is no fade
 _LONGEST_FADE = 2.0  # seconds: longer black is reported even between fades
-_DARK = 36.0  # log-average above which a picture is rather not dark
-_DARK_STEEP = 6.0
+_DARK = 52.0  # level below which a picture is rather dark
+_DARK_STEEP = 10.0
 _SCENE = 1.0  # seconds on either side whose median level is that of a scene
 _MOVING = 0.4  # a step of which is motion, not noise; less hides a missing frame
 _NEAR = 5  # neighbours on either side that say how fast the scene moves
 _REMEMBERED = 100  # frames after which a still scene is one of its own
 _STILL, _STILL_BEFORE_JUMP = 0.2, 0.5  # of their step: undecided whether a picture is repeated
+_HOLD, _HELD = 3, 0.12  # from so many frames on, a picture that stands has steps of coding noise only, if that
+_SURROUNDINGS, _MOSTLY = 250, 0.6  # frames around it; share that may stand, too: more are slides, not faults
 _CUT = 2.5  # times their step: a still picture after that is another scene
 _COHERENT = 0.5  # a steady motion adds at least this share of a step to the difference of frames two apart
 _JUMP = 0.65  # excess of a step over the usual one, in units of what one missing frame would add
 _OVER_ALL = 0.45  # its excess over all that are near
+_UNSTEADY = 0.75  # by which the steps nearby may differ, in the same units
+_AGAIN = 0.4  # of its size: a jump of the same kind
 _LONGEST_PERIOD = 60  # frames
 _FARTHEST = 2.5  # a larger one is a cut
 _GAP = 1.6  # times the usual distance of timestamps
@@ -57,7 +63,7 @@ class Frames:
 
     start: NDArray[np.float64]  # seconds
     end: NDArray[np.float64]  # of its own duration
-    level: NDArray[np.float64]  # log-average of the picture without black bars
+    level: NDArray[np.float64]  # 70 % of the picture without black bars is darker
     peak: NDArray[np.float64]  # brightest cell
     spread: NDArray[np.float64]  # from the darkest cell to the brightest
     step: NDArray[np.float64]  # RMS difference from the frame before; NaN without one
@@ -109,13 +115,14 @@ class Meter:
         top, bottom = _lit(cells.max(axis=(0, 2)))
         left, right = _lit(cells.max(axis=(0, 1)))
         picture = cells[:, top:bottom, left:right]
-        flat = np.sort(cells.reshape(len(cells), -1), axis=1)
-        beyond = flat.shape[1] // _OUTLIERS
-        peak, lowest = flat[:, -1 - beyond], flat[:, beyond]
+        picture = picture[:, ::2, ::2].reshape(len(cells), -1)
+        most = int(_MOST_OF_IT * (picture.shape[1] - 1))
+        beyond = min(_OUTLIERS, (cells.shape[2] - 1) // 2)
+        lowest, peak = np.sort(cells.min(axis=1))[:, beyond], np.sort(cells.max(axis=1))[:, -1 - beyond]
         return Frames(
             start=np.array([stamp.start for stamp in stamps]),
             end=np.array([stamp.end for stamp in stamps]),
-            level=np.expm1(np.log1p(np.maximum(picture, 0)).mean(axis=(1, 2), dtype=np.float64)),
+            level=np.partition(picture, most, axis=1)[:, most].astype(np.float64),
             peak=peak.astype(np.float64),
             spread=(peak - lowest).astype(np.float64),
             step=_differences(known, 1)[-len(cells) :],
@@ -139,9 +146,8 @@ def track(task: str, frames: Frames, *, whole: bool = False) -> Track:
 
     black_screen: the brightest cell is under 8 codes, or the picture is flat and under 24 (a wrong range). A stretch of
     up to 2 s that a fade leads to and from (or that starts or ends the file on its other side) is editing.
-    dark_scenes: 6 ln(36 / (1 + level)), with the median level within a second; `level` is the log-average luminance,
-    the key of a photograph (Reinhard et al. 2002), which a few lights in the night hardly change. Black frames are
-    none.
+    dark_scenes: 10 ln(52 / level), with the median level within a second: 70 % of the picture are darker, so that it
+    may have a few lights. Black frames are none.
     frame_drop: see `_drops`.
     """
     ends = np.minimum(frames.end, np.append(frames.start[1:], np.inf))
@@ -181,7 +187,7 @@ def _black(frames: Frames, *, whole: bool) -> NDArray[np.float64]:
         before = _abrupt(frames, first - 1, -1, whole=whole)
         after = _abrupt(frames, last + 1, 1, whole=whole)
         if not before and not after:
-            result[first : last + 1] = -3.0
+            result[first : last + 1] = _NO_FAULT
     return result
 
 
@@ -200,7 +206,7 @@ def _abrupt(frames: Frames, edge: int, way: int, *, whole: bool) -> bool:
 
 
 def _darkness(level: Any) -> Any:
-    return np.clip(_DARK_STEEP * np.log(_DARK / (1 + level)), -_MOST, _MOST)
+    return np.clip(_DARK_STEEP * np.log(_DARK / np.maximum(level, 1)), -_MOST, _MOST)
 
 
 def _dark(frames: Frames) -> NDArray[np.float64]:
@@ -221,11 +227,12 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
 
     All three need motion (a median step of the frames nearby above 0.4 codes): in a static shot nothing is missed.
     Repeated: a run of frames whose steps are small beside those nearby, 4 ln(0.2 / ratio), or 0.5 before a jump. The
-    picture must have come by the motion of the scene: a still one after a cut is a title. Repetitions that are regular
-    (animation on twos, telecine) or as frequent as one frame in four are the material's cadence, not a fault.
+    picture must have come by the motion of the scene: a still one after a cut is a title; from three frames on it must
+    stand entirely, in a clip that does not mostly stand. Repetitions that are regular
+    (animation on twos, telecine) or as frequent as one frame in four are the material's cadence: -2 at most.
     Jump: a step that exceeds the usual one by what a missing frame would add, as the differences of frames two apart
     tell: 12 min(excess - 0.65, excess over all nearby - 0.45), in units of that. More than 2.5 is a cut;
-    key frames, whose coding noise differs, and jumps that return at a regular distance are none.
+    key frames, whose coding noise differs, are none, and those that return at a regular distance are a cadence, too.
     Gap: timestamps 1.6 times the usual distance or more apart where 80 % nearby have it; else the rate is variable.
     Nothing is counted in damaged pictures, nor beside them.
     """
@@ -234,8 +241,9 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
     step = np.where(hurt, np.nan, frames.step)
     result = np.concatenate([_jumps(step[part], frames.leap[part], frames.fresh[part]) for part in _parts(frames)])
     for first, last, value in _repeats(frames, step, whole=whole):
-        result[first : last + 1] = value
-        result[last + 1 : last + 2] = -_MOST  # the jump after a repetition is part of it
+        result[first : last + 1] = np.maximum(result[first : last + 1], value)
+        if value > 0:
+            result[last + 1 : last + 2] = -_MOST  # the jump after a repetition is part of it
     gaps = np.concatenate([_gaps(step[part], frames.start[part]) for part in _parts(frames)])
     late = np.flatnonzero(gaps > np.maximum(result, 0))
     start[late] = frames.start[late - 1] + _usual(frames)  # when the missing one was due
@@ -250,15 +258,16 @@ def _jumps(step: NDArray[np.float64], leap: NDArray[np.float64], fresh: NDArray[
         leaps = _known(np.concatenate([leap[max(0, i - _NEAR) : i], leap[i + 2 : i + 2 + _NEAR]]))
         if min(len(side) for side in sides) < 2 or not len(leaps):
             continue
-        near = np.concatenate(sides)
-        usual = np.median(near)
-        unit = np.median(leaps) - usual
-        if usual > _MOVING and unit > _COHERENT * usual and step[i] < usual + _FARTHEST * unit:
-            size[i], margin[i] = (step[i] - usual) / unit, (step[i] - near.max()) / unit
+        most = max(*sides[0], *sides[1])
+        slower, faster = sorted(float(np.median(side)) for side in sides)
+        unit = np.median(leaps) - np.median(np.concatenate(sides))
+        steady = slower > _MOVING and unit > _COHERENT * slower and most < faster + _UNSTEADY * unit
+        if steady and step[i] < faster + _FARTHEST * unit:
+            size[i], margin[i] = (step[i] - faster) / unit, (step[i] - most) / unit
     result = np.where(fresh > 0, -_MOST, 12 * np.fmin(size - _JUMP, margin - _OVER_ALL))
     for i in np.flatnonzero(result > 0):
         if _periodic(size, int(i)):
-            result[i] = -_MOST
+            result[i] = min(result[i], _NO_FAULT)
     return np.clip(np.nan_to_num(result, nan=-_MOST), -_MOST, _MOST)
 
 
@@ -267,13 +276,13 @@ def _periodic(size: NDArray[np.float64], i: int) -> bool:
     for period in range(2, _LONGEST_PERIOD + 1):
         places = [i + k * period for k in (-3, -2, -1, 1, 2, 3)]
         known = _known(size[[place for place in places if 0 <= place < len(size)]])
-        if len(known) >= 3 and np.median(known) > 0.4 * size[i]:
+        if len(known) >= 2 and np.sort(known)[(len(known) - 1) // 2] > _AGAIN * size[i]:
             return True
     return False
 
 
 def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[tuple[int, int, float]]:
-    """(first, last, score) of each run of repeated frames that is no cadence."""
+    """(first, last, score) of each run of repeated frames."""
     found: list[tuple[int, int, float]] = []
     moving = step.copy()
     for part in _parts(frames):
@@ -300,13 +309,27 @@ def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[
             leaps = _known(frames.leap[max(part.start, first - _NEAR) : first])
             unit = np.median(leaps) - near if len(leaps) else 0.0
             jumped = len(after) > 0 and unit > _COHERENT * near and after[0] > near + 0.5 * unit
-            ratio = float(np.median(step[first:i])) / max(near, 1e-6)
+            still = float(np.median(step[first:i]))
+            if i - first >= _HOLD and (still > _HELD or _mostly_still(step, first, i - 1)):
+                continue  # motion that comes to rest, or slides
+            ratio = still / max(near, 1e-6)
             value = 4 * np.log((_STILL_BEFORE_JUMP if jumped else _STILL) / max(ratio, 1e-3))
             found.append((first, i - 1, float(np.clip(min(value, (near - _MOVING) / 0.1), -_MOST, _MOST))))
     repeated = np.zeros(len(frames))
     for first, last, _ in found:
         repeated[first : last + 1] = 1
-    return [run for number, run in enumerate(found) if run[2] > 0 and not _cadence(found, number, repeated, frames)]
+    return [
+        (first, last, min(value, _NO_FAULT) if _cadence(found, number, repeated, frames) else value)
+        for number, (first, last, value) in enumerate(found)
+    ]
+
+
+def _mostly_still(step: NDArray[np.float64], first: int, last: int) -> bool:
+    """Whether most pictures around a still stretch are still as well."""
+    around = _known(
+        np.concatenate([step[max(0, first - _SURROUNDINGS) : first], step[last + 1 : last + _SURROUNDINGS]])
+    )
+    return bool((around < _HELD).mean() > _MOSTLY)
 
 
 def _cadence(runs: list[tuple[int, int, float]], number: int, repeated: NDArray[np.float64], frames: Frames) -> bool:
