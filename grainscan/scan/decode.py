@@ -69,8 +69,8 @@ class Piece:
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
     """The views of a file window by window, then its `video` object, with `unreliable`: the reasons for doubt.
 
-    `timeout` (seconds) is for callers that nobody else can end. A film of which every frame is wanted may take hours: then
-    it is the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
+    `timeout` (seconds) is for callers that nobody else can end. All frames of a film may take hours: with `every` it is
+    the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, Reader, read_windows
     from grainscan.views.measures import Meter

@@ -6,6 +6,7 @@ it, so that it does not fall apart where the probability wavers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from grainscan.model.spec import ModelSpec
 from grainscan.results import Event
-from grainscan.scan.pooling import calibrated
-from grainscan.views.measures import Frames, damage, track
+from grainscan.scan.measured import Measured
+from grainscan.views.measures import Frames, damage
 
 MARGIN = 0.15  # by which the probability may fall below the threshold within an event
 REPORTED = "transmission_error"  # the task of the errors that a decoder reports
@@ -49,54 +50,36 @@ def merged(spans: Iterable[Span], threshold: float, margin: float = MARGIN) -> l
 
 def find_events(
     windows: Sequence[Mapping[str, float]],
-    frames: Frames | None,
+    measured: Measured | None,
     spec: ModelSpec,
     thresholds: Mapping[str, float],
     tasks: Iterable[str],
-    *,
-    whole: bool,
 ) -> list[Event]:
     """The `events` of a result, in order of start: of the measured tasks from the frames, of others from the windows.
 
-    Errors that the decoder reports are events of `transmission_error` with probability 1, from the first damaged picture
-    to the next that is predicted from no other; what the model finds there is left out. `whole`: the frames are all of
-    the file.
+    Errors that the decoder reports are events of `transmission_error` with probability 1, from the first damaged
+    picture to the next that is predicted from no other; what the model finds there is left out.
     """
     found: list[tuple[str, Span]] = []
     for task in tasks:
-        threshold = thresholds.get(task, spec.threshold_of(task))
-        if task in spec.measured:
-            spans = measured_spans(task, frames, spec, whole=whole) if frames is not None else []
+        if measured is not None and task in measured.tracks:
+            spans = [Span(*each) for each in measured.of_frames(task)]
         else:
             spans = [Span(each["start"], each["end"], each[task]) for each in windows if task in each]
-        events = merged(spans, threshold)
-        if task == REPORTED and frames is not None:
-            reported = reported_spans(frames)
-            apart = (each for each in events if all(each.end <= one.start or each.start >= one.end for one in reported))
+        events = merged(spans, thresholds.get(task, spec.threshold_of(task)))
+        if task == REPORTED and measured is not None:
+            reported = _reported(measured.frames)
+            apart = [each for each in events if all(each.end <= one.start or each.start >= one.end for one in reported)]
             events = [*reported, *apart]
         found += [(task, each) for each in events]
     return [
-        {
-            "task": task,
-            "start": round(span.start, 3),
-            "end": round(span.end, 3),
-            "probability": round(span.probability, 6),
-        }
-        for task, span in sorted(found, key=lambda item: (item[1].start, item[1].end, item[0]))
+        {"task": task, "start": round(start, 3), "end": round(end, 3), "probability": round(value, 6)}
+        for task, (start, end, value) in sorted(found, key=lambda item: (item[1].start, item[1].end, item[0]))
     ]
 
 
-def measured_spans(task: str, frames: Frames, spec: ModelSpec, *, whole: bool) -> list[Span]:
-    """The probability of a measured task in each frame, over the time that it speaks for."""
-    scores = track(task, frames, whole=whole)
-    return [
-        Span(float(start), float(end), calibrated(float(score), task, spec))
-        for score, start, end in zip(scores.score, scores.start, scores.end, strict=True)
-    ]
-
-
-def reported_spans(frames: Frames) -> list[Span]:
+def _reported(frames: Frames) -> list[Span]:
     """Where the decoder reports damaged pictures, and where others are predicted from them."""
-    hurt = damage(frames)
     ends = np.append(frames.start[1:], frames.end[-1:])
-    return merged((Span(*map(float, each)) for each in zip(frames.start, ends, hurt, strict=True)), 1.0, 0.0)
+    spans = zip(frames.start.tolist(), ends.tolist(), damage(frames).tolist(), strict=True)
+    return merged(itertools.starmap(Span, spans), 1.0, margin=0.0)

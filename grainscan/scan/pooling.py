@@ -12,7 +12,6 @@ from grainscan.errors import UsageError
 from grainscan.model.spec import ModelSpec
 from grainscan.scan.engine import Outputs
 from grainscan.tasks import SCALES, task_of
-from grainscan.views.measures import Frames, score
 from grainscan.views.scales import scales_of
 
 
@@ -68,19 +67,6 @@ def aggregate(
         if task in spec.strength:
             estimates = outputs.strength[views, column][deciding(logits, spec.aggregation_of(task), task)]
             tasks[task]["strength"] = round(max(0.0, float(np.exp2(np.mean(estimates, dtype=np.float64))) - 1.0), 3)
-    return tasks
-
-
-def measured_verdicts(
-    frames: Frames, spec: ModelSpec, thresholds: Mapping[str, float], chosen: Iterable[str], *, whole: bool
-) -> dict[str, Any]:
-    """The part of the `tasks` object for the measured ones of the `chosen` tasks; `whole`: of all frames of the file."""
-    tasks: dict[str, Any] = {}
-    for task in chosen:
-        if task in spec.measured:
-            threshold = thresholds.get(task, spec.threshold_of(task))
-            value = calibrated(score(task, frames, whole=whole), task, spec)
-            tasks[task] = {"label": int(value >= threshold), "probability": round(value, 6), "threshold": threshold}
     return tasks
 
 

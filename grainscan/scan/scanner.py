@@ -30,13 +30,14 @@ import numpy as np
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy
-from grainscan.results import SCHEMA, Event, Result
+from grainscan.results import SCHEMA, Result
 from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
-from grainscan.scan.pooling import aggregate, measured_verdicts, probability, serving
+from grainscan.scan.measured import Measured
+from grainscan.scan.pooling import aggregate, probability, serving
 from grainscan.tasks import SCALES
 from grainscan.views.measures import Frames
 from grainscan.views.scales import scales_of, side_of
@@ -74,8 +75,8 @@ class Scanner:
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
     every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at.
-    timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the model, and cannot end a decoder that never
-        returns.
+    timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
+        model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
     baseline: add the values of the classical estimators.
@@ -209,7 +210,7 @@ class Scanner:
         yield from self._scan(collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths))
 
     def job_with(self, workers: int) -> Job:
-        """The job for so many workers: a file that is read from end to end may use the processors that no other needs."""
+        """The job for so many workers: decoders that read files from end to end use the processors that are left."""
         return replace(self.job, threads=max(1, processors() // workers)) if self.job.every == 0 else self.job
 
     def _scan(self, names: list[str]) -> Iterator[Result]:
@@ -273,24 +274,30 @@ class Scanner:
         if self._observe is not None:
             self._observe(file.path, outputs)
         unreliable = file.video.pop("unreliable", None)
-        parts = [piece.frames for piece, _ in file.pieces if piece.frames is not None]
-        frames = Frames.join(parts) if parts else None
+        measured = self._measured([piece.frames for piece, _ in file.pieces if piece.frames is not None])
+        windows = [self._window(piece, outputs) for piece, outputs in file.pieces]
+        if measured is not None:
+            ends = itertools.accumulate(len(piece.frames or ()) for piece, _ in file.pieces)
+            for window, (first, end) in zip(windows, itertools.pairwise([0, *ends]), strict=True):
+                window |= measured.probabilities(slice(first, end))
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
             "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks),
-            "windows": [self._window(piece, outputs) for piece, outputs in file.pieces],
+            "windows": windows,
             "video": file.video,
             "model": self.spec.name,
             "views": len(outputs.logits),
             "seconds": round(time.monotonic() - file.began, 3),
         }
-        if frames is not None:
-            measured = measured_verdicts(frames, self.spec, self.thresholds, self.tasks, whole=self.job.every == 0)
-            result["tasks"].update(measured)
+        if measured is not None:
+            result["tasks"].update(measured.verdicts(self.thresholds))
         if self.job.every is not None:
-            result["events"] = self._events(result, frames)
+            result["events"] = find_events(windows, measured, self.spec, self.thresholds, self.tasks)
+            if measured is not None and REPORTED in self.tasks and measured.frames.damaged.any():
+                threshold = self.thresholds.get(REPORTED, self.spec.threshold_of(REPORTED))
+                result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
         if unreliable:
             result["unreliable"] = unreliable
         if file.identity is not None:
@@ -303,21 +310,11 @@ class Scanner:
             result["map"] = list(itertools.chain.from_iterable(maps))
         return result
 
-    def _events(self, result: Result, frames: Frames | None) -> list[Event]:
-        """The events of a result; an error that the decoder reports decides the verdict, too."""
-        whole = self.job.every == 0
-        events = find_events(result["windows"], frames, self.spec, self.thresholds, self.tasks, whole=whole)
-        if frames is not None and REPORTED in self.tasks and frames.damaged.any():
-            threshold = self.thresholds.get(REPORTED, self.spec.threshold_of(REPORTED))
-            result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
-        return events
+    def _measured(self, parts: list[Frames]) -> Measured | None:
+        return Measured(Frames.join(parts), self.spec, self.tasks, whole=self.job.every == 0) if parts else None
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
-        window = {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
-        if piece.frames is not None:
-            verdicts = measured_verdicts(piece.frames, self.spec, {}, self.tasks, whole=False)
-            window |= {task: verdict["probability"] for task, verdict in verdicts.items()}
-        return window
+        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
         """The probabilities of each view of a window, with the square of the frame that it shows, in pixels.

@@ -50,6 +50,7 @@ _UNSTEADY = 0.75  # by which the steps nearby may differ, in the same units
 _AGAIN = 0.4  # of its size: a jump of the same kind
 _LONGEST_PERIOD = 60  # frames
 _FARTHEST = 2.5  # a larger one is a cut
+_ONWARD, _NOISE = 1.2, 2.0  # times a step that two are in motion; steps without may be of noise up to so many codes
 _GAP = 1.6  # times the usual distance of timestamps
 _REGULAR = 0.8  # share of the distances nearby that are the usual one, where the rate is constant
 _CADENCE = 24  # frames on either side in which repetitions are counted
@@ -73,6 +74,9 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def part(self, rows: slice) -> Frames:
+        return Frames(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     def rows(self) -> list[list[float | None]]:
         """The measures frame by frame, for JSON; None for NaN."""
@@ -140,6 +144,9 @@ class Track:
     start: NDArray[np.float64]  # seconds
     end: NDArray[np.float64]
 
+    def part(self, rows: slice) -> Track:
+        return Track(self.score[rows], self.start[rows], self.end[rows])
+
 
 def track(task: str, frames: Frames, *, whole: bool = False) -> Track:
     """The scores of a measured task frame by frame. `whole`: the frames are all of the file.
@@ -162,12 +169,12 @@ def track(task: str, frames: Frames, *, whole: bool = False) -> Track:
     raise ValueError(f"{task} is not measured")
 
 
-def score(task: str, frames: Frames, *, whole: bool = False) -> float:
-    """The score (logit) of a measured task for some frames: of the worst, or of the median level."""
+def score(task: str, frames: Frames, scores: Track) -> float:
+    """The score (logit) of a measured task for some frames and their track: of the worst, or of the median level."""
     if task == "dark_scenes":
         seen = frames.level[_blackness(frames) < 0]
         return float(_darkness(np.median(seen))) if len(seen) else -_MOST
-    return float(track(task, frames, whole=whole).score.max())
+    return float(scores.score.max())
 
 
 # --------------------------------------------------------------------------------------------------- black and dark
@@ -228,8 +235,8 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
     All three need motion (a median step of the frames nearby above 0.4 codes): in a static shot nothing is missed.
     Repeated: a run of frames whose steps are small beside those nearby, 4 ln(0.2 / ratio), or 0.5 before a jump. The
     picture must have come by the motion of the scene: a still one after a cut is a title; from three frames on it must
-    stand entirely, in a clip that does not mostly stand. Repetitions that are regular
-    (animation on twos, telecine) or as frequent as one frame in four are the material's cadence: -2 at most.
+    stand entirely, in a clip that does not mostly stand. Repetitions that are regular (animation on twos,
+    telecine) or as frequent as one frame in four are the material's cadence: -2 at most.
     Jump: a step that exceeds the usual one by what a missing frame would add, as the differences of frames two apart
     tell: 12 min(excess - 0.65, excess over all nearby - 0.45), in units of that. More than 2.5 is a cut;
     key frames, whose coding noise differs, are none, and those that return at a regular distance are a cadence, too.
@@ -237,14 +244,14 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
     Nothing is counted in damaged pictures, nor beside them.
     """
     start, result = frames.start.copy(), np.full(len(frames), -_MOST)
-    hurt = np.convolve(damage(frames), np.ones(3), mode="same") > 0
+    hurt = np.convolve(damage(frames), np.ones(3))[1:-1] > 0
     step = np.where(hurt, np.nan, frames.step)
     result = np.concatenate([_jumps(step[part], frames.leap[part], frames.fresh[part]) for part in _parts(frames)])
     for first, last, value in _repeats(frames, step, whole=whole):
         result[first : last + 1] = np.maximum(result[first : last + 1], value)
         if value > 0:
             result[last + 1 : last + 2] = -_MOST  # the jump after a repetition is part of it
-    gaps = np.concatenate([_gaps(step[part], frames.start[part]) for part in _parts(frames)])
+    gaps = np.concatenate([_gaps(step[part], frames.leap[part], frames.start[part]) for part in _parts(frames)])
     late = np.flatnonzero(gaps > np.maximum(result, 0))
     start[late] = frames.start[late - 1] + _usual(frames)  # when the missing one was due
     ends[late] = frames.start[late]
@@ -344,7 +351,7 @@ def _cadence(runs: list[tuple[int, int, float]], number: int, repeated: NDArray[
     return bool(len(apart) >= 4 and usual <= 1.25 * _CADENCE and (np.abs(apart - usual) <= 1).mean() >= _STEADY)
 
 
-def _gaps(step: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gaps(step: NDArray[np.float64], leap: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
     result = np.full(len(step), -_MOST)
     apart = np.diff(start, prepend=np.nan)
     for i in np.flatnonzero(apart > _GAP * np.nanmedian(apart)) if len(apart) > 1 else ():
@@ -354,6 +361,9 @@ def _gaps(step: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.f
         regular = (np.abs(near - usual) < 0.25 * usual).mean() if len(near) else 0.0
         sides = [_known(step[max(0, i - _NEAR) : i]), _known(step[i + 1 : i + 1 + _NEAR])]
         moving = min((float(np.median(side)) for side in sides if len(side)), default=0.0)
+        leaps = _known(np.concatenate([leap[max(0, i - _NEAR) : i], leap[i + 2 : i + 2 + _NEAR]]))
+        if not len(leaps) or np.median(leaps) < _ONWARD * moving:
+            moving -= _NOISE
         if apart[i] > _GAP * usual and regular >= _REGULAR:
             result[i] = min(6.0, (moving - _MOVING) / 0.1)
     return np.clip(result, -_MOST, _MOST)
@@ -365,7 +375,7 @@ def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _parts(frames: Frames) -> list[slice]:
     """The frames between which none is missing from the measures: each part starts with one without a step."""
-    starts = [*np.flatnonzero(np.isnan(frames.step)), len(frames)]
+    starts = [0, *(np.flatnonzero(np.isnan(frames.step[1:])) + 1), len(frames)]
     return [slice(int(first), int(stop)) for first, stop in itertools.pairwise(starts)]
 
 
