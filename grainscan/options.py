@@ -293,11 +293,20 @@ class ScanConfig(Options):
         metavar="MODEL",
     )
     windows: int | None = option(None, "Windows per file, in time. Default: the model's.", panel=SAMPLING, above=0)
+    every: float | None = option(
+        None,
+        "One window in each stretch of this length, and events: where an artifact lasts; 0: look at every frame.",
+        metavar="SECONDS",
+        panel=SAMPLING,
+        least=0,
+    )
     crops: int | None = option(None, "Crops per window, in space. Default: the model's.", panel=SAMPLING, above=0)
     short: ShortPolicy = option("mirror", "How to extend files shorter than a window.", panel=SAMPLING)
     device: str = option("auto", "Device to use.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES"))
     workers: int = option(-1, "Decoding processes; -1: automatic, 0: decode in this process.", panel=SAMPLING, least=-1)
-    timeout: float = option(60.0, "Seconds after which a file is given up; 0: no limit.", panel=SAMPLING, least=0)
+    timeout: float = option(
+        60.0, "Seconds per file, or without progress in it (--every); 0: no limit.", panel=SAMPLING, least=0
+    )
     memory: float = option(1.5, "Memory limit per worker; files beyond it fail.", metavar="GB", panel=SAMPLING, above=0)
     max_pixels: int = option(8192 * 8192, "Pixel limit per frame against decompression bombs.", panel=SAMPLING, above=0)
 

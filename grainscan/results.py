@@ -32,6 +32,15 @@ class Failure(TypedDict):
     hint: str
 
 
+class Event(TypedDict):
+    """A stretch of a file that has an artifact: seconds of presentation time, and the highest probability in it."""
+
+    task: str
+    start: float
+    end: float
+    probability: float
+
+
 class Result(TypedDict, total=False):
     """The row of one file. Rows with the status `error` have only `schema`, `path`, `status` and `error`.
 
@@ -46,6 +55,7 @@ class Result(TypedDict, total=False):
     tasks: dict[str, Verdict]
     unreliable: list[str]
     windows: list[dict[str, float]]  # start and end in seconds, and a probability per task
+    events: list[Event]  # with `every` only, in order of start: where an artifact lasts
     map: list[dict[str, float]]  # per view: window, x, y and size in pixels, and a probability per task
     baseline: dict[str, float]  # classical noise estimators, 8-bit luma codes
     video: dict[str, Any]
@@ -76,6 +86,9 @@ def fault_of(row: Any) -> str:
         parts = row.get(key, [])
         if not isinstance(parts, list) or not all(_has_numbers(part, needed) for part in parts):
             return f"its {key} cannot be read"
+    events = row.get("events", [])
+    if not isinstance(events, list) or not all(map(_is_event, events)):
+        return "its events cannot be read"
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return "its key unreliable is not a list of texts"
     if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
@@ -89,6 +102,12 @@ def _is_verdict(value: Any) -> bool:
     if not isinstance(value, dict) or value.get("label") not in (0, 1) or not _is_number(value.get("probability")):
         return False
     return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength"))
+
+
+def _is_event(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("task"), str):
+        return False
+    return all(_is_number(value.get(key)) for key in ("start", "end", "probability"))
 
 
 def _has_numbers(value: Any, needed: Set[str]) -> bool:
