@@ -46,7 +46,7 @@ class EvalReport(Report):
     data: Path
     tasks: dict[str, TaskReport]
     errors: list[ClipError]
-    not_judged: list[str] | None = None  # tasks with labels that the model does not know
+    not_judged: list[str] | None = None  # tasks with labels that the model does not know or was not asked for
     compare: Comparison | None = None
     plots: list[Path] | None = None
 

@@ -34,6 +34,7 @@ class Judged:
     model: str
     tasks: tuple[str, ...]
     thresholds: dict[str, float]
+    experimental: tuple[str, ...] = ()  # the tasks that the model is not yet good at
     probability: dict[str, dict[str, float]] = field(default_factory=dict)
     strength: dict[str, dict[str, float]] = field(default_factory=dict)
     baseline: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class Judged:
         if result["status"] != "ok":
             self.errors.append({"name": name, "path": result["path"], **result["error"]})
             return
-        verdicts = {task: result["tasks"][task] for task in self.tasks}
+        verdicts = {task: result["tasks"][task] for task in self.tasks if task in result["tasks"]}
         self.probability[name] = {task: verdict["probability"] for task, verdict in verdicts.items()}
         self.strength[name] = {
             task: verdict["strength"] for task, verdict in verdicts.items() if verdict.get("strength") is not None
@@ -64,7 +65,7 @@ class Sample:
 
     @classmethod
     def of(cls, task: str, labels: LabelSet, judged: Judged, sources: Mapping[str, str] | None) -> Sample:
-        names = [name for name in judged.probability if task in labels.clips[name]]
+        names = [name for name, known in judged.probability.items() if task in known and task in labels.clips[name]]
         return cls(
             task,
             names,

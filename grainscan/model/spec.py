@@ -59,6 +59,12 @@ class ModelSpec:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def experimental(self) -> tuple[str, ...]:
+        """The tasks that the model is not yet good at, as its maker noted in the provenance."""
+        marked = self.provenance.get("experimental", ())
+        return tuple(task for task in self.judged if task in marked) if isinstance(marked, list | tuple) else ()
+
+    @property
     def judged(self) -> tuple[str, ...]:
         """Every task of a result: those of the network, then the measured ones."""
         return (*self.tasks, *self.measured)
@@ -234,7 +240,7 @@ _NAME = _text(r".{1,200}", "a text of 1 to 200 characters")
 _SCHEMA = _object(
     {
         "name": _NAME,
-        "tasks": _list(_text(r"(?!(?:start|end)$)[a-z][a-z0-9_]{0,99}", "the name of a task"), 1, 100),
+        "tasks": _list(_text(r"(?!(?:start|end|timecode)$)[a-z][a-z0-9_]{0,99}", "the name of a task"), 1, 100),
         "view": _object(
             {
                 "frames": _number(1, 256, whole=True),

@@ -18,7 +18,7 @@ from grainscan.errors import UsageError
 from grainscan.files import replacing, unwritable
 from grainscan.report.findings import tasks_of, worst_window
 from grainscan.report.words import printable
-from grainscan.results import SCHEMA, Result
+from grainscan.results import SCHEMA, Result, timecode
 
 STDOUT = Path("-")
 _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # begins a formula in a spreadsheet, also in full width
@@ -178,10 +178,24 @@ def csv_row(result: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
         "unreliable": "; ".join(result.get("unreliable", ())),
         **{f"{task}_{key}": judged.get(task, {}).get(key) for task in tasks for key in _VERDICT_KEYS},
         **{f"{task}_worst_{key}": worst[task].get(key) for task in tasks for key in ("start", "end")},
+        **{f"{task}_worst_timecode": timecode_of(worst[task], video) for task in tasks},
+        "events": "; ".join(_compact(event, video) for event in result.get("events", ()) if event["task"] in tasks),
         **{key: video.get(key) for key in _VIDEO_KEYS},
         **{key: result.get(key) for key in ("model", "views", "seconds")},
         **{f"error_{key}": error.get(key) for key in ("type", "message", "hint")},
     }
+
+
+def timecode_of(part: Mapping[str, Any], video: Mapping[str, Any], key: str = "start") -> str | None:
+    """The timecode of a window or an event; None for none, or if the frame rate is unknown."""
+    return timecode(part[key], video.get("fps")) or None if part else None
+
+
+def _compact(event: Mapping[str, Any], video: Mapping[str, Any]) -> str:
+    """`black_screen 12.4-12.9 0.99 00:00:12:10-00:00:12:22`"""
+    codes = [timecode_of(event, video, key) for key in ("start", "end")]
+    span = f"{event['start']:g}-{event['end']:g}"
+    return " ".join([event["task"], span, f"{event['probability']:.2f}", *(["-".join(codes)] if all(codes) else [])])
 
 
 def _cell(value: Any) -> Any:
