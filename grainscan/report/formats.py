@@ -28,10 +28,11 @@ _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The model behind the results, as far as known."""
+    """The model and the scan behind the results, as far as known."""
 
     tasks: Sequence[str] = ()  # empty: those of the results
     units: Mapping[str, str] = field(default_factory=dict)  # of strength, by task; default: those of the task records
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the scan, for people
 
 
 class Format:
@@ -113,7 +114,7 @@ class Html(Format):
         from grainscan.report.page import render
 
         items = list(results)
-        for part in render(items, model.tasks or tasks_of(items), model.units):
+        for part in render(items, model.tasks or tasks_of(items), model.units, model.settings):
             stream.write(part)
 
 
@@ -148,13 +149,14 @@ def write(
     *,
     tasks: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Write results in one of FORMATS. Raises UsageError for any other.
 
     `tasks` and `units` (of strength, by task) are those of the model. By default, tasks are collected from the results
-    before anything is written, and units come from the task records.
+    before anything is written, and units come from the task records. `settings` of the scan are shown on the page.
     """
-    FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}))
+    FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}, settings or {}))
 
 
 def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> None:
