@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from grainscan.errors import ConfigError
+from grainscan.tasks import SYNTHESISED, task_of
 
 # ruff: noqa: RUF009 - `option` and `argument` are dataclasses.field with metadata
 
@@ -128,9 +129,27 @@ class PrepConfig(Options):
     balance: str | None = option(None, "Keep as many clips with the artifact as without.", metavar="TASK", panel=LABELS)
     limit: int | None = option(None, "Maximum clips: per class with --balance, else in all.", panel=LABELS, above=0)
     synthesize: str | None = option(
-        None, "Add this artifact to a copy of each clean clip.", panel=LABELS, choices=("grainscan.tasks:SYNTHESISED",)
+        None,
+        "Add this artifact, or some of several, to a copy of each clean clip.",
+        metavar="TASK|A,B|all",
+        panel=LABELS,
     )
     twins: int = option(1, "Copies per clean clip with --synthesize.", panel=LABELS, above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [task for task in self.synthesised if not task_of(task).synthesiser]
+        if unknown or (self.synthesize is not None and not self.synthesised):
+            raise ConfigError(
+                f"--synthesize is {self.synthesize!r}" + f": {unknown[0]!r} cannot be synthesised" * bool(unknown),
+                hint=f"Use all, or some of {', '.join(SYNTHESISED)}, separated by commas.",
+            )
+
+    @property
+    def synthesised(self) -> tuple[str, ...]:
+        """The tasks that `synthesize` names, each once, in its order; those of the table for `all`."""
+        names = (self.synthesize or "").split(",")
+        return SYNTHESISED if names == ["all"] else tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 @dataclass(frozen=True)
@@ -160,7 +179,10 @@ class TrainConfig(Options):
         "-m",
         metavar="MODEL",
     )
-    tasks: str | None = option(None, "Artifacts to learn. Default: all that are labelled.", metavar="A,B")
+    tasks: str | None = option(None, "Artifacts of the new model. Default: all that are labelled.", metavar="A,B")
+    add_task: str | None = option(
+        None, "Teach MODEL this artifact, too, and change nothing else in it.", metavar="NAME|A,B"
+    )
     name: str | None = option(None, "Run name. Default: model, date and time.", metavar="NAME")
     epochs: float = option(10.0, "Passes over the training clips.", "-e", above=0)
     batch_size: int = option(16, "Views per device and forward pass.", "-b", above=0)
@@ -170,7 +192,7 @@ class TrainConfig(Options):
     seed: int = option(0, "Random seed.")
     dry_run: bool = option(False, "Print the plan with estimated time and memory, and train nothing.")
 
-    tune: str = option("full", "Weights to train.", metavar="full|adapters|head|last-N", panel=MODEL)
+    tune: str = option("full", "Weights to train.", metavar="full|adapters|head|scales|last-N", panel=MODEL)
     lora: int = option(
         0, "Rank of low-rank updates (LoRA) of attention and MLP; 0: none.", metavar="RANK", panel=MODEL, least=0
     )
@@ -231,8 +253,32 @@ class TrainConfig(Options):
             alpha = _convert(self.focal_alpha, float, "--focal-alpha")
             if not 0 < alpha < 1:
                 raise ConfigError(f"--focal-alpha is {alpha}", hint="Use auto, none or a number between 0 and 1.")
-        if not re.fullmatch("full|adapters|head|last-0*[1-9][0-9]*", self.tune):
-            raise ConfigError(f"--tune is {self.tune!r}", hint="Use full, adapters, head or last-N, such as last-4.")
+        if not re.fullmatch("full|adapters|head|scales|last-0*[1-9][0-9]*", self.tune):
+            hint = "Use full, adapters, head, scales or last-N, such as last-4."
+            raise ConfigError(f"--tune is {self.tune!r}", hint=hint)
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        """Raise ConfigError for options that would change what --add-task or --tune scales keeps."""
+        flag = "--add-task" if self.add_task is not None else "--tune scales" if self.tune == "scales" else None
+        if flag is None:
+            return
+        changes: dict[str, object] = {
+            "--scratch": self.scratch,
+            "--lora": self.lora,
+            "--frames": self.frames,
+            "--size": self.size,
+            "--pooling": self.pooling != "auto",
+        }
+        if self.add_task is not None:
+            changes["--tasks"] = self.tasks
+            changes[f"--tune {self.tune}"] = self.tune not in ("full", "adapters", "head")
+            if not self.add_task.strip(", "):
+                raise ConfigError("--add-task names no task", hint="Write --add-task NAME, in snake_case.")
+        for other, given in changes.items():
+            if given:
+                hint = f"Leave out {other}: {flag} keeps the rest of the model as it is."
+                raise ConfigError(f"{other} does not go with {flag}", hint=hint)
 
 
 @dataclass(frozen=True)

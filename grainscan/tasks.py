@@ -63,19 +63,71 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         synthesiser="graininess",
         estimator="temporal",
     ),
-    Task("blockiness", folders=("blocky",), published_mark="QP47", scales=("detail", "quarter")),
-    Task("banding", folders=("banded",), published_mark="banding", scales=("detail", "quarter"), decided_by="highest"),
-    Task("spatial_blur", folders=("blurred", "blurry"), scales=("detail", "quarter")),
-    Task("motion_blur", published_mark="Motion", scales=("detail", "quarter", "whole")),
     Task(
-        "aliasing", folders=("aliased",), published_mark="aliasing", scales=("detail", "quarter"), decided_by="highest"
+        "blockiness",
+        folders=("blocky",),
+        published_mark="QP47",
+        scales=("detail", "quarter"),
+        synthesiser="blockiness",
     ),
-    Task("dark_scenes", published_mark="Dark", augmentations=AUGMENTATIONS - {"light"}, measured=True),
-    Task("black_screen", decided_by="highest", augmentations=AUGMENTATIONS - {"light"}, measured=True),
-    Task("frame_drop", decided_by="highest", augmentations=AUGMENTATIONS - {"reverse"}, measured=True),
-    Task("transmission_error", scales=("detail", "quarter", "whole"), decided_by="highest"),
+    Task(
+        "banding",
+        folders=("banded",),
+        published_mark="banding",
+        unit="8-bit luma codes (height of a step)",
+        scales=("detail", "quarter"),
+        decided_by="highest",
+        synthesiser="banding",
+    ),
+    Task(
+        "spatial_blur",
+        folders=("blurred", "blurry"),
+        scales=("detail", "quarter"),
+        synthesiser="spatial_blur",
+    ),
+    Task(
+        "motion_blur",
+        published_mark="Motion",
+        scales=("detail", "quarter", "whole"),
+        synthesiser="motion_blur",
+    ),
+    Task(
+        "aliasing",
+        folders=("aliased",),
+        published_mark="aliasing",
+        scales=("detail", "quarter"),
+        decided_by="highest",
+        synthesiser="aliasing",
+    ),
+    Task(
+        "dark_scenes",
+        published_mark="Dark",
+        augmentations=AUGMENTATIONS - {"light"},
+        measured=True,
+        synthesiser="dark_scenes",
+    ),
+    Task(
+        "black_screen",
+        decided_by="highest",
+        augmentations=AUGMENTATIONS - {"light"},
+        measured=True,
+        synthesiser="black_screen",
+    ),
+    Task(
+        "frame_drop",
+        decided_by="highest",
+        augmentations=AUGMENTATIONS - {"reverse"},
+        measured=True,
+        synthesiser="frame_drop",
+    ),
+    Task(
+        "transmission_error",
+        scales=("detail", "quarter", "whole"),
+        decided_by="highest",
+        synthesiser="transmission_error",
+    ),
 )
-SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # choices of `prep --synthesize`
+SYNTHESISED = tuple(task.name for task in STANDARD if task.synthesiser)  # what `prep --synthesize all` means
 MEASURED = tuple(task.name for task in STANDARD if task.measured)
 DEFAULT_TASK = STANDARD[0].name  # the meaning of {"a.avi": 1} in labels.json
 

@@ -43,7 +43,7 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                     views = clips[Path(path).name][1]
                     if views is not None:
                         logits = np.repeat(np.array(views, np.float32)[:, None], 2, axis=1)
-                        self._observe(path, Outputs(logits, np.zeros_like(logits)))
+                        self._observe(path, Outputs(logits, np.zeros_like(logits), np.zeros(len(logits), np.int64)))
                     yield path
 
         monkeypatch.setattr(module, "Scanner", Told)
@@ -52,7 +52,7 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in clips:
             (folder / name).touch()
         write_labels(folder, {name: labels for name, (labels, _) in clips.items()})
-        changes = {"calibration": {"graininess": (9.0, 9.0)}, "threshold": {"graininess": 0.9}, "aggregation": 0.25}
+        changes = {"calibration": {"graininess": (9.0, 9.0)}, "threshold": {"graininess": 0.9}, "aggregation": {"graininess": 0.25}}
         return calibrate(write_toy_model(tmp_path / "model", **changes), folder)
 
     return run
@@ -82,7 +82,7 @@ def test_the_fraction_is_the_one_whose_views_tell_the_classes_apart(fit: Any) ->
     """Only the lowest view of four tells: the highest ones are texture, which any clip may have."""
     noise = np.random.default_rng(3).uniform(5, 60, size=(12, 3))
     clips = {f"{i:02}.avi": grainy(i % 2, 1.0 if i % 2 else -1.0, *noise[i]) for i in range(12)}
-    assert fit(clips).spec.aggregation == 0.25 == min(FRACTIONS)
+    assert fit(clips).spec.aggregation_of("graininess") == 0.25 == min(FRACTIONS)
 
 
 def test_the_fraction_may_be_all_views(fit: Any) -> None:
@@ -92,7 +92,7 @@ def test_the_fraction_may_be_all_views(fit: Any) -> None:
     for i in range(12):
         mean = 1.0 if i % 2 else -1.0
         clips[f"{i:02}.avi"] = grainy(i % 2, *noise[i], 4 * mean - noise[i].sum())
-    assert fit(clips).spec.aggregation == 1.0
+    assert fit(clips).spec.aggregation_of("graininess") == 1.0
 
 
 def test_a_single_class_keeps_the_identity_and_one_half(fit: Any) -> None:

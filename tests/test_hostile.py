@@ -483,8 +483,8 @@ def test_windows_of_equal_start_have_a_fixed_order(tmp_path: Path) -> None:
     with Scanner(write_toy_model(tmp_path / "model"), workers=0) as scanner:
         items = [
             (
-                Piece(np.empty(0, np.float32), 1.0, 2.0, [(0, 0)]),
-                Outputs(*rng.normal(size=(2, 1, 2)).astype(np.float32)),
+                Piece(np.empty(0, np.float32), np.zeros(1, np.int64), 1.0, 2.0, [(0, 0)]),
+                Outputs(*rng.normal(size=(2, 1, 2)).astype(np.float32), np.zeros(1, np.int64)),
             )
             for _ in range(6)
         ]

@@ -16,9 +16,9 @@ from transformers import VivitConfig, VivitForVideoClassification, VivitModel
 from grainscan.errors import ConfigError, DataError, ModelError
 from grainscan.model import build as build_module
 from grainscan.model import export as export_module
-from grainscan.model.build import build, interpolate_positions, quiet_transformers, trained_tasks
+from grainscan.model.build import build, interpolate_positions, quiet_transformers
 from grainscan.model.export import export_onnx
-from grainscan.model.spec import ModelSpec, find_model, read_spec
+from grainscan.model.spec import ModelSpec, find_model, read_spec, starting_spec
 from grainscan.model.store import load, save
 from grainscan.model.vivit import GrainscanViViT, TaskAdapter, count_parameters
 from grainscan.train.finetune import add_lora, decayed, tune, whiten
@@ -153,9 +153,9 @@ def test_the_published_grid_keeps_time_apart_from_space() -> None:
 
 def test_tasks_that_a_model_was_trained_for(tmp_path: Path) -> None:
     save(tiny("graininess", "banding"), tmp_path / "m", onnx=False)
-    assert trained_tasks(str(tmp_path / "m")) == ("graininess", "banding")
-    assert trained_tasks("small") == read_spec(find_model("small")).tasks
-    assert trained_tasks("vivit-b") == trained_tasks("nobody/nothing") == ()
+    assert starting_spec(str(tmp_path / "m")) == read_spec(tmp_path / "m")
+    assert starting_spec("small") == read_spec(find_model("small"))
+    assert starting_spec("vivit-b") is starting_spec("nobody/nothing") is None
 
 
 def test_other_views_and_tasks_keep_what_is_known(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 def outputs(*logits: float, strength: tuple[float, ...] | None = None) -> Outputs:
     column = np.array(logits, np.float32)[:, None]
     estimates = np.array(strength or [0.0] * len(logits), np.float32)[:, None]
-    return Outputs(np.hstack([column, -column]), np.hstack([estimates, estimates]))
+    return Outputs(np.hstack([column, -column]), np.hstack([estimates, estimates]), np.zeros(len(column), np.int64))
 
 
 def sigmoid(value: float) -> float:
@@ -54,7 +54,7 @@ def test_the_lowest_part_counts_and_at_least_one_view() -> None:
 
 
 def test_probability_is_the_calibrated_sigmoid_of_the_lowest_mean() -> None:
-    spec = toy_spec(aggregation=0.5, calibration={TASK: (2.0, -0.5)})
+    spec = toy_spec(aggregation={TASK: 0.5, "banding": 0.5}, calibration={TASK: (2.0, -0.5)})
     logits = np.array([4, -1, 9, 3], np.float32)  # the lowest half: -1 and 3, mean 1
     assert probability(logits, TASK, spec) == pytest.approx(sigmoid(2 * 1 - 0.5))
 
@@ -66,7 +66,7 @@ def test_extreme_logits_do_not_overflow(logit: float) -> None:
 
 
 def test_aggregate_by_hand() -> None:
-    spec = toy_spec(aggregation=0.5, threshold={TASK: 0.6})
+    spec = toy_spec(aggregation={TASK: 0.5, "banding": 0.5}, threshold={TASK: 0.6})
     tasks = aggregate(outputs(2, 0, 5, 1, strength=(1, 2, 9, 3)), spec)
     # graininess: the lowest are views 1 and 3: logit 0.5; their log2(1 + strength) are 2 and 3
     assert tasks[TASK] == {
@@ -212,7 +212,7 @@ def test_a_fault_of_the_model_is_an_error_row(model: Path, make_clip: MakeClip) 
     class Moody:
         lanes, batch = 1, 4
 
-        def __call__(self, views: np.ndarray[Any, Any]) -> Outputs:
+        def __call__(self, views: np.ndarray[Any, Any], scales: Any) -> Outputs:
             raise RuntimeError("out of memory")
 
     paths = [make_clip("a.avi"), make_clip("b.avi")]
@@ -231,7 +231,7 @@ def test_the_fingerprint_names_model_and_options(model: Path) -> None:
         Scanner(model, windows=3).fingerprint,
         Scanner(model, maps=True).fingerprint,
         Scanner(model, thresholds={TASK: 0.4}).fingerprint,
-        Scanner(write_toy_model(model, aggregation=0.5)).fingerprint,
+        Scanner(write_toy_model(model, aggregation={TASK: 0.5, "banding": 0.5})).fingerprint,
     }
     assert len(others | {first}) == 5
 

@@ -15,6 +15,7 @@ from grainscan.console import Progress, count, span
 from grainscan.errors import Interrupted
 from grainscan.report import printable, summary, write
 from grainscan.report.terminal import plain_table
+from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -278,12 +279,14 @@ def print_plan(plan: Plan) -> None:
 
 def print_run(run: Run) -> None:
     """Print the validation figures of a run, whether it improved the model, and where it is."""
-    before, after = run.metrics.get("before") or {}, run.metrics.get("after") or {}
-    if after:
-        table = plain_table("Before", "After", names=("Validation",))
-        for name, value in after.items():
-            if name != "score":
-                table.add_row(name.replace("_", " "), f"{before[name]:.4g}" if name in before else "", f"{value:.4g}")
+    from grainscan.train.run import FIGURES, task_figures
+
+    rows = task_figures(run.metrics)
+    shown = [name for name in FIGURES if any(name in row for row in rows.values())]
+    if shown:
+        table = plain_table(*(f"{name[0].upper()}{name[1:]}" for name in shown), names=("Validation",))
+        for task, row in rows.items():
+            table.add_row(task_of(task).title, *(f"{row[name]:.3g}" if name in row else "" for name in shown))
         console.out().print(table)
     if run.verdict:
         _print(run.verdict)

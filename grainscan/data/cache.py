@@ -30,17 +30,18 @@ import numpy as np
 
 from grainscan.errors import DataError, VideoError
 from grainscan.files import replacing
-from grainscan.video import Block, PixelFormat, Window, probe, read_clip, read_windows
+from grainscan.video import Block, PixelFormat, probe, read_clip, read_windows
 from grainscan.views.crops import ViewSpec, active_area, view_boxes
 from grainscan.workers import spread
 
 CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
 EXCERPT_BYTES = 12_000_000  # larger clips are sampled
+WHOLE_BYTES = 48_000_000  # the same where views show the whole picture; one window is kept whatever its size
 _FRAME_MARGIN = 8  # additional frames of an excerpt, compared with a view
 _PIXEL_MARGIN = 64  # additional pixels of width and height, at most the size of the view
 RESERVE = 10_000_000_000  # bytes of the disk left to others
 _LONGEST_UNUSED = 30 * 86_400  # seconds for which an unused excerpt is kept
-_VERSION = 1  # of the file format; part of the names
+_VERSION = 2  # of the file format; part of the names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
 _STORE = "grainscan.data.cache:store_request"
@@ -233,7 +234,8 @@ class ClipCache:
         """The name depends on everything that the excerpt depends on, such as the clip's time of change."""
         status = path.stat()
         place = os.path.abspath(path)  # noqa: PTH100 (does not resolve links: once per view)
-        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size)
+        whole = self.view.scales != ("native",)
+        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size, whole)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
@@ -288,8 +290,11 @@ def default_directory() -> Path:
 # ------------------------------------------------------------------------------------------------------ decoding
 
 
-def decode(path: Path, view: ViewSpec, *, budget: int = EXCERPT_BYTES) -> list[Block]:
-    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows and crops. Raises VideoError."""
+def decode(path: Path, view: ViewSpec, *, budget: int | None = None) -> list[Block]:
+    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows, and crops of them if no view
+    shows more. Raises VideoError."""
+    if budget is None:
+        budget = EXCERPT_BYTES if view.scales == ("native",) else WHOLE_BYTES
     info = probe(path)
     form = _nominal_format(info.pix_fmt)
     frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
@@ -298,6 +303,10 @@ def decode(path: Path, view: ViewSpec, *, budget: int = EXCERPT_BYTES) -> list[B
         block = read_clip(path, frames=affordable + 1)
         if block.frames <= affordable:
             return [_without_bars(block)]
+    if view.scales != ("native",):
+        windows = max(1, min(view.windows, affordable // view.frames))
+        blocks = [window.block() for window in read_windows(path, windows=windows, frames=view.frames)]
+        return [block for block in blocks if block.format == blocks[0].format]
     return _sampled(path, view, form, budget)
 
 
@@ -317,8 +326,7 @@ def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int) -> list
 
 def _without_bars(block: Block) -> Block:
     """The picture between black bars, on the chroma grid."""
-    pictures = tuple(tuple(plane[t] for plane in block.planes) for t in range(block.frames))
-    x, y, width, height = active_area(Window(0.0, 0.0, block.format, pictures))
+    x, y, width, height = active_area(block.window())
     left, top = -(-x // 4) * 4, -(-y // 4) * 4  # 4 pixels: the coarsest chroma grid
     right, bottom = (x + width) // 2 * 2, (y + height) // 2 * 2
     if (x, y, width, height) == (0, 0, block.width, block.height) or right <= left or bottom <= top:

@@ -25,16 +25,19 @@ from grainscan.data.labels import read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.sources import Side, group_clips
 from grainscan.errors import DataError, UsageError
-from grainscan.tasks import AUGMENTATIONS, Augmentation, task_of
+from grainscan.tasks import AUGMENTATIONS, SCALES, Augmentation, Scale, task_of
 from grainscan.video import Block, PixelFormat, fill_indices
 from grainscan.views.colour import to_rgb
-from grainscan.views.crops import ViewSpec, fit
+from grainscan.views.crops import Area, ViewSpec, fit
+from grainscan.views.scales import QUARTER, averaged, corners_of, scales_of, shrunk, side_of
 
 GAIN = 0.1  # brightness: pixel values times 1 +- GAIN, which changes grain as little
 COLOUR = 0.03  # each channel times 1 +- COLOUR
 OFFSET = 0.02  # added, +- OFFSET of the range [0, 1]
 VALIDATION_VIEWS = 4  # per clip, or fewer of large views: at most _VALIDATION_PIXELS
 _VALIDATION_PIXELS = 400_000
+_LEAST_PART = 0.6  # of a side of the picture: the part that stands for it when a view of another scale is drawn
+_GRID = 3  # log2 of the side of the codecs' blocks, pixels
 _TOGETHER = 4  # views converted at a time: as many as fit into a processor's cache
 
 Batch = dict[str, torch.Tensor]
@@ -145,16 +148,24 @@ class Cut:
     reverse: bool = False
     mirror: bool = False
     flip: bool = False
+    scale: Scale = "native"
+    area: Area = (0, 0, 0, 0)  # of a view of the whole picture: the part that it takes for the picture
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: float = 0.0
 
 
 def random_cut(
-    excerpt: Excerpt, view: ViewSpec, rng: np.random.Generator, *, augment: Collection[Augmentation] = ()
+    excerpt: Excerpt,
+    view: ViewSpec,
+    rng: np.random.Generator,
+    *,
+    scale: Scale = "native",
+    augment: Collection[Augmentation] = (),
 ) -> Cut:
     """A view anywhere in the excerpt, with each augmentation in `augment` applied at random.
 
-    It always uses the same random numbers, so that enabling an augmentation does not change the others.
+    Views of other scales than native are drawn from those that `predict` would take of a random part of the picture. A
+    view always uses the same random numbers, so that enabling an augmentation does not change the others.
     """
     u = rng.random(12).tolist()  # one call: calls cost more than numbers
     patch = int(u[0] * len(excerpt.shapes))
@@ -164,11 +175,18 @@ def random_cut(
     y = _on_grid(u[3], height - view.size, excerpt.format.sub_h)
     reverse, mirror = "reverse" in augment and u[4] < 0.5, "mirror" in augment and u[5] < 0.5
     flip = "flip" in augment and u[6] < 0.5
+    area = (0, 0, 0, 0)
+    if scale != "native":
+        area = _part(rng, width, height)
+        block = excerpt.block(patch, start, view.frames).crop(*area)
+        places = corners_of(block.window(), view, scale, (0, 0, block.width, block.height))
+        left, top = places[int(rng.integers(len(places)))]
+        x, y = area[0] + left, area[1] + top
     if "light" not in augment:
-        return Cut(patch, start, x, y, reverse, mirror, flip)
+        return Cut(patch, start, x, y, reverse, mirror, flip, scale, area)
     gain = 1 + GAIN * (2 * u[7] - 1)
     red, green, blue = (gain * (1 + COLOUR * (2 * value - 1)) for value in u[8:11])
-    return Cut(patch, start, x, y, reverse, mirror, flip, (red, green, blue), OFFSET * (2 * u[11] - 1))
+    return Cut(patch, start, x, y, reverse, mirror, flip, scale, area, (red, green, blue), OFFSET * (2 * u[11] - 1))
 
 
 def grid_cuts(excerpt: Excerpt, view: ViewSpec, count: int) -> list[Cut]:
@@ -186,6 +204,31 @@ def grid_cuts(excerpt: Excerpt, view: ViewSpec, count: int) -> list[Cut]:
     return cuts
 
 
+def fixed_cuts(excerpt: Excerpt, view: ViewSpec, scales: Sequence[Scale], count: int) -> list[Cut]:
+    """The same views of each scale every time: `count` of each, or a single one of the whole picture.
+
+    Those of other scales than native are the ones that `predict` takes of the middle of the clip.
+    """
+    cuts = grid_cuts(excerpt, view, count) if "native" in scales else []
+    patch = len(excerpt.shapes) // 2
+    frames, height, width = excerpt.shapes[patch]
+    start, area = max(0, frames - view.frames) // 2, (0, 0, width, height)
+    window = excerpt.block(patch, start, view.frames).window()
+    for scale in scales:
+        if scale != "native":
+            places = corners_of(window, view, scale, area)
+            chosen = [places[i % len(places)] for i in range(1 if scale == "whole" else count)]
+            cuts += [Cut(patch, start, x, y, scale=scale, area=area) for x, y in chosen]
+    return cuts
+
+
+def _part(rng: np.random.Generator, width: int, height: int) -> Area:
+    """A part of the picture, its corner on the grid of the codecs, so that what they do stays where it is."""
+    wide, high = (int(side * rng.uniform(_LEAST_PART, 1)) for side in (width, height))
+    x, y = (int(rng.integers((room >> _GRID) + 1)) << _GRID for room in (width - wide, height - high))
+    return x, y, wide, high
+
+
 def _on_grid(part: float, room: int, shift: int) -> int:
     """A coordinate at the fraction `part`, in [0, 1), of the room, on the chroma grid."""
     return int(part * ((max(0, room) >> shift) + 1)) << shift
@@ -194,13 +237,17 @@ def _on_grid(part: float, room: int, shift: int) -> int:
 def cut_block(excerpt: Excerpt, cut: Cut, view: ViewSpec) -> Block:
     """The native planes of a view. Short clips play back and forth, small pictures are mirrored at their edges."""
     block = excerpt.block(cut.patch, cut.start, view.frames)
-    block = block.crop(cut.x, cut.y, min(view.size, block.width), min(view.size, block.height))
+    side = side_of(cut.scale, view)
+    if side is not None:
+        block = block.crop(cut.x, cut.y, min(side, block.width), min(side, block.height))
     if block.frames < view.frames:
         order = fill_indices(block.frames, view.frames, "mirror")
         block = Block(tuple(plane[order] for plane in block.planes), block.format)
-    if block.width < view.size or block.height < view.size:
-        block = fit(block, view.size).crop(0, 0, view.size, view.size)
-    return block
+    if side is None:
+        return averaged(block.window(), cut.area, view.size)
+    if block.width < side or block.height < side:
+        block = fit(block, side).crop(0, 0, side, side)
+    return shrunk(block, QUARTER) if cut.scale == "quarter" else block
 
 
 def read_cuts(cache: ClipCache, path: Path, choose: Callable[[Excerpt], list[Cut]]) -> tuple[list[Block], list[Cut]]:
@@ -251,11 +298,16 @@ def _turned(block: Block, cut: Cut) -> list[NDArray[Any]]:
 
 
 class _Views(Dataset[Any]):
-    """Batches of views, each {"views", "labels", "strength", "clip"}: NaN if unknown, `clip` the index of the clip."""
+    """Batches of views, each {"views", "scales", "labels", "strength", "clip"}, `clip` the index of the clip.
+
+    Labels and strengths are NaN if they are unknown, and where a task is not judged by views of that scale.
+    """
 
     def __init__(self, clips: ClipSet, cache: ClipCache) -> None:
         self.clips = clips
         self.cache = cache
+        served = {task: scales_of(task, cache.view) for task in clips.tasks}
+        self.blind = {scale: [scale not in served[task] for task in clips.tasks] for scale in SCALES}
 
     def __getitem__(self, item: int) -> Batch:
         return self.__getitems__([item])
@@ -270,10 +322,14 @@ class _Views(Dataset[Any]):
             rows += [index] * len(found)
             blocks += found
             cuts += chosen
+        labels, strength = self.clips.labels[rows], self.clips.strength[rows]
+        blind = np.array([self.blind[cut.scale] for cut in cuts])
+        labels[blind] = strength[blind] = np.nan
         return {
             "views": torch.from_numpy(render(blocks, cuts, self.cache.view)),
-            "labels": torch.from_numpy(self.clips.labels[rows]),
-            "strength": torch.from_numpy(self.clips.strength[rows]),
+            "scales": torch.tensor([SCALES.index(cut.scale) for cut in cuts]),
+            "labels": torch.from_numpy(labels),
+            "strength": torch.from_numpy(strength),
             "clip": torch.tensor(rows),
         }
 
@@ -301,6 +357,12 @@ class TrainingViews(_Views):
         kept = AUGMENTATIONS.intersection(*(task_of(task).augmentations for task in clips.tasks))
         self.augment: frozenset[Augmentation] = kept if augment else frozenset()  # those that keep all labels true
         self.weights = class_weights(clips.labels) if balanced else None
+        known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
+        view = cache.view
+        counts = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
+        frequency = np.array([counts[scale] ** 0.5 for scale in SCALES])
+        # (clips, scales): how often a clip's views are of each scale; none that says nothing about its labels
+        self.frequency = frequency * np.stack([~(~known | self.blind[scale]).all(axis=1) for scale in SCALES], axis=1)
         self._orders: dict[int, NDArray[np.int64]] = {}  # of the current passes
 
     def __len__(self) -> int:
@@ -320,11 +382,16 @@ class TrainingViews(_Views):
         return int(self._orders[turn][place])
 
     def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
-        return self.clip_of(item), partial(self._cut, item)
+        clip = self.clip_of(item)
+        return clip, partial(self._cut, item, clip)
 
-    def _cut(self, draw: int, excerpt: Excerpt) -> list[Cut]:
+    def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[Cut]:
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
-        return [random_cut(excerpt, self.cache.view, rng, augment=self.augment)]
+        frequency = self.frequency[clip]
+        number = int(np.flatnonzero(frequency)[0])
+        if np.count_nonzero(frequency) > 1:
+            number = int(rng.choice(len(SCALES), p=frequency / frequency.sum()))
+        return [random_cut(excerpt, self.cache.view, rng, scale=SCALES[number], augment=self.augment)]
 
 
 class ValidationViews(_Views):
@@ -333,13 +400,15 @@ class ValidationViews(_Views):
     def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None) -> None:
         super().__init__(clips, cache)
         pixels = cache.view.frames * cache.view.size**2
-        self.count = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))
+        self.scales = [scale for scale in cache.view.scales if not all(self.blind[scale])]
+        self.each = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))  # of a scale
+        self.count = sum(1 if scale == "whole" else self.each for scale in self.scales)
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
-        return item, partial(grid_cuts, view=self.cache.view, count=self.count)
+        return item, partial(fixed_cuts, view=self.cache.view, scales=self.scales, count=self.each)
 
 
 def as_is(batch: Any) -> Any:

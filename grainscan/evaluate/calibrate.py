@@ -6,69 +6,103 @@ Whole files go through the scanner, as in `predict`: a file is judged by the mea
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.console import Progress
 from grainscan.data.labels import read_labels
+from grainscan.evaluate import metrics
 from grainscan.evaluate.metrics import both_classes
 from grainscan.evaluate.thresholds import OperatingPoint, fit_platt
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
 from grainscan.scan.engine import Outputs
-from grainscan.scan.pooling import deciding, serving
+from grainscan.scan.pooling import deciding, probability, serving
 from grainscan.scan.scanner import Scanner
 
 PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
+TRUSTED = 0.8  # AUROC on whole validation clips from which a task is not experimental
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the views
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The fitted specification, and the number of clips that each task was fitted on."""
+    """The fitted specification, and for each task the number of clips that it was fitted on.
+
+    `auroc` and `f1` at the threshold are of these clips as whole files; None where a class is missing.
+    """
 
     spec: ModelSpec
     clips: dict[str, int]
+    auroc: dict[str, float | None] = field(default_factory=dict)
+    f1: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def experimental(self) -> tuple[str, ...]:
+        """Tasks that are not to be trusted yet."""
+        return tuple(task for task, area in self.auroc.items() if area is not None and area < TRUSTED)
 
 
 def calibrate(
-    directory: Path, folder: Path, *, device: DeviceName = "auto", progress: Progress | None = None
+    directory: Path,
+    folder: Path,
+    *,
+    tasks: Collection[str] | None = None,
+    device: DeviceName = "auto",
+    progress: Progress | None = None,
 ) -> Calibrated:
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
     error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
-    alarm costs time. Tasks without both classes keep the identity and 0.5. Clips that cannot be decoded are left out.
-    Raises ModelError, LabelsError.
+    alarm costs time. Tasks without both classes get the identity and 0.5. Clips that cannot be decoded are left out.
+    tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
-    spec = read_spec(directory).with_(calibration={}, threshold={}, aggregation={})
+    spec = read_spec(directory)
+    tasks = spec.tasks if tasks is None else [task for task in spec.tasks if task in tasks]
+    spec = spec.keeping(set(spec.judged).difference(tasks))
     labels = read_labels(folder)
     seen: dict[str, Outputs] = {}
-    names = {str(path): name for name, path in labels.path.items()}
+    names = {str(labels.path[name]): name for name, known in labels.clips.items() if any(t in known for t in tasks)}
     progress.stage("calibrating", len(names))
     with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
         for done, _ in enumerate(scanner.scan(names), 1):
             progress.advance(done)
     judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
-    fits, clips = {}, {}
-    for task in spec.tasks:
-        known = [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip]
-        clips[task] = len(known)
+    samples = {
+        task: [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip] for task in tasks
+    }
+    fits = {}
+    for task, known in samples.items():
         if both_classes(np.array([label for label, _ in known])):
             fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
     spec = spec.with_(
-        aggregation={task: fit.fraction for task, fit in fits.items()},
-        calibration={task: fit.calibration for task, fit in fits.items()},
-        threshold={task: fit.threshold for task, fit in fits.items()},
+        aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items()},
+        calibration=spec.calibration | {task: fit.calibration for task, fit in fits.items()},
+        threshold=spec.threshold | {task: fit.threshold for task, fit in fits.items()},
     )
     write_spec(directory, spec)
-    return Calibrated(spec, clips)
+    figures = {task: _figures(task, known, spec) for task, known in samples.items()}
+    return Calibrated(
+        spec,
+        {task: len(known) for task, known in samples.items()},
+        {task: found["auroc"] for task, found in figures.items()},
+        {task: found["f1"] for task, found in figures.items()},
+    )
+
+
+def _figures(task: str, known: list[tuple[int, NDArray[np.float32]]], spec: ModelSpec) -> dict[str, Any]:
+    """`metrics.scores` of the clips, with the fitted specification."""
+    found = [probability(logits, task, spec) for _, logits in known]
+    return metrics.scores([label for label, _ in known], found, spec.threshold_of(task))
 
 
 def write_spec(directory: Path, spec: ModelSpec) -> None:
@@ -108,8 +142,8 @@ def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: floa
     truth = np.array([label for label, _ in known], np.float64)
     logits = np.array([float(np.mean(views[deciding(views, fraction, task)])) for _, views in known], np.float64)
     a, b = fit_platt(truth, logits)
-    probability = 1 / (1 + np.exp(-(a * logits + b)))
-    threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, probability)
-    kept = np.clip(probability, 1e-6, 1 - 1e-6)
+    likely = 1 / (1 + np.exp(-(a * logits + b)))
+    threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, likely)
+    kept = np.clip(likely, 1e-6, 1 - 1e-6)
     losses = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept))
     return _Fit(fraction, losses, (a, b), round(threshold, 4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import socket
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from grainscan.errors import ConfigError, ModelError
 from grainscan.model.noise_features import Energies
-from grainscan.model.spec import BLOCK, CONFIG_FILE, EMBEDDED, WEIGHTS_FILE, ModelSpec, find_model, read_spec
+from grainscan.model.spec import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, find_model, starting_spec
 from grainscan.model.store import load
 from grainscan.model.vivit import GrainscanViViT, grid_of
 from grainscan.tasks import DEFAULT_TASK, task_of
@@ -41,6 +40,7 @@ def build(
     name: str,
     *,
     tasks: Sequence[str] | None = None,
+    kept: bool = False,
     frames: int | None = None,
     size: int | None = None,
     pooling: str = "auto",
@@ -51,7 +51,8 @@ def build(
     """A model to train from: `small`, `vivit-b`, a model or run directory, a Hugging Face directory or a hub name.
 
     `tasks`, `frames`, `size` and `pooling` override those of the source: adapters of tasks that it knows are kept,
-    others are new, and position embeddings are interpolated. `scratch` keeps the architecture but not the weights.
+    others are new, and position embeddings are interpolated. With `kept`, some of the source's tasks must judge as
+    before: the views stay what they are. `scratch` keeps the architecture but not the weights.
     Raises ModelError if the source cannot be loaded, ConfigError if frames or size do not fit the tubelets.
     """
     torch.manual_seed(seed)
@@ -62,14 +63,14 @@ def build(
             image_size=spec.view.size, num_frames=spec.view.frames, hidden_act="gelu_pytorch_tanh", **SMALL
         )
         model = GrainscanViViT(config, spec, attention=attention)
-    elif _is_ours(name):
+    elif starting_spec(name) is not None:
         model = load(find_model(name), attention=attention)
         wanted = tuple(tasks or model.spec.tasks)
     else:
         model = _from_pretrained(name, wanted, attention)
     spec = model.spec.with_(
         tasks=wanted,
-        view=_resized(model.spec.view, frames, size, wanted),
+        view=model.spec.view if kept else _resized(model.spec.view, frames, size, wanted),
         pooling=model.spec.pooling if pooling == "auto" else pooling,
     )
     config = _config_for(model.config, spec)
@@ -79,21 +80,6 @@ def build(
     if not scratch:
         rebuilt.load_state_dict(_adapted(model, rebuilt))
     return rebuilt
-
-
-def trained_tasks(name: str) -> tuple[str, ...]:
-    """The tasks that a model to train from was trained for. Raises ModelError if it cannot be read."""
-    return read_spec(find_model(name)).tasks if _is_ours(name) else ()
-
-
-def _is_ours(name: str) -> bool:
-    """Whether `name` is an embedded model, a directory with a `grainscan` block, or a run that holds one."""
-    if name in EMBEDDED:
-        return True
-    for directory in (Path(name) / "model", Path(name)):
-        with contextlib.suppress(OSError, ValueError):
-            return BLOCK in json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
-    return False
 
 
 def _resized(view: ViewSpec, frames: int | None, size: int | None, tasks: Sequence[str]) -> ViewSpec:
@@ -127,7 +113,7 @@ def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor
     """The source's weights for the target's view size and tasks; the target's own for what the source lacks."""
     state = target.state_dict()
     for key, value in source.state_dict().items():
-        if key.startswith(("vivit.", "energies.")):
+        if key.startswith(("vivit.", "energies.", "scaled.")):
             state[key] = value
     positions = "vivit.embeddings.position_embeddings"
     state[positions] = interpolate_positions(state[positions], grid_of(source.config), grid_of(target.config))

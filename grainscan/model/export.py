@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from grainscan.errors import ModelError
 from grainscan.model.vivit import GrainscanViViT
+from grainscan.tasks import SCALES
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ _PARITY_PIXELS = 2_000_000  # compared: three small views or one large one
 def export_onnx(model: GrainscanViViT, path: Path) -> float:
     """Write the model as one ONNX file with a free batch size; returns its largest difference from torch.
 
-    Input `views` (n, frames, 3, size, size), outputs `logits` and `strength` (n, tasks). Raises ModelError if the
+    Inputs `views` (n, frames, 3, size, size) and, for a model of several scales, `scales` int64 (n,); outputs `logits`
+    and `strength` (n, tasks). Raises ModelError if the
     difference exceeds PARITY_TOLERANCE.
     """
     view = model.spec.view
@@ -33,25 +35,29 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
     model.eval().cpu()
     random = torch.Generator().manual_seed(0)
     example = torch.rand(2, view.frames, 3, view.size, view.size, generator=random)
+    several = model.scaled is not None
+    scales = torch.tensor([0, len(SCALES) - 1])
     try:
         # The exporter and the optimiser behind it warn about their own deprecations and log what they do by design.
         loggers = quiet_loggers("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+        rows = torch.export.Dim("n", min=1, max=65536)
         with warnings.catch_warnings(), loggers:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _for_inference(model),
-                (example,),
+                (example, scales) if several else (example,),
                 dynamo=True,
                 verbose=False,
-                input_names=["views"],
+                input_names=["views", "scales"] if several else ["views"],
                 output_names=["logits", "strength"],
-                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=65536)},),
+                dynamic_shapes=({0: rows}, {0: rows}) if several else ({0: rows},),
                 external_data=False,
             )
             assert program is not None
             program.save(str(path), external_data=False)
         count = max(1, min(3, _PARITY_PIXELS // (view.frames * view.size**2)))
-        difference = _parity(model, path, torch.cat([example, example.flip(1)])[:count])
+        views = torch.cat([example, example.flip(1)])[:count]
+        difference = _parity(model, path, views, scales.repeat(2)[:count] if several else None)
     finally:
         model.train(training).to(device)
     if not difference <= PARITY_TOLERANCE:
@@ -96,15 +102,16 @@ def _for_inference(model: GrainscanViViT) -> GrainscanViViT:
 
 
 @torch.no_grad()
-def _parity(model: GrainscanViViT, path: Path, views: Tensor) -> float:
+def _parity(model: GrainscanViViT, path: Path, views: Tensor, scales: Tensor | None) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    found = session.run(["logits", "strength"], {"views": views.numpy()})
-    expected = model(views)
+    inputs = {"views": views.numpy()} | ({} if scales is None else {"scales": scales.numpy()})
+    found = session.run(["logits", "strength"], inputs)
+    expected = model(views, scales)
     pairs = zip(expected, map(torch.from_numpy, found), strict=True)
     return max(((a - b).abs() / a.abs().clamp_min(1)).max().item() for a, b in pairs)
 

@@ -6,9 +6,10 @@ needs only it and `model.onnx`, so predicting on a CPU imports no training libra
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
+TASK_NAME = r"(?!(?:start|end|timecode)$)[a-z][a-z0-9_]{0,99}"
 _LARGEST_CONFIG = 1 << 24  # bytes
 _MOST_PIXELS = 1 << 25  # in a window's views: 400 MB of float32 RGB
 _MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
@@ -80,6 +82,11 @@ class ModelSpec:
 
     def with_(self, **changes: Any) -> ModelSpec:
         return replace(self, **changes)
+
+    def keeping(self, tasks: Collection[str]) -> ModelSpec:
+        """With the aggregation, calibration and threshold of these tasks only."""
+        fitted = ("aggregation", "calibration", "threshold")
+        return self.with_(**{key: {t: v for t, v in getattr(self, key).items() if t in tasks} for key in fitted})
 
     def to_dict(self) -> dict[str, Any]:
         block = asdict(self)
@@ -147,6 +154,22 @@ def find_model(name: str | None) -> Path:
     if not (directory / CONFIG_FILE).is_file():
         raise ModelNotFoundError(f"{directory}: no model there ({CONFIG_FILE} is missing)", hint=_MODELS)
     return directory
+
+
+def starting_spec(name: str) -> ModelSpec | None:
+    """The specification of a model to train from; None for a bare backbone, local or on the hub.
+
+    Raises ModelError if it cannot be read.
+    """
+    if name in EMBEDDED or any(_has_block(folder / CONFIG_FILE) for folder in (Path(name) / MODEL_FOLDER, Path(name))):
+        return read_spec(find_model(name))
+    return None
+
+
+def _has_block(config: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return BLOCK in json.loads(config.read_text(encoding="utf-8"))
+    return False
 
 
 # ------------------------------------------------------------------------------------------------------- the schema
@@ -240,7 +263,7 @@ _NAME = _text(r".{1,200}", "a text of 1 to 200 characters")
 _SCHEMA = _object(
     {
         "name": _NAME,
-        "tasks": _list(_text(r"(?!(?:start|end|timecode)$)[a-z][a-z0-9_]{0,99}", "the name of a task"), 1, 100),
+        "tasks": _list(_text(TASK_NAME, "the name of a task"), 1, 100),
         "view": _object(
             {
                 "frames": _number(1, 256, whole=True),

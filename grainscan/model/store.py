@@ -16,6 +16,7 @@ from grainscan.files import write_text
 from grainscan.model.export import export_onnx
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, read_spec
 from grainscan.model.vivit import GrainscanViViT, count_parameters
+from grainscan.tasks import SCALES
 
 CARD_FILE = "README.md"
 
@@ -102,6 +103,7 @@ def model_card(model: GrainscanViViT, body: str = "") -> str:
     tubelet = "x".join(map(str, config.tubelet_size))
     units = {task: f", strength in {unit}" for task, unit in spec.strength.items()}
     tasks = "\n".join(f"- `{task}`{units.get(task, '')}" for task in spec.tasks)
+    scales = f", and `scales` (n,), the numbers of {', '.join(SCALES)}" if spec.bottleneck else ""
     return f"""---
 library_name: grainscan
 pipeline_tag: video-classification
@@ -124,7 +126,7 @@ Tasks:
 grainscan predict VIDEO... --model DIRECTORY
 ```
 
-`model.onnx` maps `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1], to \
+`model.onnx` maps `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1]{scales}, to \
 `logits` and `strength` (n, {len(spec.tasks)}), the strength as log2(1 + strength).
 A video's probability is sigmoid(a * logit + b), where logit is the mean over the views that decide; a, b, the \
 fraction of the views and the thresholds are in `config.json`.

@@ -16,6 +16,8 @@ from transformers import VivitConfig, VivitModel
 
 from grainscan.model.noise_features import Energies
 from grainscan.model.spec import ModelSpec
+from grainscan.model.structure_features import Structure
+from grainscan.tasks import SCALES
 
 _FUSED_GELU = {"gelu_fast": "gelu_pytorch_tanh"}  # the same function, but one kernel instead of eight
 
@@ -53,6 +55,53 @@ class TaskAdapter(nn.Module):
         return self.logit(token), self.strength(token)
 
 
+class Bottleneck(nn.Module):
+    """Parallel adapter of a layer (He et al. 2022): a residual from each token and the mean of all, zero at first."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.down = nn.Linear(2 * hidden, width)
+        self.up = nn.Linear(width, hidden)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(n, tokens, hidden) -> the same shape."""
+        tokens = self.norm(tokens)
+        mean = tokens.mean(dim=1, keepdim=True).expand_as(tokens)
+        return self.up(F.gelu(self.down(torch.cat([tokens, mean], dim=-1)), approximate="tanh"))
+
+
+class Scaled(nn.Module):
+    """What the backbone has for views of other scales than native, and what native views never see.
+
+    An embedding of the scale, a projection of the tubelets and their structure features are added to the tokens, and a
+    bottleneck to each layer. So other artifacts can be learnt without a change of what native views give.
+    """
+
+    def __init__(self, config: VivitConfig, width: int) -> None:
+        super().__init__()
+        hidden, tubelet = config.hidden_size, config.tubelet_size
+        square = (tubelet[1], tubelet[2])
+        self.scale = nn.Embedding(len(SCALES), hidden)
+        self.depth = tubelet[0]  # frames, which are channels of the projection: faster than a 3-D convolution
+        self.projection = nn.Conv2d(3 * self.depth, hidden, square, stride=square, bias=False)
+        self.structure = Structure(hidden, tubelet)
+        self.bottlenecks = nn.ModuleList(Bottleneck(hidden, width) for _ in range(config.num_hidden_layers))
+        nn.init.normal_(self.scale.weight, std=0.02)
+        nn.init.normal_(self.projection.weight, std=0.02)
+
+    def forward(self, views: Tensor, scales: Tensor) -> Tensor:
+        """(n, 1 + tubelets, hidden), added to the tokens; the class token has the embedding of the scale alone."""
+        n, frames, channels, height, width = views.shape
+        stacked = views.reshape(n * frames // self.depth, self.depth * channels, height, width)
+        projected = self.projection(2 * stacked - 1).flatten(2).transpose(1, 2)
+        tokens = projected.reshape(n, -1, projected.shape[-1]) + self.structure(views)
+        tokens = F.pad(tokens, (0, 0, 1, 0))
+        return tokens + self.scale(scales)[:, None]
+
+
 class Normalisation(nn.Module):
     """From RGB in [0, 1] to the backbone's input: (x - mean) / std per channel."""
 
@@ -72,8 +121,9 @@ class Normalisation(nn.Module):
 class GrainscanViViT(nn.Module):
     """ViViT over views of RGB in [0, 1], with one adapter per task, in the order of `spec.tasks`.
 
-    With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. The backbone's
-    weights have the prefix `vivit.`, so that `VivitModel.from_pretrained` can read our directories.
+    With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. With
+    `spec.bottleneck`, the model also judges views of other scales (see `Scaled`). The backbone's weights have the
+    prefix `vivit.`, so that `VivitModel.from_pretrained` can read our directories.
     """
 
     def __init__(self, config: VivitConfig, spec: ModelSpec, *, attention: str = "sdpa") -> None:
@@ -84,6 +134,7 @@ class GrainscanViViT(nn.Module):
         self.normalisation = Normalisation(spec.mean, spec.std)
         self.vivit = VivitModel(config, add_pooling_layer=False)
         self.energies = Energies(config.hidden_size, config.tubelet_size) if spec.energies else None
+        self.scaled = Scaled(config, spec.bottleneck) if spec.bottleneck else None
         self.adapters = nn.ModuleList(TaskAdapter(config.hidden_size, spec.adapter) for _ in spec.tasks)
 
     @property
@@ -94,13 +145,19 @@ class GrainscanViViT(nn.Module):
     def config(self) -> VivitConfig:
         return self.vivit.config
 
-    def forward(self, views: Tensor) -> ViewOutputs:
-        """views (n, frames, 3, size, size), RGB in [0, 1] -> ViewOutputs."""
+    def forward(self, views: Tensor, scales: Tensor | None = None) -> ViewOutputs:
+        """views (n, frames, 3, size, size), RGB in [0, 1], scales int64 (n,), None: all native -> ViewOutputs."""
         tokens = self.vivit.embeddings(self.normalisation(views))  # (n, 1 + positions, hidden)
         if self.energies is not None:
             tokens = tokens + F.pad(self.energies(views), (0, 0, 1, 0))  # none for the class token
-        for layer in self.vivit.layers:
+        scaled = None if scales is None else self.scaled
+        if scaled is not None and scales is not None:
+            other = (scales > 0).to(tokens.dtype)[:, None, None]
+            tokens = tokens + other * scaled(views, scales)
+        for number, layer in enumerate(self.vivit.layers):
+            residual = None if scaled is None else other * scaled.bottlenecks[number](tokens)
             tokens = layer(tokens, None)
+            tokens = tokens if residual is None else tokens + residual
         tokens = self.vivit.layernorm(tokens)
         pooled = tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
         logits, strengths = zip(*(adapter(pooled) for adapter in self.adapters), strict=True)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from grainscan.errors import VideoError
 from grainscan.files import is_stream
 from grainscan.options import ScanConfig, ShortPolicy
+from grainscan.tasks import SCALES, Scale
 from grainscan.views.crops import ViewSpec
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
-NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.crops", "grainscan.views.estimators")
+NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.scales", "grainscan.views.estimators")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Job:
     """How every file of a scan is read."""
 
     view: ViewSpec = field(default_factory=ViewSpec)
+    scales: tuple[Scale, ...] = SCALES  # those whose views are wanted, if the model has them
     short: ShortPolicy = "mirror"
     max_pixels: int | None = None
     threads: int = 1  # of the decoder
@@ -35,19 +37,21 @@ class Job:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
         """What `dataclasses.asdict` made a dictionary of."""
-        return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
+        view, scales = ViewSpec.from_dict(values["view"]), tuple(values["scales"])
+        return cls(**{**values, "view": view, "scales": scales})
 
     @property
     def array_bytes(self) -> int:
         """Size of the largest array of views."""
-        return 4 * self.view.crops * self.view.frames * 3 * self.view.size**2
+        return 4 * self.view.count * self.view.frames * 3 * self.view.size**2
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The views of one window: float32 (n, frames, 3, size, size) and the corners (x, y) of their crops."""
+    """The views of one window: float32 (n, frames, 3, size, size), the number of each one's scale, and its corner."""
 
     views: NDArray[np.float32]
+    scales: NDArray[np.int64]
     start: float  # seconds
     end: float
     boxes: list[tuple[int, int]]
@@ -60,7 +64,7 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
     `timeout` (seconds) is for callers that nobody else can end. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, Reader, read_windows
-    from grainscan.views.crops import views_of
+    from grainscan.views.scales import views_of
 
     _refuse_devices(path)
     if job.baseline:
@@ -69,9 +73,9 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
         doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
             doubts.look(window, interlaced=reader.interlaced)
-            views, boxes = views_of(window, job.view)
+            views = views_of(window, job.view, job.scales)
             values = measure(window) if job.baseline else {}
-            piece = Piece(views, window.start, window.end, boxes, values)
+            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values)
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
@@ -83,7 +87,7 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
     for item in read_pieces(request["path"], Job.from_dict(request["job"])):
         if isinstance(item, Piece):
             content = {"start": item.start, "end": item.end, "boxes": item.boxes, "baseline": item.baseline}
-            yield content, item.views
+            yield {**content, "scales": item.scales.tolist()}, item.views
         else:
             yield item
 
@@ -93,12 +97,19 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     if views is None:
         return dict(content)
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
+    scales = np.array([range(len(SCALES))[int(number)] for number in content["scales"]], np.int64)
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}
-    if not boxes or views.shape != shape or views.dtype != np.float32 or not math.isfinite(start + end):
+    if (
+        not boxes
+        or len(scales) != len(boxes)
+        or views.shape != shape
+        or views.dtype != np.float32
+        or not math.isfinite(start + end)
+    ):
         raise ValueError("these are not the views of a window")
-    return Piece(views, start, end, boxes, baseline)
+    return Piece(views, scales, start, end, boxes, baseline)
 
 
 def _refuse_devices(path: str) -> None:

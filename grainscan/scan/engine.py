@@ -1,8 +1,8 @@
 """A batch of views in, logits and strengths out. ONNX Runtime on a CPU, torch on a GPU; nothing else knows which.
 
-Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], and the scale of each view to `Outputs`. Nothing here imports torch unless the
-machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine is a class with the
-attributes of `Engine`, and a line in `ENGINES`.
+Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], and the scale of each view to `Outputs`. Nothing here
+imports torch unless the machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine
+is a class with the attributes of `Engine`, and a line in `ENGINES`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ class Outputs:
     logits: NDArray[np.float32]
     strength: NDArray[np.float32]
     scales: Scales
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outputs]) -> Outputs:
+        """Those of several windows."""
+        import numpy as np
+
+        arrays = zip(*((part.logits, part.strength, part.scales) for part in parts), strict=True)
+        return cls(*map(np.concatenate, arrays))
 
     def part(self, rows: slice) -> Outputs:
         """Those of some of the views."""

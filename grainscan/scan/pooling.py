@@ -12,12 +12,12 @@ from grainscan.errors import UsageError
 from grainscan.model.spec import ModelSpec
 from grainscan.scan.engine import Outputs
 from grainscan.tasks import SCALES, task_of
+from grainscan.views.scales import scales_of
 
 
 def serving(scales: NDArray[np.int64], task: str, spec: ModelSpec) -> NDArray[np.bool_]:
-    """Which views a task is judged by: those of the scales in its record, or all if the model has none of these."""
-    wanted = set(task_of(task).scales) & set(spec.view.scales) or set(spec.view.scales)
-    return np.isin(scales, [SCALES.index(scale) for scale in wanted])
+    """Which of some views a task is judged by."""
+    return np.isin(scales, [SCALES.index(scale) for scale in scales_of(task, spec.view)])
 
 
 def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.intp]:
@@ -44,8 +44,13 @@ def calibrated(logit: float, task: str, spec: ModelSpec) -> float:
     return float(0.5 * (1.0 + np.tanh(0.5 * (a * logit + b))))  # the sigmoid, without overflow
 
 
-def aggregate(outputs: Outputs, spec: ModelSpec, thresholds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The `tasks` object of a result, from all views of a file; without tasks that none of them serves.
+def aggregate(
+    outputs: Outputs,
+    spec: ModelSpec,
+    thresholds: Mapping[str, float] | None = None,
+    chosen: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """The `tasks` object of a result, from all views of a file; of the `chosen` tasks, or of all that views serve.
 
     Strength is 2^m - 1 in the unit of the task, where m is the mean output of the deciding views; tasks without a
     strength have none.
@@ -53,7 +58,7 @@ def aggregate(outputs: Outputs, spec: ModelSpec, thresholds: Mapping[str, float]
     tasks: dict[str, Any] = {}
     for column, task in enumerate(spec.tasks):
         views = serving(outputs.scales, task, spec)
-        if not views.any():
+        if not views.any() or (chosen is not None and task not in chosen):
             continue
         logits = outputs.logits[views, column]
         threshold = (thresholds or {}).get(task, spec.threshold_of(task))

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
@@ -35,7 +34,9 @@ from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
-from grainscan.scan.pooling import aggregate, probability
+from grainscan.scan.pooling import aggregate, probability, serving
+from grainscan.tasks import SCALES
+from grainscan.views.scales import scales_of, side_of
 from grainscan.workers import Ended, Message, Pool, describe, limited, unexpected, worker_count
 
 _LEAST_MEMORY = 0.2  # GB
@@ -75,6 +76,7 @@ class Scanner:
     thresholds: by task, instead of the model's own.
     baseline: add the values of the classical estimators.
     maps: add the probabilities of every view.
+    tasks: those to judge, of the model's; views that none of them needs are not looked at.
     observe: called with the path of a file and the model's outputs for its views.
     reader: name of a function that the workers run instead of `decode.decode`, for tests.
 
@@ -96,6 +98,7 @@ class Scanner:
         thresholds: Mapping[str, float] | None = None,
         baseline: bool = False,
         maps: bool = False,
+        tasks: Iterable[str] | None = None,
         observe: Callable[[str, Outputs], object] | None = None,
         reader: str = decode.FUNCTION,
     ) -> None:
@@ -109,7 +112,11 @@ class Scanner:
         self.spec = read_spec(self.directory)
         view = self.spec.view
         view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
-        self.job = Job(view, short, max_pixels, timeout=timeout, memory=memory * 1e9, baseline=baseline)
+        self.tasks = self._chosen(tasks)
+        learnt = [task for task in self.tasks if task in self.spec.tasks]
+        wanted = {scale for task in learnt for scale in scales_of(task, view)}
+        scales = tuple(scale for scale in SCALES if scale in wanted) or view.scales[-1:]
+        self.job = Job(view, scales, short, max_pixels, timeout=timeout, memory=memory * 1e9, baseline=baseline)
         self.thresholds = dict(thresholds or {})
         self._maps = maps
         self._observe = observe
@@ -135,6 +142,17 @@ class Scanner:
             self._pool.close()
             self._pool = None
 
+    def _chosen(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
+        """The tasks to judge, in the model's order. Raises UsageError for one that the model lacks."""
+        wanted = self.spec.judged if tasks is None else tuple(tasks)
+        unknown = [task for task in wanted if task not in self.spec.judged]
+        if unknown or not wanted:
+            raise UsageError(
+                f"{self.spec.name} has no task {unknown[0]!r}" if unknown else "no task is to be judged",
+                hint=f"It has: {', '.join(self.spec.judged)}.",
+            )
+        return tuple(task for task in self.spec.judged if task in wanted)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the model's files and all options that change results: a log with another one is not continued."""
@@ -146,7 +164,7 @@ class Scanner:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         free = ("threads", "timeout", "memory")
         job = {key: value for key, value in asdict(self.job).items() if key not in free}
-        digest.update(json.dumps([job, self.thresholds, self._maps], sort_keys=True).encode())
+        digest.update(json.dumps([job, self.thresholds, self._maps, self.tasks], sort_keys=True).encode())
         return digest.hexdigest()[:12]
 
     @functools.cached_property
@@ -186,7 +204,7 @@ class Scanner:
                 pieces = read_pieces(file.source, self.job, timeout=self.job.timeout)
                 for piece in limited(pieces, self.job.memory):
                     if isinstance(piece, Piece):
-                        file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views)))
+                        file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views, piece.scales)))
                     else:
                         file.video = piece
         except GrainscanError as error:
@@ -222,25 +240,24 @@ class Scanner:
             return error_row(file.path, file.error, source=file.source)
         # Pieces arrive in any order, and windows of broken files may start at the same time.
         file.pieces.sort(key=lambda item: (item[0].start, item[0].end, item[0].boxes, item[1].logits.tolist()))
-        logits = np.concatenate([outputs.logits for _, outputs in file.pieces])
-        strength = np.concatenate([outputs.strength for _, outputs in file.pieces])
-        if not (np.isfinite(logits).all() and np.isfinite(strength).all()):
+        outputs = Outputs.joined([outputs for _, outputs in file.pieces])
+        if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.strength).all()):
             fault = ModelError(
                 f"{file.path}: the model returns numbers that are not finite", hint="Its weights are damaged."
             )
             return error_row(file.path, fault)
         if self._observe is not None:
-            self._observe(file.path, Outputs(logits, strength))
+            self._observe(file.path, outputs)
         unreliable = file.video.pop("unreliable", None)
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(Outputs(logits, strength), self.spec, self.thresholds),
+            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks),
             "windows": [self._window(piece, outputs) for piece, outputs in file.pieces],
             "video": file.video,
             "model": self.spec.name,
-            "views": len(logits),
+            "views": len(outputs.logits),
             "seconds": round(time.monotonic() - file.began, 3),
         }
         if unreliable:
@@ -256,20 +273,27 @@ class Scanner:
         return result
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
-        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs.logits)}
+        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
-        """The probabilities of each view of a window, with the corner of its crop in pixels of the frame."""
-        for row, (x, y) in enumerate(piece.boxes):
-            place = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
-            yield {**place, **self._probabilities(outputs.logits[row : row + 1])}
+        """The probabilities of each view of a window, with the square of the frame that it shows, in pixels.
 
-    def _probabilities(self, logits: NDArray[np.float32]) -> dict[str, float]:
-        """By task, for the logits (n, tasks) of some views."""
-        return {
-            task: round(probability(logits[:, column], task, self.spec), 6)
-            for column, task in enumerate(self.spec.tasks)
-        }
+        Views of the whole picture do not say where; each view has the tasks that are judged by its scale.
+        """
+        for row, (x, y) in enumerate(piece.boxes):
+            side = side_of(SCALES[piece.scales[row]], self.spec.view)
+            if side is not None:
+                place = {"window": number, "x": x, "y": y, "size": side}
+                yield {**place, **self._probabilities(outputs.part(slice(row, row + 1)))}
+
+    def _probabilities(self, outputs: Outputs) -> dict[str, float]:
+        """By task, for some views; without tasks that none of them serves."""
+        found = {}
+        for column, task in enumerate(self.spec.tasks):
+            views = serving(outputs.scales, task, self.spec)
+            if task in self.tasks and views.any():
+                found[task] = round(probability(outputs.logits[views, column], task, self.spec), 6)
+        return found
 
 
 def predict_video(
@@ -370,7 +394,8 @@ class _Run:
                 batch.append(self._waiting.popleft())
                 size += len(batch[-1].content.views)
             arrays = [message.content.views for message in batch]
-            future = lanes.submit(engine, arrays[0] if len(batch) == 1 else np.concatenate(arrays))
+            scales = np.concatenate([message.content.scales for message in batch])
+            future = lanes.submit(engine, arrays[0] if len(batch) == 1 else np.concatenate(arrays), scales)
             self._running[future] = batch
             future.add_done_callback(lambda _: self._pool.wake())
 
@@ -382,8 +407,7 @@ class _Run:
                 stop = start + len(message.content.views)
                 file = self._files[message.key]
                 if error is None:
-                    outputs = future.result()
-                    part = Outputs(outputs.logits[start:stop], outputs.strength[start:stop])
+                    part = future.result().part(slice(start, stop))
                     file.pieces.append((replace(message.content, views=_NOTHING), part))
                 else:
                     file.error = unexpected(file.path, error, self._scanner.job.memory)

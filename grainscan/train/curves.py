@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PANEL, _HEIGHT = 4.8, 4.2  # inches
 _AUROC = "Validation AUROC"
+_MANY = 4  # more curves than this are named below their panel
 _FEW = 30  # fewer points than this are marked one by one
 
 
@@ -45,7 +46,10 @@ def draw_curves(
                 axes.axvline(best_step, color=MUTED, linewidth=1, linestyle=":", label=label)
             if title == _AUROC:
                 axes.set_ylim(top=1.01)
-            axes.legend(loc="best")
+            if len(series) > _MANY:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+            else:
+                axes.legend(loc="best")
         save_figure(figure, path)
 
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
 
 
-def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
+def tune(model: GrainscanViViT, scope: str, rank: int = 0, *, kept: int = 0) -> LoraModel | None:
     """Choose the trainable parameters; returns the low-rank updates, if any.
 
-    scope: `full`; `adapters`; `head`, only the logits and strengths; or `last-N`, the last N layers and the adapters.
+    scope: `full`; `adapters`; `head`, only the logits and strengths; `last-N`, the last N layers and the adapters; or
+        `scales`, the adapters and what the network has for views of other scales than native.
     rank: rank of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means
         those, the adapters and the noise energies.
+    kept: number of adapters, the first ones, that are not trained.
 
     Raises ConfigError for more layers than the model has, DependencyError without PEFT.
     """
@@ -30,11 +32,14 @@ def tune(model: GrainscanViViT, scope: str, rank: int = 0) -> LoraModel | None:
     model.requires_grad_(scope == "full" and not rank)
     if model.energies is not None:
         model.energies.requires_grad_(scope == "full")
-    for adapter in model.adapters:
+    for adapter in model.adapters[kept:]:
         adapter.requires_grad_(scope != "head")
         for head in (adapter.logit, adapter.strength):
             head.requires_grad_(True)
-    if scope.startswith("last-"):
+    if scope == "scales":
+        assert model.scaled is not None  # `roles.assign` asks for it
+        model.scaled.requires_grad_(True)
+    elif scope.startswith("last-"):
         count = int(scope.removeprefix("last-"))
         if count > (depth := len(layers)):
             raise ConfigError(f"--tune {scope}: the model has {depth} layers", hint=f"Use last-1 to last-{depth}.")

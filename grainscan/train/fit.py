@@ -24,7 +24,7 @@ from grainscan.console import Progress
 from grainscan.data.cache import CACHE_VARIABLE, RESERVE
 from grainscan.data.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError
-from grainscan.evaluate.calibrate import calibrate
+from grainscan.evaluate.calibrate import calibrate, write_spec
 from grainscan.files import write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
 from grainscan.model.store import model_card, save
@@ -152,14 +152,26 @@ def _write(
     model = _plain(setup)
     config = _without_paths(setup.config)
     origin = _provenance(setup, config, metrics)
-    model.spec = model.spec.with_(
-        name=setup.run.path.name, aggregation={}, calibration={}, threshold={}, provenance=origin
-    )
+    spec = model.spec.with_(name=setup.run.path.name, provenance=origin)
+    model.spec = spec.keeping(set(spec.judged).difference(setup.roles.learnt))
     save(model, directory)
     if setup.validation is not None:
-        fitted = calibrate(directory, setup.validation.folder, device=setup.machine.device, progress=progress)
-        model.spec = fitted.spec
-        metrics["calibration"] = {"clips": fitted.clips, "threshold": fitted.spec.threshold}
+        fitted = calibrate(
+            directory,
+            setup.validation.folder,
+            tasks=setup.roles.fitted,
+            device=setup.machine.device,
+            progress=progress,
+        )
+        origin["experimental"] += fitted.experimental
+        model.spec = fitted.spec.with_(provenance=origin)
+        write_spec(directory, model.spec)
+        metrics["calibration"] = {
+            "clips": fitted.clips,
+            "threshold": {task: fitted.spec.threshold_of(task) for task in fitted.clips},
+            "auroc": fitted.auroc,
+            "f1": fitted.f1,
+        }
     progress.stage("writing the card")
     card = model_card(model, card_body(plan, to_toml(config, command="train"), metrics, origin))
     write_text(directory / CARD, card)
@@ -194,6 +206,8 @@ def _provenance(setup: Setup, config: TrainConfig, metrics: dict[str, Any]) -> d
     """What a model was made from and with; nothing about the machine or its paths."""
     from grainscan import __version__
 
+    inherited = setup.model.spec.provenance.get("experimental", [])
+    untouched = {*setup.roles.kept, *setup.roles.measured}.difference(setup.roles.fitted)
     return {
         "grainscan": __version__,
         "torch": str(torch.__version__),
@@ -207,4 +221,6 @@ def _provenance(setup: Setup, config: TrainConfig, metrics: dict[str, Any]) -> d
         "steps": metrics["steps"],
         "views": metrics["views"],
         "precision": setup.machine.precision,
+        "learnt": list(setup.roles.learnt),
+        "experimental": [task for task in inherited if task in untouched],
     }

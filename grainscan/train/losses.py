@@ -76,8 +76,8 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float, alpha: Sequence[float
     return loss * (weight * labels + (1 - weight) * (1 - labels))
 
 
-def alpha_from_counts(counts: NDArray[np.int64]) -> tuple[float, ...]:
-    """Focal alpha per task from (tasks, 2) counts of labels 0 and 1: the fraction of zeros.
+def alpha_from_counts(counts: NDArray[np.float64]) -> tuple[float, ...]:
+    """Focal alpha per task from how often, (tasks, 2), labels 0 and 1 are drawn: the fraction of zeros.
 
     Both classes then have the same total weight. A task with a single class gets 0.5.
     """

@@ -16,6 +16,7 @@ from grainscan.model.vivit import count_parameters
 from grainscan.options import TrainConfig, to_toml
 from grainscan.results import Report
 from grainscan.train.estimate import Seconds, count_flops, estimate_memory, estimate_time, measure
+from grainscan.train.roles import Roles
 from grainscan.train.setup import Setup, prepare, quiet_libraries
 
 
@@ -35,7 +36,7 @@ class Plan(Report):
 
     name: str
     config: str  # TOML
-    tasks: tuple[str, ...]
+    roles: Roles
     view: tuple[int, int]  # frames, pixels along a side
     parameters: int
     trainable: int
@@ -55,7 +56,12 @@ class Plan(Report):
         """The plan in words."""
         frames, size = self.view
         views = f"views of {frames} frames of {size}x{size} pixels"
-        yield f"run {self.name}: {', '.join(self.tasks)} on {views}, in {self.precision} on {self.device}"
+        yield f"run {self.name}: {', '.join(self.roles.learnt)} on {views}, in {self.precision} on {self.device}"
+        if self.roles.kept:
+            yield f"kept as they are, labels or not: {', '.join(self.roles.kept)}"
+        for task in self.roles.measured:
+            calibrated = task in self.roles.fitted and "val" in self.splits
+            yield f"measured, not learnt: {task}" + (", calibrated on its labels" if calibrated else "")
         yield f"{self.trainable:,} of {self.parameters:,} parameters are trained"
         for name, split in self.splits.items():
             yield f"{name}: {count(split.clips, 'clip')} from {count(split.sources, 'source')}"
@@ -88,7 +94,7 @@ def describe(setup: Setup) -> Plan:
     return Plan(
         name=setup.run.path.name,
         config=to_toml(setup.config, command="train"),
-        tasks=model.spec.tasks,
+        roles=setup.roles,
         view=(model.spec.view.frames, model.spec.view.size),
         parameters=count_parameters(model),
         trainable=count_parameters(model, trainable=True),

@@ -120,6 +120,27 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"{text}; the starting model was kept" if kept else text
 
 
+FIGURES = ("AUROC before", "AUROC after", "strength error", "clips", "AUROC of clips", "F1", "threshold")
+
+
+def task_figures(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By task, those of FIGURES that metrics.json holds.
+
+    AUROC before and after and the strength error are of a few views of each validation clip; the others of whole clips,
+    judged as in `predict`.
+    """
+    kept, before, after = (metrics.get(key) or {} for key in ("validation", "before", "after"))
+    fitted = metrics.get("calibration") or {}
+    names = [key.removeprefix(kind) for key in kept for kind in ("auroc_", "strength_error_") if key.startswith(kind)]
+    found = {}
+    for task in dict.fromkeys([*names, *fitted.get("clips", {})]):
+        views = (before.get(f"auroc_{task}"), after.get(f"auroc_{task}"), kept.get(f"strength_error_{task}"))
+        whole = (fitted.get(key, {}).get(task) for key in ("clips", "auroc", "f1", "threshold"))
+        pairs = zip(FIGURES, (*views, *whole), strict=True)
+        found[task] = {name: value for name, value in pairs if value is not None}
+    return found
+
+
 def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
     """Write one row per step, its losses and validation figures merged; columns in order of appearance."""
     merged: dict[int, dict[str, float]] = {}

@@ -8,24 +8,26 @@ import logging
 import math
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grainscan.data.cache import ClipCache, default_directory
-from grainscan.data.dataset import ClipSet, read_clips
+from grainscan.data.dataset import ClipSet, class_weights, read_clips
 from grainscan.errors import ConfigError, DependencyError, GrainscanError
-from grainscan.model.build import build, quiet_transformers, trained_tasks
+from grainscan.model.build import build, quiet_transformers
 from grainscan.model.export import quiet_loggers
+from grainscan.model.spec import starting_spec
 from grainscan.model.vivit import GrainscanViViT
 from grainscan.options import TrainConfig, to_toml
 from grainscan.tasks import task_of
-from grainscan.train.check import split_folders
+from grainscan.train.check import find_roles, split_folders
 from grainscan.train.finetune import tune
 from grainscan.train.losses import Objective, alpha_from_counts
 from grainscan.train.machine import Machine, find_machine
+from grainscan.train.roles import Roles
 from grainscan.train.run import RunFolder, find_run, world_size
 from grainscan.train.schedule import Schedule
 
@@ -55,7 +57,8 @@ class Setup:
     objective: Objective
     schedule: Schedule
     machine: Machine
-    known: tuple[str, ...]  # tasks that the model was trained for before
+    roles: Roles
+    known: tuple[str, ...]  # learnt tasks that the model was trained for before
     left_out: tuple[str, ...] = ()  # clips that cannot be decoded
 
     @property
@@ -69,7 +72,8 @@ def prepare(config: TrainConfig) -> Setup:
 
     Raises ConfigError, LabelsError, DataError, ModelError, DependencyError.
     """
-    training, validation, test = _read_splits(config)
+    roles = find_roles(config)
+    training, validation, test = _read_splits(config, roles.learnt)
     run = find_run(config.runs, config.name, resume=config.resume, model=config.model)
     started = {} if run.checkpoint is None else run.options()
     precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
@@ -80,10 +84,12 @@ def prepare(config: TrainConfig) -> Setup:
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         hint = "Install it with: pip install 'grainscan[tensorboard]'"
         raise DependencyError("--tensorboard needs TensorBoard", hint=hint)
-    known = () if config.scratch else tuple(task for task in trained_tasks(config.model) if task in training.tasks)
+    start = None if config.scratch else starting_spec(config.model)
+    known = () if start is None else tuple(task for task in start.tasks if task in roles.learnt)
     model = build(
         config.model,
-        tasks=training.tasks,
+        tasks=roles.tasks,
+        kept=bool(roles.kept),
         frames=config.frames,
         size=config.size,
         pooling=config.pooling,
@@ -91,8 +97,10 @@ def prepare(config: TrainConfig) -> Setup:
         attention=config.attention,
         seed=config.seed,
     )
-    model.spec = model.spec.with_(strength=_strength_units(model.spec.strength, training))
-    lora = tune(model, config.tune, config.lora)
+    units = _strength_units(model.spec.strength, roles.kept, training)
+    model.spec = model.spec.with_(measured=roles.measured, strength=units)
+    scope = "adapters" if config.add_task and config.tune == "full" else config.tune
+    lora = tune(model, scope, config.lora, kept=len(roles.kept))
     if config.gradient_checkpointing:
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     return Setup(
@@ -107,13 +115,13 @@ def prepare(config: TrainConfig) -> Setup:
         objective=_objective(config, training),
         schedule=Schedule(config, len(training), world_size()),
         machine=machine,
+        roles=roles,
         known=known,
     )
 
 
-def _read_splits(config: TrainConfig) -> tuple[ClipSet, ClipSet | None, ClipSet | None]:
+def _read_splits(config: TrainConfig, tasks: tuple[str, ...]) -> tuple[ClipSet, ClipSet | None, ClipSet | None]:
     """The clips of `train/` (or of the whole folder), `val/` and `test/`; None for a missing split."""
-    tasks = tuple(task.strip() for task in config.tasks.split(",")) if config.tasks else None
     train, val = split_folders(config.data)
     training = read_clips(train, tasks)
     if val is None:
@@ -133,10 +141,11 @@ def _compare_options(started: Mapping[str, Any], config: TrainConfig, run: RunFo
 
 
 def _objective(config: TrainConfig, clips: ClipSet) -> Objective:
-    """The loss of a run. Alpha `auto` comes from the counts, and is 0.5 where sampling balances the classes."""
+    """The loss of a run. Alpha `auto` comes from how often each class is drawn."""
     alpha: tuple[float, ...] | None = None
     if config.focal_alpha == "auto":
-        alpha = (0.5,) * len(clips.tasks) if config.balanced else alpha_from_counts(clips.counts())
+        weights = class_weights(clips.labels) if config.balanced else np.ones(len(clips))
+        alpha = alpha_from_counts(np.stack([weights @ (clips.labels == label) for label in (0, 1)], axis=1))
     elif config.focal_alpha != "none":
         alpha = (float(config.focal_alpha),) * len(clips.tasks)
     return Objective(
@@ -167,10 +176,10 @@ def task_weights(text: str | None, tasks: tuple[str, ...]) -> tuple[float, ...] 
     return tuple(weights.values())
 
 
-def _strength_units(known: Mapping[str, str], clips: ClipSet) -> dict[str, str]:
+def _strength_units(known: Mapping[str, str], kept: Sequence[str], clips: ClipSet) -> dict[str, str]:
     """Units of the tasks with a strength: those that the model had, and those with strengths in the manifest."""
     measured = np.isfinite(clips.strength).sum(axis=0).tolist()
-    return {
+    return {task: known[task] for task in kept if task in known} | {
         task: known.get(task) or task_of(task).unit or "as in the training data"
         for task, count in zip(clips.tasks, measured, strict=True)
         if task in known or count

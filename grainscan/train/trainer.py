@@ -31,10 +31,13 @@ from grainscan.data.dataset import ClipSet, TrainingViews, ValidationViews, as_i
 from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
+from grainscan.model.vivit import ViewOutputs
+from grainscan.tasks import SCALES
 from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
 
+_MANY = 3  # more tasks than this are shown in short
 _TIE_BREAK = 1e-6  # of the validation loss, subtracted from the score: among equal AUROCs the lower loss wins
 
 
@@ -172,9 +175,14 @@ class ViewTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = model(inputs["views"])
+        outputs = self._learnt(model(inputs["views"], inputs["scales"]))
         loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
         return (loss, outputs) if return_outputs else loss
+
+    def _learnt(self, outputs: ViewOutputs) -> ViewOutputs:
+        """The columns of the tasks that are learnt, which the clips are labelled for: they come after the kept ones."""
+        first = len(self.setup.roles.kept)
+        return ViewOutputs(outputs.logits[:, first:], outputs.strength[:, first:])
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validation figures with the prefix `eval_`; `eval_score` picks the best checkpoint."""
@@ -187,7 +195,10 @@ class ViewTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge every validation clip by the mean over its views. Each process judges its share of the clips."""
+        """Judge every validation clip by the mean over its views, for each task over those that serve it.
+
+        Each process judges its share of the clips.
+        """
         assert self.setup.validation is not None
         clips, data = self.setup.validation, cast(ValidationViews, self.eval_dataset)
         mine = Subset(data, range(self.args.process_index, len(clips), self.args.world_size))
@@ -198,9 +209,13 @@ class ViewTrainer(Trainer):
         for batch in self._loader(mine, max(1, self.args.per_device_train_batch_size // data.count)):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
-                outputs = model(inputs["views"])
+                outputs = self._learnt(model(inputs["views"], inputs["scales"]))
             loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
-            of_clip = [values.float().unflatten(0, (-1, data.count)).mean(dim=1).cpu().numpy() for values in outputs]
+            blind = torch.tensor([data.blind[SCALES[number]] for number in inputs["scales"].tolist()])
+            of_clip = []
+            for values in outputs:  # each clip's mean over the views that serve a task
+                seen = values.float().cpu().masked_fill(blind, torch.nan).unflatten(0, (-1, data.count))
+                of_clip.append(seen.nanmean(dim=1).numpy())
             owners = batch["clip"][:: data.count].cpu().numpy()
             shares.append((owners, *of_clip, np.full(len(owners), loss.item())))
         model.train(training)
@@ -301,10 +316,16 @@ class _Reporter(TrainerCallback):
 
 
 def _in_words(row: dict[str, float]) -> str:
-    """`loss 0.21, AUROC banding 0.93`."""
+    """`loss 0.21, AUROC banding 0.93`; of many tasks only the AUROC, rounded, after its mean."""
+    areas = {key.removeprefix("val_auroc_"): value for key, value in row.items() if key.startswith("val_auroc_")}
+    many = len(areas) > _MANY
     shown = []
     for key, value in row.items():
-        if key not in ("step", "epoch", "val_score"):
-            name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
-            shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+        if key in ("step", "epoch", "val_score") or (many and key.startswith(("val_auroc_", "val_strength_error_"))):
+            continue
+        name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
+        shown.append(f"{name.replace('_', ' ')} {value:.4g}")
+    if many:
+        each = ", ".join(f"{task.replace('_', ' ')} {value:.2f}" for task, value in areas.items())
+        shown.append(f"AUROC {np.mean(list(areas.values())):.4g} ({each})")
     return ", ".join(shown)

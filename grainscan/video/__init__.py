@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grainscan.video.damage import DAMAGEABLE, Damage, DamageKind
 from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
 from grainscan.video.planes import Block, PixelFormat, Window
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODECS",
+    "DAMAGEABLE",
     "VIDEO_SUFFIXES",
     "Block",
     "Codec",
+    "Damage",
+    "DamageKind",
     "Doubts",
     "PixelFormat",
     "Reader",

@@ -82,6 +82,11 @@ class Block:
     def copy(self) -> Block:
         return Block(tuple(plane.copy() for plane in self.planes), self.format)
 
+    def window(self, start: float = 0.0, end: float = 0.0) -> Window:
+        """The same pictures as a window, not copied."""
+        pictures = tuple(tuple(plane[t] for plane in self.planes) for t in range(self.frames))
+        return Window(start, end, self.format, pictures)
+
     def luma8(self) -> NDArray[np.float32]:
         """Luma in 8-bit codes, float32 (frames, height, width), whatever the depth; BT.709 luma for RGB."""
         scale = np.float32(1.0 / self.format.unit)

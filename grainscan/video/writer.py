@@ -17,6 +17,8 @@ from av.video.reformatter import Colorspace
 
 from grainscan.errors import DataError
 from grainscan.files import replacing
+from grainscan.video.damage import DAMAGEABLE, Damage
+from grainscan.video.damage import damage as damaged
 from grainscan.video.frames import SPACES, colour_note, plane_array
 from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
 
@@ -59,6 +61,7 @@ CODECS: dict[str, Codec] = {
     ),
 }  # fmt: skip
 _DECODERS = {"av1": "libdav1d"}  # FFmpeg's own AV1 decoder needs hardware
+_SLICES = 8  # of a frame that is to be damaged; MPEG-2 has one in each row of macroblocks
 
 
 def recode(
@@ -69,47 +72,91 @@ def recode(
     fps: Fraction = Fraction(25),
     gop: int | None = None,
     speed: int = 1,
+    damage: Damage | None = None,
 ) -> Block:
     """Encode and decode a block in memory; the result has as many frames and the same format.
 
     `quality` is on the codec's own scale (see CODECS), `gop` the key frame interval in frames, `speed` 0 (the encoder's
-    default effort) to 2 (fastest). Raises DataError when the codec is unknown or refuses the picture.
+    default effort) to 2 (fastest). With `damage`, the stream is cut into slices and damaged on its way to the decoder,
+    which hides what it can: its pictures are taken as they come, the one before is repeated for each that is missing.
+    Raises DataError when the codec is unknown, refuses the picture, or cannot be damaged, or if nothing can be decoded.
     """
     if block.format.layout == "gray" and codec != "ffv1":
-        coloured = recode(_with_chroma(block), codec, quality, fps=fps, gop=gop, speed=speed)
+        coloured = recode(_with_chroma(block), codec, quality, fps=fps, gop=gop, speed=speed, damage=damage)
         return Block(coloured.planes[:1], block.format)
+    if damage is not None and codec not in DAMAGEABLE:
+        raise DataError(f"{codec} streams cannot be damaged", hint=f"Use one of: {', '.join(DAMAGEABLE)}.")
     encoder: Any = av.CodecContext.create(_codec(codec).encoder, "w")
     try:
-        _open(encoder, block, codec, quality, fps=fps, gop=gop, speed=speed)
+        _open(encoder, block, codec, quality, fps=fps, gop=gop, speed=speed, slices=1 if damage is None else _SLICES)
         packets = [packet for frame in _to_frames(block, encoder.pix_fmt) for packet in encoder.encode(frame)]
         packets += encoder.encode(None)
-        decoder = av.CodecContext.create(_DECODERS.get(codec, encoder.codec.canonical_name), "r")
+        decoder: Any = av.CodecContext.create(_DECODERS.get(codec, encoder.codec.canonical_name), "r")
         decoder.thread_count = 1
         decoder.width, decoder.height, decoder.pix_fmt = block.width, block.height, encoder.pix_fmt
         if encoder.extradata:
             decoder.extradata = encoder.extradata
-        decoded = [frame for packet in packets for frame in decoder.decode(packet)]
-        decoded += decoder.decode(None)
+        if damage is None:
+            decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+            decoded += decoder.decode(None)
+        else:
+            decoded = _decode_damaged(decoder, packets, codec, damage)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{codec} cannot encode {block.width}x{block.height} {block.format.name}: {error}") from None
-    if len(decoded) != block.frames:
+    if damage is not None:
+        decoded = _filled(decoded, block, codec)
+    elif len(decoded) != block.frames:
         raise DataError(f"{codec} returned {len(decoded)} frames for {block.frames}")
     decoded.sort(key=lambda frame: frame.pts or 0)
-    # Codecs that work in another format: back through swscale. The mark of full range alone changes no plane.
+    return _to_block(decoded, block.format)
+
+
+def _decode_damaged(decoder: Any, packets: Sequence[Any], codec: str, damage: Damage) -> list[av.VideoFrame]:
+    """What a decoder shows of a damaged stream, with its own concealment of errors."""
+    decoder.options = {"flags": "+output_corrupt", "flags2": "+showall"}
+    decoded: list[av.VideoFrame] = []
+    for packet, data in zip(packets, damaged([bytes(packet) for packet in packets], codec, damage), strict=True):
+        if not data:
+            continue
+        arrived = av.Packet(len(data))  # its own memory, padded with zeros: decoders of damaged data read beyond it
+        arrived.update(data)
+        arrived.pts, arrived.dts, arrived.time_base = packet.pts, packet.dts, packet.time_base
+        with contextlib.suppress(av.error.FFmpegError):  # the frame is lost
+            decoded += decoder.decode(arrived)
+    with contextlib.suppress(av.error.FFmpegError):
+        decoded += decoder.decode(None)
+    return decoded
+
+
+def _filled(decoded: Sequence[av.VideoFrame], block: Block, codec: str) -> list[av.VideoFrame]:
+    """A frame for each of the block: for a missing one, the one before it is shown again."""
+    size = block.width, block.height
+    shown = {frame.pts: frame for frame in decoded if (frame.width, frame.height) == size}
+    found = [number for number in range(block.frames) if number in shown]
+    if not found:
+        raise DataError(f"nothing can be decoded of a damaged {codec} stream")
+    last, frames = shown[found[0]], []
+    for number in range(block.frames):
+        last = shown.get(number, last)
+        frames.append(last)
+    return frames
+
+
+def _to_block(decoded: Sequence[av.VideoFrame], form: PixelFormat) -> Block:
+    """The frames as a block. Codecs that work in another format: back through swscale."""
     pictures = []
     for frame in decoded:
-        if plain_name(frame.format.name) != block.format.name:
-            if frame.format.name != plain_name(
-                frame.format.name
-            ):  # swscale would stretch a full range to a limited one
+        if plain_name(frame.format.name) != form.name:
+            # The mark of full range alone changes no plane, but swscale would stretch a full range to a limited one.
+            if frame.format.name != plain_name(frame.format.name):
                 frame = _relabelled(frame, plain_name(frame.format.name))
             frame.color_range = 0  # unspecified, so that codes are kept whatever their range
-            frame = _converted(frame, block.format.name, block.format)
-        pictures.append([plane_array(plane, block.format) for plane in frame.planes])
-    planes = [np.stack(planes) for planes in zip(*pictures, strict=False)][: block.format.planes]
-    if block.format.layout == "rgb":
+            frame = _converted(frame, form.name, form)
+        pictures.append([plane_array(plane, form) for plane in frame.planes])
+    planes = [np.stack(planes) for planes in zip(*pictures, strict=False)][: form.planes]
+    if form.layout == "rgb":
         planes = [planes[2], planes[0], planes[1]]
-    return Block(tuple(planes), block.format)
+    return Block(tuple(planes), form)
 
 
 def write_clip(
@@ -150,9 +197,17 @@ def _codec(name: str) -> Codec:
 
 
 def _open(
-    context: Any, block: Block, codec: str, quality: int | None, *, fps: Fraction, gop: int | None, speed: int
+    context: Any,
+    block: Block,
+    codec: str,
+    quality: int | None,
+    *,
+    fps: Fraction,
+    gop: int | None,
+    speed: int,
+    slices: int = 1,
 ) -> None:
-    """Configure an encoder for a block and open it."""
+    """Configure an encoder for a block and open it. `slices` of a frame are only for H.264 and HEVC."""
     about = CODECS[codec]
     os.environ.setdefault("SVT_LOG", "1")  # else that encoder writes its configuration to stderr
     if quality is None and about.scale:
@@ -171,10 +226,14 @@ def _open(
         # The QP of x264 starts at an origin that depends on the bit depth, that of x265 at the one for 8 bits.
         deep = 6 * (10 - 8) if context.pix_fmt.endswith("10le") else 0
         options = {"qp": str((quality or 0) + deep), "preset": ("medium", "veryfast", "ultrafast")[speed]}
+        if slices > 1:
+            options["slices"] = str(slices)
     elif codec == "hevc":
         options = {
             "preset": ("medium", "veryfast", "ultrafast")[speed],
-            "x265-params": f"qp={quality}:log-level=none:pools=none:frame-threads=1"
+            "x265-params": f"qp={quality}:log-level=none:frame-threads=1"
+            # Its slices are empty unless rows of blocks are encoded in a pool.
+            + (":pools=none" if slices == 1 else f":pools=1:wpp=1:slices={slices}")
             + (f":keyint={gop}:min-keyint={gop}" if gop else ""),
         }
     elif codec == "vp9":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from grainscan.tasks import SCALES, Scale
 from grainscan.video import Block, Window
 from grainscan.video.planes import plane_box
-from grainscan.views.colour import brightness, levels, shows_something, to_rgb
+from grainscan.views.colour import brightness, levels, shows_something
 
 _CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
 _BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
@@ -97,28 +97,33 @@ def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
     return int(where[0]), int(where[-1]) + 1
 
 
-def view_boxes(window: Window, spec: ViewSpec) -> list[tuple[int, int]]:
+Area = tuple[int, int, int, int]  # x, y, width, height
+
+
+def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list[tuple[int, int]]:
     """Corners (x, y) of up to `spec.crops` crops: the flattest ones by level of brightness, then those on a grid.
+
+    `area` is the window's `active_area`, if it is known.
 
     A crop is flat if the means of its 8x8 cells have a small standard deviation: structure counts, grain averages out.
     A picture with room for fewer crops (at half overlap) has fewer. Corners are even: on the chroma grid of 4:2:0.
     """
-    x, y, width, height = active_area(window)
+    x, y, width, height = area or active_area(window)
     size = spec.size
     if width < size or height < size:
         x, y, width, height = 0, 0, window.width, window.height
     if width < size or height < size:
         return [(0, 0)]
-    corners = _corners(x, y, width, height, size, spec.crops)
-    flatness, level = _structure(window, corners, size)
+    places = corners(x, y, width, height, size, spec.crops)
+    flatness, level = _structure(window, places, size)
     informative = np.flatnonzero(shows_something(level, window.format))
     if not len(informative):
-        informative = np.arange(len(corners))
+        informative = np.arange(len(places))
     count = min(spec.crops, len(informative))
     flat = _flattest(informative, flatness, level, int(spec.flat * count))
     rest = np.setdiff1d(informative, flat)
     spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
-    return [corners[i] for i in [*flat, *spread]]
+    return [places[i] for i in [*flat, *spread]]
 
 
 def _flattest(
@@ -132,17 +137,7 @@ def _flattest(
     return np.concatenate([part[:share] for part, share in zip(flattest, shares, strict=True)])
 
 
-def views_of(window: Window, spec: ViewSpec) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
-    """The views of a window, (crops, frames, 3, size, size) float32 RGB in [0, 1], and their corners (x, y)."""
-    boxes = view_boxes(window, spec)
-    size = spec.size
-    blocks = [fit(window.block(x, y, min(size, window.width), min(size, window.height)), size) for x, y in boxes]
-    planes = tuple(np.concatenate(stack) for stack in zip(*(block.planes for block in blocks), strict=True))
-    rgb = to_rgb(Block(planes, window.format).crop(0, 0, size, size))
-    return rgb.reshape(len(boxes), window.frames, 3, size, size), boxes
-
-
-def _corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
+def corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
     """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small."""
     step = size if (width // size) * (height // size) >= 2 * wanted else size // 2
     columns = np.linspace(x, x + width - size, (width - size) // step + 1)
@@ -151,25 +146,31 @@ def _corners(x: int, y: int, width: int, height: int, size: int, wanted: int) ->
 
 
 def _structure(
-    window: Window, corners: list[tuple[int, int]], size: int
+    window: Window, places: list[tuple[int, int]], size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(standard deviation of the cell means, mean) of each crop in the middle picture, native codes."""
+    means, _ = cell_means(window)
+    rows, columns = means.shape
+    span = max(1, size // _CELL)
+    corner = np.array(places)
+    row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))
+    column = np.minimum(corner[:, 0] // _CELL, max(0, columns - span))
+    count = min(span, rows) * min(span, columns)
+    first, second = (box_sums(values, row, column, span) / count for values in (means, means**2))
+    return np.sqrt(np.maximum(second - first**2, 0)), first
+
+
+def cell_means(window: Window) -> tuple[NDArray[np.float64], int]:
+    """Means of the cells of the middle picture (rows, columns), in native codes, and the side of a cell in pixels."""
     luma = brightness(window.pictures[window.frames // 2], window.format)
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
     # Eight of a cell's 64 samples suffice for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]
     samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
-    means: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
-    span = max(1, size // _CELL)
-    corner = np.array(corners)
-    row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))
-    column = np.minimum(corner[:, 0] // _CELL, max(0, columns - span))
-    count = min(span, rows) * min(span, columns)
-    first, second = (_box_sums(values, row, column, span) / count for values in (means, means**2))
-    return np.sqrt(np.maximum(second - first**2, 0)), first
+    return samples.mean(axis=0, dtype=np.float64), _CELL
 
 
-def _box_sums(
+def box_sums(
     values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], span: int
 ) -> NDArray[np.float64]:
     """Sums over span x span boxes, by a summed-area table (Crow 1984)."""

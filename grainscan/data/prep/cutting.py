@@ -2,7 +2,7 @@
 
 A clip is a run of consecutive frames that starts at a key frame (as in `predict`), cropped to a square at native
 resolution. A clean clip with twins passes through the encoders of the first one, so that the two differ only in the
-artifact.
+artifact or, if several tasks are synthesised, in a combination of some of them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from grainscan.data.prep.footage import Examined, reason_of
 from grainscan.data.prep.selection import digest
 from grainscan.data.sources import scene_of
 from grainscan.errors import DataError, OutputError, VideoError
+from grainscan.tasks import task_of
 from grainscan.video import Block, Window, read_windows, write_clip
 from grainscan.views.colour import brightness, shows_something
 from grainscan.views.crops import active_area
 from grainscan.workers import alive
 
 if TYPE_CHECKING:
-    from grainscan.data.synth import BaseRecipe, Twin
+    from grainscan.data.synth import Made
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _FEW = 4096  # up to so many positions in a picture, all are considered
 _TRIES = 16  # positions drawn for a crop; the best is used
 _DRAWS = 3  # recipes tried for a twin: not every encoder accepts every picture
 _WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
+_SEVERAL = "artifacts"  # in the names of twins for which several tasks were asked
 _FPS = (Fraction(1), Fraction(240))  # outside this range, a container's frame rate is not trusted
 
 Box = tuple[int, int, int, int]  # x, y, width, height
@@ -56,7 +58,7 @@ class Job:
     windows: int  # clips per source if nothing limits them
     frames: int
     size: int
-    task: str | None  # to synthesise
+    tasks: tuple[str, ...]  # to synthesise
     seed: int
     destination: str
     journal: str  # file in which finished clips are recorded
@@ -65,7 +67,8 @@ class Job:
     def from_dict(cls, values: dict[str, Any]) -> Job:
         """Read a job that went through `dataclasses.asdict` and JSON."""
         clips = {int(clip): twins for clip, twins in values["clips"].items()}
-        return cls(**{**values, "examined": Examined(**values["examined"]), "clips": clips})
+        examined, tasks = Examined(**values["examined"]), tuple(values["tasks"])
+        return cls(**{**values, "examined": examined, "clips": clips, "tasks": tasks})
 
     @property
     def memory(self) -> int:
@@ -80,7 +83,8 @@ class Job:
 
     def clip_name(self, clip: int, number: int = 0) -> str:
         """The name of a clip, or of its twin with that number (from 1)."""
-        return f"{self.stem}_c{clip:02d}" + (f"_{self.task}{number}" if number else "") + ".avi"
+        word = self.tasks[0] if len(self.tasks) == 1 else _SEVERAL
+        return f"{self.stem}_c{clip:02d}" + (f"_{word}{number}" if number else "") + ".avi"
 
 
 @dataclass(frozen=True)
@@ -230,46 +234,66 @@ def _write(job: Job, clip: int, window: Window, box: Box) -> dict[str, Entry]:
     }
     folder, fps = Path(job.destination), _frame_rate(job.examined.fps)
     twins = job.clips[clip]
-    if not twins or job.task is None:
+    if not twins or not job.tasks:
         write_clip(folder / job.clip_name(clip), block, fps=fps)
         return {job.clip_name(clip): entry}
     entries: dict[str, Entry] = {}
     for number in range(1, twins + 1):
         alive()
-        recipe, pair = _synthesise(job, clip, number, block)
-        if number == 1:
-            entries[job.clip_name(clip)] = entry | {
-                "labels": {job.task: 0},
-                "strength": {job.task: 0.0},
-                "synthesis": recipe.clean().to_dict(),
-                "twin": job.clip_name(clip, 1),
+        pair = _synthesise(job, clip, number, block)
+        for made, own, other in zip(pair, (0, number), (1, 0), strict=True):
+            if own == 0 and number > 1:
+                continue  # the clean clip is that of the first twin
+            recipe, result = made
+            entries[job.clip_name(clip, own)] = entry | {
+                "labels": dict(result.labels),
+                "strength": {task: round(value, 4) for task, value in result.strength.items() if task_of(task).unit},
+                "synthesis": recipe,
+                "twin": job.clip_name(clip, other),
             }
-            write_clip(folder / job.clip_name(clip), pair.clean, fps=fps)
-        entries[job.clip_name(clip, number)] = entry | {
-            "labels": {job.task: pair.label},
-            "strength": {job.task: round(pair.strength, 4)},
-            "synthesis": recipe.to_dict(),
-            "twin": job.clip_name(clip),
-        }
-        write_clip(folder / job.clip_name(clip, number), pair.affected, fps=fps)
+            write_clip(folder / job.clip_name(clip, own), result.block, fps=fps)
     return entries
 
 
-def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[BaseRecipe, Twin]:
-    """Draw a recipe and carry it out; if an encoder refuses this picture, try another."""
-    from grainscan.data.synth import synthesiser, twin  # only loaded if something is synthesised
+def _synthesise(job: Job, clip: int, number: int, block: Block) -> tuple[tuple[dict[str, Any], Made], ...]:
+    """Draw a recipe and carry it out: the clean clip and the affected one, each with the recipe that makes it.
 
+    If an encoder refuses this picture, another recipe is tried.
+    """
     draws = 0
     while True:
         rng = np.random.default_rng(digest(job.seed, job.name, clip, "twin", number, draws))
-        recipe = synthesiser(job.task or "").draw(rng, width=block.width, height=block.height)
         try:
-            return recipe, twin(block, recipe)
+            return _one(job.tasks[0], rng, block) if len(job.tasks) == 1 else _several(job.tasks, rng, block)
         except DataError as error:
             draws += 1
             if draws == _DRAWS:
                 raise
             log.debug("%s, clip %d: %s", job.path, clip, error.message)
+
+
+def _one(task: str, rng: np.random.Generator, block: Block) -> tuple[tuple[dict[str, Any], Made], ...]:
+    from grainscan.data import synth  # only loaded if something is synthesised
+
+    recipe = synth.synthesiser(task).draw(rng, width=block.width, height=block.height)
+    pair = synth.twin(block, recipe)
+    clean = synth.Made(pair.clean, {task: pair.clean_label}, {task: pair.clean_strength})
+    affected = synth.Made(pair.affected, {task: pair.label}, {task: pair.strength})
+    return (recipe.clean().to_dict(), clean), (recipe.to_dict(), affected)
+
+
+def _several(tasks: tuple[str, ...], rng: np.random.Generator, block: Block) -> tuple[tuple[dict[str, Any], Made], ...]:
+    from grainscan.data import synth
+
+    recipe = synth.Combination.draw(rng, tasks, width=block.width, height=block.height)
+    clean, affected = synth.combine(block, recipe, tasks)
+    return (recipe.clean().to_dict(), clean), (recipe.to_dict(), affected)
+
+
+def put_in(entry: Entry) -> tuple[str, ...]:
+    """The tasks whose artifacts the recipe of a twin contains."""
+    recipe = entry["synthesis"]
+    return tuple(one["task"] for one in recipe["artifacts"]) if "artifacts" in recipe else (recipe["task"],)
 
 
 def _frame_rate(text: str) -> Fraction:

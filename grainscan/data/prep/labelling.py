@@ -72,13 +72,15 @@ def label_footage(sources: Sequence[Source], config: PrepConfig) -> Labelling:
 
 
 def _assume_clean(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
-    """Without any label for the task of --synthesize, all footage is taken as clean, which synthesis needs."""
-    task = config.synthesize
-    if task is None or any(task in labels for labels in found.labels.values()):
+    """A task of --synthesize for which no footage has a label: all of it is taken as clean, which synthesis needs."""
+    assumed = [task for task in config.synthesised if not any(task in labels for labels in found.labels.values())]
+    if not assumed:
         return
     for source in sources:
-        found.labels.setdefault(source.name, {})[task] = 0
-    found.notes.append(f"no label for {task}: {count(len(sources), 'video')} taken as clean (--synthesize)")
+        found.labels.setdefault(source.name, {}).update(dict.fromkeys(assumed, 0))
+    found.notes.append(
+        f"no label for {', '.join(assumed)}: {count(len(sources), 'video')} taken as clean (--synthesize)"
+    )
 
 
 def _nearest(folder: Path, root: Path, known: dict[Path, Path | None]) -> Path | None:
@@ -176,7 +178,7 @@ def read_csv(path: Path) -> dict[str, dict[str, int | None]]:
 
 def _from_folders(sources: Sequence[Source], config: PrepConfig, found: Labelling) -> None:
     """Labels from the names of folders, from the root (included) down to the file; the innermost decides."""
-    asked = {task for task in (config.balance, config.synthesize) if task}
+    asked = {*([config.balance] if config.balance else []), *config.synthesised}
     words = {task: task for task in (*(task.name for task in STANDARD), *asked)} | ADJECTIVES
     folders = {source.name: _folders(source) for source in sources}
     named = {task for parts in folders.values() for part in parts for task in _meaning(part, words)}

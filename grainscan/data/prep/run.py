@@ -20,7 +20,7 @@ from grainscan import __version__
 from grainscan.console import Progress, count, some
 from grainscan.data.labels import LABELS_FILE, Prevalence, prevalence, task_fault, task_names, write_labels
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
-from grainscan.data.prep.cutting import Cut, Entry, Job, recall
+from grainscan.data.prep.cutting import Cut, Entry, Job, put_in, recall
 from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage, reason_of
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
@@ -28,7 +28,7 @@ from grainscan.errors import ConfigError, DataError, OutputError, VideoError
 from grainscan.files import TEMPORARY, check_folder, unwritable, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
-from grainscan.tasks import SYNTHESISED, task_of
+from grainscan.tasks import DEFAULT_TASK, task_of
 from grainscan.workers import MEMORY, spread
 
 WORK_FOLDER = ".prep"
@@ -100,17 +100,13 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
 
 def _check(config: PrepConfig) -> None:
     """Refuse what cannot work before any footage is touched."""
-    if config.synthesize is not None:
-        from grainscan.data.synth import synthesiser
-
-        synthesiser(config.synthesize)
     if config.balance is not None:
         if fault := task_fault(config.balance):
             raise ConfigError(f"balance is {config.balance!r}: {fault}")
-        if config.synthesize not in (None, config.balance):
+        if config.synthesize is not None and config.synthesised != (config.balance,):
             raise ConfigError(
-                f"clips synthesised for {config.synthesize} cannot be balanced by {config.balance}",
-                hint="Their other labels are unknown. Balance by the same task, or synthesise in a second folder.",
+                f"clips synthesised for {', '.join(config.synthesised)} cannot be balanced by {config.balance}",
+                hint="Balance by the only task that is synthesised, or leave out --balance.",
             )
     folder = config.destination
     if folder.exists() and not folder.is_dir():
@@ -224,7 +220,7 @@ def _jobs(
             windows=config.clips,
             frames=config.frames,
             size=config.size,
-            task=config.synthesize,
+            tasks=config.synthesised,
             seed=config.seed,
             destination=str(config.destination),
             journal=str(config.destination / WORK_FOLDER / f"{source.stem}.jsonl"),
@@ -235,12 +231,13 @@ def _jobs(
 
 
 def _expected(jobs: Sequence[Job]) -> dict[str, Entry]:
-    """What the report needs of the entries that a run would write, if every twin's artifact survives."""
+    """What the report needs of the entries that a run would write, if every artifact survives."""
     expected: dict[str, Entry] = {}
     for job in jobs:
         for clip, twins in job.clips.items():
             for number in range(twins + 1):
-                labels = {job.task: min(number, 1)} if twins and job.task else job.labels
+                several = number > 0 and len(job.tasks) > 1  # which of them, is drawn later
+                labels = {task: None if several else min(number, 1) for task in job.tasks} if twins else job.labels
                 expected[job.clip_name(clip, number)] = {"file": job.name, "labels": {**labels}}
     return expected
 
@@ -288,11 +285,14 @@ def _kept(
     """The entries that keep the balance, now that the labels of the twins are known. The last wanted are left out."""
     by_name = {job.name: job for job in jobs}
     names = [(by_name[item.source].clip_name(item.clip, n), n) for item in wanted for n in range(item.twins + 1)]
-    if config.synthesize:
-        task = task_of(config.synthesize)
-        faint = sum(n > 0 and name in entries and entries[name]["labels"][task.name] != 1 for name, n in names)
-        if faint:
-            notes.append(f"{count(faint, 'twin')} not labelled 1: encoding left too little {task.title}")
+    twins = [entries[name] for name, n in names if n > 0 and name in entries]
+    if faint := [task for entry in twins for task in put_in(entry) if entry["labels"][task] != 1]:
+        if len(config.synthesised) == 1:
+            lost = f"{count(len(faint), 'twin')} not labelled 1"
+        else:
+            lost = f"{count(len(faint), 'artifact')} of {count(len(twins), 'twin')} not labelled 1"
+        left = task_of(faint[0]).title if len(set(faint)) == 1 else "of them"
+        notes.append(f"{lost}: encoding left too little {left}")
     entries = {name: entries[name] for name, _ in names if name in entries}
     if config.balance is not None:
         extra = surplus({name: entry["labels"].get(config.balance) for name, entry in entries.items()})
@@ -331,5 +331,5 @@ def _next_steps(folder: Path, *, labelled: bool) -> tuple[str, ...]:
     return (
         f"write 0 or 1 for each clip in {folder / LABELS_FILE}, then grainscan split {data}",
         f"grainscan predict {data}",
-        *(f"prepare the footage again into a new folder with --synthesize {task}" for task in SYNTHESISED),
+        f"prepare the footage again into a new folder with --synthesize {DEFAULT_TASK}",
     )

@@ -42,7 +42,8 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     clips = [(name, clip) for clip, _, name in queue]
     twins = config.twins if config.synthesize else 0
     if config.balance is None:
-        clean_sources = {name for name, known in labels.items() if known.get(config.synthesize or "") == 0}
+        asked = config.synthesised
+        clean_sources = {name for name, known in labels.items() if all(known.get(task) == 0 for task in asked)}
         return _limited([Wanted(name, clip, twins if name in clean_sources else 0) for name, clip in clips], config)
     task = config.balance
     clean = [item for item in clips if labels.get(item[0], {}).get(task) == 0]

@@ -1,7 +1,7 @@
 """How recipes are drawn, as tables: what surrounds an artifact, how often and how strongly, and the encoders.
 
-It favours medium encoding qualities; strength and quality are
-independent. What concerns only one artifact is in its synthesiser.
+It favours medium encoding qualities; strength and quality are independent. What concerns only one artifact is in its
+synthesiser.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ class Setting:
 
 # Probabilities of effects in front of the camera or in the edit.
 SCENE = {"comb": 0.05, "fade": 0.05, "dim": 0.08, "dissolve": 0.03, "shake": 0.12, "still": 0.06}
+# Pan and gradient are also in clips without an artifact: neither moving cameras nor smooth skies are one.
+PLAIN = Setting(  # nothing that belongs to any artifact
+    share=1,
+    scene={"fade": 0.03, "dissolve": 0.02, "shake": 0.06, "still": 0.02, "pan": 0.08, "gradient": 0.06},
+    defects={"dirt": 0.03, "scratches": 0.02, "flicker": 0.04, "frozen": 0.03},
+    process={"sharpen": 0.1, "grade": 0.08, "bleach": 0.03},
+    scale=0.0,
+)
 VALUES: dict[str, dict[str, Span]] = {
     # scene
     "comb": {"bottom_first": Span(0, 1)},
@@ -54,6 +62,10 @@ VALUES: dict[str, dict[str, Span]] = {
     "dissolve": {"share": Span(0.3, 1)},
     "shake": {"amplitude": Span(0.3, 4, log=True), "smoothness": Span(0, 0.95), "subpixel": Span(0, 1)},
     "still": {},
+    "pan": {"speed": Span(0.3, 12, log=True), "angle": Span(-3.1416, 3.1416), "bend": Span(-0.15, 0.15),
+            "zoom": Span(-0.008, 0.008)},
+    "gradient": {"opacity": Span(0.4, 1), "low": Span(20, 120), "high": Span(30, 225), "angle": Span(-3.1416, 3.1416),
+                 "shape": Span(0, 3)},
     # defects
     "dirt": {"density": Span(0.1, 4, log=True), "size": Span(1.5, 7, log=True), "opacity": Span(0.3, 1)},
     "hairs": {"density": Span(0.02, 0.3, log=True), "opacity": Span(0.2, 0.8)},
@@ -68,7 +80,7 @@ VALUES: dict[str, dict[str, Span]] = {
     "grade": {"contrast": Span(0.6, 1.5), "lift": Span(-25, 25)},
     "bleach": {"saturation": Span(0, 0.3)},
     "cadence": {"hold": Span(0.6, 4.4)},
-}
+}  # fmt: skip
 REDUCED, ENLARGED = Span(0.5, 0.85), Span(1.15, 2.2, log=True)
 TAPS = (2, 4, 6)
 MIDDLE = 32  # pixels: at least so much of the picture remains when it is enlarged

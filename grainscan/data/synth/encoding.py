@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
-from grainscan.data.synth.stack import Array
-from grainscan.video import Block, recode
+from grainscan.data.synth.stack import Array, squares
+from grainscan.video import Block, Damage, recode
 from grainscan.views.crops import pad
 
 LOSSLESS = frozenset({"ffv1"})
@@ -33,10 +31,11 @@ class Generation:
     speed: int = 1  # 0 the encoder's usual effort, 2 the fastest
 
 
-def encode(block: Block, generations: Sequence[Generation]) -> Block:
+def encode(block: Block, generations: Sequence[Generation], *, damage: Damage | None = None) -> Block:
     """The block after a chain of encoders, in the same size and format. Raises DataError if one refuses it.
 
-    It is padded for the encoders and cropped again. Lossless generations are skipped: they change nothing.
+    It is padded for the encoders and cropped again. Lossless generations are skipped: they change nothing. The stream
+    of the last encoder suffers the `damage`.
     """
     lossy = [generation for generation in generations if generation.codec not in LOSSLESS]
     if not lossy:
@@ -47,8 +46,9 @@ def encode(block: Block, generations: Sequence[Generation]) -> Block:
     if codecs & _TREES and width == height == _SMALLEST:
         width += step
     work = pad(block, width, height, mode="edge")
-    for one in lossy:
-        work = recode(work, one.codec, one.quality, fps=Fraction(25), gop=one.gop, speed=one.speed)
+    for number, one in enumerate(lossy, 1):
+        lost = damage if number == len(lossy) else None
+        work = recode(work, one.codec, one.quality, fps=Fraction(25), gop=one.gop, speed=one.speed, damage=lost)
     return work.crop(0, 0, block.width, block.height).copy()
 
 
@@ -66,14 +66,6 @@ def surviving(reference: Block, decoded: Block, added: Array) -> float:
     """
     difference = decoded.luma8() - reference.luma8()
     difference = difference - difference.mean(axis=(1, 2), keepdims=True)
-    products = _block_means(difference * (added - added.mean(axis=(1, 2), keepdims=True)))
+    products = squares(difference * (added - added.mean(axis=(1, 2), keepdims=True)), _BLOCK)
     error = products.std() / math.sqrt(products.size)
     return min(math.sqrt(max(0.0, float(products.mean() - error))), float(difference.std()))
-
-
-def _block_means(field: Array) -> Array:
-    """Means over squares of _BLOCK pixels, or smaller ones in a small picture: (frames, rows, columns)."""
-    frames, height, width = field.shape
-    side = min(_BLOCK, height, width)
-    whole = field[:, : height // side * side, : width // side * side]
-    return np.asarray(whole.reshape(frames, height // side, side, width // side, side).mean(axis=(2, 4)))

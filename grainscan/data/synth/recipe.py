@@ -1,9 +1,11 @@
 """What is done to a clip, as data: a frozen recipe that can be stored as JSON. Its steps, in order:
 
-    scene -> artifact -> defects -> scale -> process -> encode
+    scene -> artifact -> defects -> scale -> process -> encode -> artifact
 
 Everything but the artifact is shared. A synthesiser is a module with a class `Recipe`, derived from `BaseRecipe`, that
-adds the artifact. `seed` fixes every random detail: the same recipe on the same block yields the same pixels.
+adds the artifact: before the encoders if it comes from the camera or the edit (`affect`), after them if it comes from
+the way to the viewer (`deliver`). `seed` fixes every random detail: the same recipe on the same block yields the same
+pixels.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from grainscan.data.synth.stack import Array, Stack
 from grainscan.errors import DataError
 from grainscan.video import Block
 
-Stage = Literal["scene", "defects", "process"]
-STAGES: tuple[Stage, ...] = ("scene", "defects", "process")
+Steps = Literal["scene", "defects", "process"]
+STEPS: tuple[Steps, ...] = ("scene", "defects", "process")
+Stage = Literal["source", "delivery"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A step of a stage: its name and its keyword arguments."""
+    """One of the shared steps: its name and its keyword arguments."""
 
     kind: str
     values: Mapping[str, float] = field(default_factory=dict)
@@ -41,16 +44,8 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class BaseRecipe(ABC):
-    """Everything that happens to a clip. A synthesiser adds fields for its artifact, and the methods below.
-
-    Strengths are in the unit of the task's record. A clip of at least `visible` is labelled 1, below `negligible` 0.
-    In between people disagree: such a clip has a strength but no label.
-    """
-
-    task: ClassVar[str]
-    visible: ClassVar[float]
-    negligible: ClassVar[float]
+class Surroundings:
+    """What happens to both branches of a clip."""
 
     seed: int = 0
     scene: tuple[Effect, ...] = ()
@@ -59,50 +54,20 @@ class BaseRecipe(ABC):
     process: tuple[Effect, ...] = ()
     encode: tuple[Generation, ...] = ()
 
-    @classmethod
-    @abstractmethod
-    def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Self:
-        """A random recipe for a clip of this size."""
-
-    @abstractmethod
-    def clean(self) -> Self:
-        """The same recipe without the artifact."""
-
-    @abstractmethod
-    def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
-        """The pictures with the artifact, before the next steps. Raises DataError for an unknown kind."""
-
-    def strength(self, reference: Block, decoded: Block, added: Array) -> float:
-        """How strong the artifact in `decoded` is, compared with `reference`, the clean branch after encoding.
-
-        `added` (frames, height, width) is the change of luma by the artifact before encoding, in 8-bit codes.
-        """
-        return surviving(reference, decoded, added)
-
-    @classmethod
-    def label_of(cls, strength: float) -> Literal[0, 1] | None:
-        """1 from `visible` on, 0 below `negligible`, None in between."""
-        if strength >= cls.visible:
-            return 1
-        return 0 if strength < cls.negligible else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values; floats keep all digits, so that the recipe yields the same pixels when read again."""
-        record = asdict(self)
-        for stage in STAGES:
-            record[stage] = [{"kind": effect.kind, **effect.values} for effect in getattr(self, stage)]
-        artifact = {key: value for key, value in record.items() if key not in _SHARED}
-        return {"task": self.task, "seed": record.pop("seed"), **artifact, **record}
+    def shared(self) -> dict[str, Any]:
+        """The fields of this class as JSON values, without the seed."""
+        record = {key: value for key, value in asdict(self).items() if key in _SHARED and key != "seed"}
+        for name in STEPS:
+            record[name] = [{"kind": effect.kind, **effect.values} for effect in getattr(self, name)]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote. Raises DataError for anything else."""
         try:
             values = dict(record)
-            if values.pop("task", cls.task) != cls.task:
-                raise ValueError(f"it is for {record['task']}")
-            for stage in STAGES:
-                values[stage] = tuple(_effect(effect) for effect in values.get(stage, ()))
+            for name in STEPS:
+                values[name] = tuple(_effect(effect) for effect in values.get(name, ()))
             values["scale"] = None if values.get("scale") is None else Scale(**values["scale"])
             values["encode"] = tuple(Generation(**generation) for generation in values.get("encode", ()))
             return cls(**cls._read(values))
@@ -113,11 +78,87 @@ class BaseRecipe(ABC):
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Convert the artifact's own fields from JSON, if they are more than numbers and text."""
+        """Convert a subclass's own fields from JSON, if they are more than numbers and text."""
         return values
 
 
-_SHARED = frozenset(field.name for field in fields(BaseRecipe))
+@dataclass(frozen=True)
+class BaseRecipe(Surroundings, ABC):
+    """Everything that happens to a clip. A synthesiser adds fields for its artifact, and the methods below.
+
+    Strengths are in the unit of the task's record, or in one that the synthesiser states. A clip of at least `visible`
+    is labelled 1, below `negligible` 0. In between people disagree: such a clip has a strength but no label.
+    """
+
+    task: ClassVar[str]
+    visible: ClassVar[float]
+    negligible: ClassVar[float]
+    stage: ClassVar[Stage] = "source"  # where it arises: before or after the shared encoders
+    own_scene: ClassVar[frozenset[str]] = frozenset()  # effects of `scene` that the artifact needs in both branches
+    undone: ClassVar[Literal[0] | None] = 0  # label of a clip that has lost it; None if it may have it all the same
+
+    @classmethod
+    @abstractmethod
+    def draw(cls, rng: np.random.Generator, *, width: int, height: int) -> Self:
+        """A random recipe for a clip of this size."""
+
+    @abstractmethod
+    def clean(self) -> Self:
+        """The same recipe without the artifact."""
+
+    def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
+        """The pictures with the artifact, before the next steps. Raises DataError for an unknown kind."""
+        return stack
+
+    def deliver(self, block: Block, rng: np.random.Generator) -> Block:
+        """The decoded pictures with the artifact: as many, in the same size and format. Raises DataError."""
+        return block
+
+    def strength(self, reference: Block, decoded: Block, added: Array) -> float:
+        """How strong the artifact in `decoded` is, compared with `reference`: the same clip without the artifact.
+
+        `added` (frames, height, width) is the change of luma by `affect` before encoding, in 8-bit codes.
+        """
+        return surviving(reference, decoded, added)
+
+    @classmethod
+    def standing(cls, source: Block, decoded: Block) -> float:
+        """The strength in any clip, whether or not it was put there: what footage or encoders do by themselves.
+
+        `source` is the clip before the encoders. Frames of `decoded` may be repeated or black.
+        """
+        return 0.0
+
+    @classmethod
+    def label_of(cls, strength: float) -> Literal[0, 1] | None:
+        """1 from `visible` on, 0 below `negligible`, None in between."""
+        if strength >= cls.visible:
+            return 1
+        return 0 if strength < cls.negligible else None
+
+    def artifact(self) -> dict[str, Any]:
+        """The recipe of the artifact alone as JSON values: task, seed and the synthesiser's own fields."""
+        own = {key: value for key, value in asdict(self).items() if key not in _SHARED}
+        return {"task": self.task, "seed": self.seed, **own}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; floats keep all digits, so that the recipe yields the same pixels when read again."""
+        return {**self.artifact(), **self.shared()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` or `artifact` wrote. Raises DataError for anything else."""
+        values = dict(record)
+        task = values.pop("task", cls.task)
+        if task != cls.task:
+            raise DataError(
+                f"a recipe of the synthesiser cannot be read: it is for {task}",
+                hint="It must be as written by `to_dict`.",
+            )
+        return super().from_dict(values)
+
+
+_SHARED = frozenset(field.name for field in fields(Surroundings))
 
 
 def unknown(what: str, name: str) -> DataError:

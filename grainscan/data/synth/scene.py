@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, mapped, resample, taken
+from grainscan.data.synth.stack import NEUTRAL, Array, Stack, Step, cover, mapped, resample, taken
 from grainscan.views.colour import levels
 
 
@@ -99,6 +99,65 @@ def still(stack: Stack, rng: np.random.Generator) -> Stack:
     return taken(stack, np.zeros(stack.shape[0], np.intp))
 
 
+def pan(stack: Stack, rng: np.random.Generator, *, speed: float, angle: float, bend: float, zoom: float) -> Stack:
+    """A moving camera: `speed` pixels per picture towards `angle`, which turns by `bend` (both radians) per picture.
+
+    `zoom` is the relative enlargement per picture. The picture is mirrored at its edges.
+    """
+    frames = stack.shape[0]
+    heading = angle + bend * np.arange(frames)
+    steps = speed * np.stack([np.sin(heading), np.cos(heading)], axis=1)
+    path = np.cumsum(steps, axis=0) - steps
+    path -= path[frames // 2]
+    scale = (1 + zoom) ** -(np.arange(frames) - frames // 2).astype(np.float64)
+
+    def moved(plane: Array, sub_w: int, sub_h: int) -> Array:
+        out = np.empty_like(plane)
+        _, rows, columns = plane.shape
+        for frame in range(frames):
+            y = _places(rows, scale[frame], path[frame, 0] / (1 << sub_h))
+            x = _places(columns, scale[frame], path[frame, 1] / (1 << sub_w))
+            out[frame] = _mirrored(_mirrored(plane[frame], y, -2), x, -1)
+        return out
+
+    return mapped(stack, moved)
+
+
+def _places(length: int, scale: float, shift: float) -> NDArray[np.float64]:
+    middle = (length - 1) / 2
+    return np.asarray((np.arange(length) - middle) * scale + middle + shift, np.float64)
+
+
+def _mirrored(plane: Array, positions: NDArray[np.float64], axis: int) -> Array:
+    """The plane at `positions` along an axis by cubic interpolation, mirrored at its edges."""
+    length = plane.shape[axis]
+    first, last = int(np.floor(positions.min())) - 2, int(np.ceil(positions.max())) + 3
+    index = np.abs(np.arange(first, last + 1)) % max(1, 2 * length - 2)
+    index = np.where(index < length, index, 2 * length - 2 - index)
+    return resample(np.take(plane, index, axis=axis), positions - first, 4, axis)
+
+
+def gradient(
+    stack: Stack, rng: np.random.Generator, *, opacity: float, low: float, high: float, angle: float, shape: float
+) -> Stack:
+    """A smooth course of light, as of a sky, a wall or a vignette, from `low` to `high` (8-bit codes).
+
+    It covers the picture with at most `opacity`. `shape` in [0, 3): linear towards `angle` (radians), the same over a
+    part of the picture only, or round. It moves a little with the pictures; dither hides the steps of 8 bits.
+    """
+    frames, height, width = stack.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    along = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    course = np.hypot(x - np.float32(0.4 * np.cos(angle)), y - np.float32(0.4 * np.sin(angle))) if shape >= 2 else along
+    course = (course - course.min()) / (np.ptp(course) + np.float32(1e-6))
+    drift = np.linspace(0, rng.uniform(-0.1, 0.1), frames, dtype=np.float32)[:, None, None]
+    value = np.float32(low) + np.float32(high - low) * np.clip(course + drift, 0, 1)
+    value = value + rng.random(stack.shape, dtype=np.float32) - np.float32(0.5)
+    mask = np.clip((along + np.float32(rng.uniform(0, 0.5))) * 4, 0, 1) if 1 <= shape < 2 else np.ones_like(along)
+    tint = rng.normal(0, 6, 2)
+    return cover(stack, (mask * np.float32(opacity))[None], value, (float(tint[0]), float(tint[1])))
+
+
 SCENES: dict[str, Step] = {
     "comb": comb,
     "fade": fade,
@@ -106,4 +165,6 @@ SCENES: dict[str, Step] = {
     "dissolve": dissolve,
     "shake": shake,
     "still": still,
+    "pan": pan,
+    "gradient": gradient,
 }

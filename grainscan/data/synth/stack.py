@@ -120,6 +120,17 @@ def pool(field: Array, sub_w: int, sub_h: int) -> Array:
     return field
 
 
+def squares(field: Array, side: int) -> Array:
+    """Means over squares of `side` pixels, or smaller ones in a small picture: (frames, rows, columns).
+
+    What is left at the right and lower edges is passed over.
+    """
+    frames, height, width = field.shape
+    side = min(side, height, width)
+    whole = field[:, : height // side * side, : width // side * side]
+    return np.asarray(whole.reshape(frames, height // side, side, width // side, side).mean(axis=(2, 4)))
+
+
 def blur(field: Array, sigma: float, axes: tuple[int, ...] = (-2, -1)) -> Array:
     """Gaussian blur of standard deviation `sigma` pixels over the last two axes, edges repeated."""
     radius = max(1, round(3 * sigma))
