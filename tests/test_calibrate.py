@@ -52,7 +52,11 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in clips:
             (folder / name).touch()
         write_labels(folder, {name: labels for name, (labels, _) in clips.items()})
-        changes = {"calibration": {"graininess": (9.0, 9.0)}, "threshold": {"graininess": 0.9}, "aggregation": {"graininess": 0.25}}
+        changes = {
+            "calibration": {"graininess": (9.0, 9.0)},
+            "threshold": {"graininess": 0.9},
+            "aggregation": {"graininess": 0.25},
+        }
         return calibrate(write_toy_model(tmp_path / "model", **changes), folder)
 
     return run

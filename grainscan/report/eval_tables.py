@@ -86,7 +86,7 @@ def evaluation(report: EvalReport) -> Group:
         parts += [styled(), styled("Not judged, and not counted in any figure", "bold"), _failures(report.errors)]
     parts += [styled(f"picture: {printable(str(path))}", DIM) for path in report.plots or ()]
     if report.not_judged:
-        parts.append(styled(f"labelled, but not judged: {', '.join(report.not_judged)}", CAUTION))
+        parts.append(styled(f"labelled, but not among the model's tasks: {', '.join(report.not_judged)}", CAUTION))
     return Group(*parts)
 
 

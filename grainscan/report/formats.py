@@ -33,6 +33,7 @@ class ModelInfo:
     tasks: Sequence[str] = ()  # empty: those of the results
     units: Mapping[str, str] = field(default_factory=dict)  # of strength, by task; default: those of the task records
     settings: Mapping[str, str] = field(default_factory=dict)  # of the scan, for people
+    order: str = ""  # in which a page shows the results first: one of `selection.ORDERS`, or a task
 
 
 class Format:
@@ -114,11 +115,31 @@ class Html(Format):
         from grainscan.report.page import render
 
         items = list(results)
-        for part in render(items, model.tasks or tasks_of(items), model.units, model.settings):
+        for part in render(items, model.tasks or tasks_of(items), model.units, model.settings, model.order):
             stream.write(part)
 
 
-FORMATS: dict[str, Format] = {"table": Table(), "json": Json(), "jsonl": JsonLines(), "csv": Csv(), "html": Html()}
+class Edl(Format):
+    """An edit decision list (CMX 3600): an event for each stretch in which an artifact was found; see `report.edl`."""
+
+    suffixes = (".edl",)
+
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
+        from grainscan.report.edl import lines
+
+        items = list(results)
+        for line in lines(items, model.tasks or tasks_of(items)):
+            stream.write(line + "\n")
+
+
+FORMATS: dict[str, Format] = {
+    "table": Table(),
+    "json": Json(),
+    "jsonl": JsonLines(),
+    "csv": Csv(),
+    "html": Html(),
+    "edl": Edl(),
+}
 
 
 def format_for(format: str | None, output: Path | None, names: Collection[str] | None = None) -> str:
@@ -150,13 +171,16 @@ def write(
     tasks: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
+    order: str = "",
 ) -> None:
     """Write results in one of FORMATS. Raises UsageError for any other.
 
     `tasks` and `units` (of strength, by task) are those of the model. By default, tasks are collected from the results
-    before anything is written, and units come from the task records. `settings` of the scan are shown on the page.
+    before anything is written, and units come from the task records. `settings` of the scan are shown on the page,
+    which begins in `order`; other formats keep the order of the results.
     """
-    FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}, settings or {}))
+    about = ModelInfo(tasks or (), units or {}, settings or {}, order)
+    FORMATS[format_for(format, None)].write(results, stream, about)
 
 
 def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> None:
@@ -195,9 +219,9 @@ def timecode_of(part: Mapping[str, Any], video: Mapping[str, Any], key: str = "s
 
 def _compact(event: Mapping[str, Any], video: Mapping[str, Any]) -> str:
     """`black_screen 12.4-12.9 0.99 00:00:12:10-00:00:12:22`"""
-    codes = [timecode_of(event, video, key) for key in ("start", "end")]
     span = f"{event['start']:g}-{event['end']:g}"
-    return " ".join([event["task"], span, f"{event['probability']:.2f}", *(["-".join(codes)] if all(codes) else [])])
+    start, end = (timecode_of(event, video, key) for key in ("start", "end"))
+    return " ".join([event["task"], span, f"{event['probability']:.2f}", *([f"{start}-{end}"] if start else [])])
 
 
 def _cell(value: Any) -> Any:

@@ -33,12 +33,16 @@ _MOST_EVENTS = 1000  # of a file
 
 
 def render(
-    results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str], settings: Mapping[str, str]
+    results: Sequence[Result],
+    tasks: Sequence[str],
+    units: Mapping[str, str],
+    settings: Mapping[str, str],
+    order: str = "",
 ) -> Iterator[str]:
     """The parts of the page in order.
 
     `units` are those of strength by task; the default is that of the task's record. `settings` are those of the scan,
-    as far as known, as texts for people.
+    as far as known, as texts for people. `order` is one of `selection.ORDERS` or a task; worst first by default.
     """
     import jinja2
 
@@ -65,7 +69,7 @@ def render(
         style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=_embedded(data.to_dict()),
+        data=_embedded(data.to_dict() | _begin(order, tasks)),
         tally=tally,
         files=count(tally.files, "file"),
         length=span(data.length),
@@ -82,6 +86,13 @@ def render(
         maps_kept=data.maps,
         maps_left_out=data.maps_left_out,
     )
+
+
+def _begin(order: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """The order and the artifact that the page begins with."""
+    if order in tasks:
+        return {"order": "worst", "artifact": tasks.index(order)}
+    return {"order": "name" if order == "path" else order or "worst"}
 
 
 def _embedded(values: Any) -> str:
@@ -136,7 +147,7 @@ class _Data:
         tasks = []
         for name in self._tasks:
             record, unit = task_of(name), self._units.get(name)
-            task = {"name": name, "title": record.title, "found": record.found, "absent": record.absent}
+            task: dict[str, Any] = {"name": name, "title": record.title, "found": record.found, "absent": record.absent}
             task |= {"threshold": self._thresholds[name], "experimental": name in self._experimental}
             tasks.append(task | ({"unit": unit, "short": _short(unit)} if unit else {}))
         tables = {"folders": [*self._folders], "videos": [list(video) for video in self._videos]}

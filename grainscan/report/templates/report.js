@@ -9,7 +9,9 @@ const CLEAN = [0x5b, 0x93, 0x8f], DOUBT = [0xe3, 0xb3, 0x41], FOUND = [0xcf, 0x4
 const EXTRA = 8; // rows drawn above and below those in sight
 const phone = window.matchMedia("(max-width: 760px)");
 
-const view = { artifact: -1, show: "all", text: "", key: "worst", down: true, list: [], version: 0 };
+const view = {
+  artifact: data.artifact ?? -1, show: "all", text: "", key: data.order, down: data.order !== "name", list: [], version: 0,
+};
 const thresholds = tasks.map((task) => task.threshold);
 const moved = tasks.map(() => false); // whether the slider of a task has been used
 
@@ -518,7 +520,7 @@ $("order").addEventListener("change", () => {
   arrange();
 });
 if ($("artifact")) {
-  for (let t = -1; t < tasks.length; t++) $("artifact").append(el("option", { value: t }));
+  for (let t = -1; t < tasks.length; t++) $("artifact").append(el("option", { value: t, selected: t === view.artifact }));
   $("artifact").addEventListener("change", () => {
     view.artifact = Number($("artifact").value);
     arrange();
