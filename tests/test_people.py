@@ -178,7 +178,7 @@ def test_two_logs_and_a_video_in_one_order(log: Path, clips: Path, tmp_path: Pat
     assert paths == sorted(paths) and len(paths) == 8
     assert rows[paths.index(known)]["tasks"]["graininess"]["probability"] == 0.77  # the log's row counts
     run(*words, "-o", tmp_path / "out.csv", code=1)
-    table = list(csv.DictReader((tmp_path / "out.csv").open()))
+    table = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
     assert [row["path"] for row in table] == paths
     said = " ".join(run(*words, "-o", tmp_path / "new.jsonl", code=2).stderr.split())
     assert "takes no rows of another scan" in said
