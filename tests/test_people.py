@@ -74,7 +74,7 @@ def test_tasks_are_chosen_and_keep_the_order_of_the_model(ten: Path, clips: Path
     whole = json.loads(run(*words).stdout)
     assert row["tasks"] == {task: whole["tasks"][task] for task in row["tasks"]}
     said = " ".join(run(*words, "--tasks", "banding,grain", code=2).stderr.split())
-    assert "'grain' is no task here" in said and "Use graininess, blockiness, banding" in said
+    assert "the model has no task 'grain'" in said and "Use graininess, blockiness, banding" in said
     assert "names no task" in run(*words, "--tasks", ",", code=2).stderr
     with Scanner(ten, workers=0, tasks=["aliasing"]) as scanner:
         assert list(scanner.predict(clips / "dark.avi")["tasks"]) == ["aliasing"]
@@ -93,7 +93,7 @@ def test_fail_on_any_or_on_some(ten: Path, clips: Path) -> None:
     run(*words, "blockiness", code=0)
     run(*words, "blockiness,banding", code=3)
     said = " ".join(run(*words, "grain", code=2).stderr.split())
-    assert "--fail-on grain: 'grain' is no task here" in said and "Use any, graininess" in said
+    assert "--fail-on grain: the model has no task 'grain'" in said and "Use any, graininess" in said
     run(*words, "banding", "--tasks", "graininess", code=2)
     run(*words, "any", "-t", "1", code=0)
 
@@ -237,7 +237,7 @@ def test_only_and_sort(log: Path, tmp_path: Path) -> None:
     assert names((tmp_path / "few.jsonl").read_text()) == ["grainy", "both"]
     run("predict", log, "--sort", "banding", "-o", tmp_path / "page.html", code=1)
     assert '"order":"worst","artifact":1' in (tmp_path / "page.html").read_text()
-    assert "'size' is no task here" in run("predict", log, "--sort", "size", code=2).stderr
+    assert "the model has no task 'size'" in run("predict", log, "--sort", "size", code=2).stderr
 
 
 def test_the_log_of_a_scan_is_whole_and_in_order(clips: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def check_tasks(flag: str, names: Sequence[str], tasks: Sequence[str], others: S
     """Raise UsageError for a name that is neither a task nor one of the other words."""
     unknown = [name for name in names if name not in (*tasks, *others)]
     if unknown or not names:
-        what = f"{unknown[0]!r} is no task here" if unknown else "names no task"
+        what = f"the model has no task {unknown[0]!r}" if unknown else "names no task"
         raise UsageError(f"{flag}: {what}", hint=f"Use {', '.join((*others, *tasks))}.")
 
 
