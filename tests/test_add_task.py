@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,16 +12,13 @@ import torch
 from conftest import scene_block
 from safetensors.torch import load_file
 from test_model import tiny
-from test_train import Record
 
 from grainscan import Scanner
-from grainscan.errors import ConfigError
 from grainscan.evaluate.evaluation import evaluate
 from grainscan.model.spec import read_spec
 from grainscan.model.store import save
 from grainscan.options import EvalConfig, TrainConfig
 from grainscan.train.fit import train
-from grainscan.train.plan import plan
 from grainscan.video import Block, write_clip
 from grainscan.views.crops import ViewSpec
 

@@ -69,7 +69,9 @@ def test_views_in_shared_memory_need_no_copy(model: Path) -> None:
     memory = mmap.mmap(-1, batch.nbytes)
     shared = np.frombuffer(memory, np.float32).reshape(batch.shape)
     shared[...] = batch
-    np.testing.assert_array_equal(OnnxEngine(model)(shared, native(3)).logits, OnnxEngine(model)(batch, native(len(batch))).logits)
+    np.testing.assert_array_equal(
+        OnnxEngine(model)(shared, native(3)).logits, OnnxEngine(model)(batch, native(len(batch))).logits
+    )
 
 
 def test_auto_is_onnx_without_a_gpu_and_never_imports_torch(model: Path) -> None:
