@@ -187,10 +187,31 @@ function heatMap(file, t) {
     const box = { x, y, width: size, height: size, fill: colour(p, threshold), stroke: "#fff", "stroke-opacity": 0.75, "vector-effect": "non-scaling-stroke" };
     over.append(svg("rect", box, Object.assign(svg("title"), { textContent: p.toFixed(2) })));
   }
-  const made = el("div", { className: "map", role: "img" }, canvas, over);
+  const made = el("div", { className: "map", role: "img" }, photo(file, "under"), canvas, over);
+  made.classList.toggle("over", Boolean(file.y));
   made.setAttribute("aria-label", `Where in the picture: ${tasks[t].title}`);
   made.style.aspectRatio = `${width} / ${height}`;
   return made;
+}
+
+const jpeg = (text) => `data:image/jpeg;base64,${text}`;
+
+/** The thumbnail of a file, if the page has one; it says nothing that the text beside it does not. */
+function photo(file, name) {
+  return file.y ? el("img", { className: name, src: jpeg(file.y.t), alt: "", decoding: "async" }) : null;
+}
+
+/** The views with the highest and the lowest probability at 100 %, as they are and with all contrast that there is. */
+function cropsOf(file, t) {
+  const crops = (file.y?.c ?? []).filter(([task]) => task === t);
+  if (!crops.length) return null;
+  return el("div", { className: "crops" }, ...crops.map(([, percent, plain, stretched]) => {
+    const text = `view with ${(percent / 100).toFixed(2)}`;
+    return el("figure", {},
+      el("img", { src: jpeg(plain), alt: `${text}, at 100 %` }),
+      el("img", { src: jpeg(stretched), alt: `${text}, contrast stretched` }),
+      el("figcaption", { textContent: `${text}, at 100 %; right: contrast stretched` }));
+  }));
 }
 
 function meter(p, threshold) {
@@ -343,7 +364,8 @@ function makeRow(index) {
   open.setAttribute("aria-haspopup", "dialog");
   const place = folders[file.d] ? el("small", { className: "folder", textContent: folders[file.d], title: folders[file.d] }) : null;
   const doubt = file.u ? el("small", { className: "caution", textContent: `unreliable: ${file.u}`, title: file.u }) : null;
-  row.append(cell("name", doubt ? null : place, open, doubt));
+  const name = cell("name", photo(file, "thumbnail"), el("div", {}, ...[doubt ? null : place, open, doubt].filter(Boolean)));
+  row.append(name);
   if (file.e) {
     row.append(cell("verdict", el("span", { className: "pill error", textContent: "error" })));
     row.append(cell("problem", el("span", { textContent: file.e[0], title: file.e[0] }), el("small", { textContent: file.e[1], title: file.e[1] })));
@@ -449,7 +471,8 @@ function taskBlock(file, t) {
     line,
     line ? el("div", { className: "axis" }, el("span", { textContent: timecode(file, 0) || "0:00" }), el("span", { textContent: at < 0 ? "" : `highest at ${moment(file, at)}` }), el("span", { textContent: moment(file, length) })) : null,
     list.length ? el("ul", {}, ...list) : null,
-    heatMap(file, t));
+    heatMap(file, t),
+    cropsOf(file, t));
 }
 
 function showDetails(position) {
