@@ -48,3 +48,8 @@ page *arguments:
 # How fast scanning is, against decoding alone
 bench *arguments:
     {{ python }} examples/embedded/benchmark.py {{ arguments }}
+
+# Renew the tables of the reference and the pictures of README (these need Chromium)
+pages:
+    {{ python }} examples/pages/reference.py
+    {{ python }} examples/pages/pictures.py

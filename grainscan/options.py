@@ -145,8 +145,9 @@ class PrepConfig(Options):
         super().__post_init__()
         unknown = [task for task in self.synthesised if not task_of(task).synthesiser]
         if unknown or (self.synthesize is not None and not self.synthesised):
+            fault = f"{unknown[0]!r} cannot be synthesised" if unknown else "no artifact"
             raise ConfigError(
-                f"--synthesize is {self.synthesize!r}" + f": {unknown[0]!r} cannot be synthesised" * bool(unknown),
+                f"--synthesize is {self.synthesize!r}: {fault}",
                 hint=f"Use all, or some of {', '.join(SYNTHESISED)}, separated by commas.",
             )
 
@@ -297,11 +298,20 @@ class ScanConfig(Options):
     )
     tasks: str | None = option(None, "Artifacts to judge. Default: all that the model knows.", metavar="A,B")
     windows: int | None = option(None, "Windows per file, in time. Default: the model's.", panel=SAMPLING, above=0)
+    every: float | None = option(
+        None,
+        "One window in each stretch of this length, and events: where an artifact lasts; 0: look at every frame.",
+        metavar="SECONDS",
+        panel=SAMPLING,
+        least=0,
+    )
     crops: int | None = option(None, "Crops per window, in space. Default: the model's.", panel=SAMPLING, above=0)
     short: ShortPolicy = option("mirror", "How to extend files shorter than a window.", panel=SAMPLING)
     device: str = option("auto", "Device to use.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES"))
     workers: int = option(-1, "Decoding processes; -1: automatic, 0: decode in this process.", panel=SAMPLING, least=-1)
-    timeout: float = option(60.0, "Seconds after which a file is given up; 0: no limit.", panel=SAMPLING, least=0)
+    timeout: float = option(
+        60.0, "Seconds per file, or without progress in it (--every); 0: no limit.", panel=SAMPLING, least=0
+    )
     memory: float = option(1.5, "Memory limit per worker; files beyond it fail.", metavar="GB", panel=SAMPLING, above=0)
     max_pixels: int = option(8192 * 8192, "Pixel limit per frame against decompression bombs.", panel=SAMPLING, above=0)
 

@@ -27,7 +27,8 @@ class Verdict(TypedDict, total=False):
 
 
 class Event(TypedDict, total=False):
-    """A stretch of a file in which an artifact lasts: its task, start and end in seconds, and its probability."""
+    """A stretch of a file in which an artifact lasts: seconds of presentation time, and the
+    highest probability in it."""
 
     task: str
     start: float
@@ -58,7 +59,7 @@ class Result(TypedDict, total=False):
     tasks: dict[str, Verdict]
     unreliable: list[str]
     windows: list[dict[str, Any]]  # start and end in seconds, timecode of the start, and a probability per task
-    events: list[Event]  # in order of their starts; absent unless all of the file was looked at
+    events: list[Event]  # with `every` only, in order of start: where an artifact lasts
     map: list[dict[str, float]]  # per view: window, x, y and size in pixels, and a probability per task
     baseline: dict[str, float]  # classical noise estimators, 8-bit luma codes
     video: dict[str, Any]

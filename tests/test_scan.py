@@ -75,8 +75,8 @@ def test_aggregate_by_hand() -> None:
         "threshold": 0.6,
         "strength": round(2**2.5 - 1, 3),
     }
-    # banding has the opposite logits, a default threshold and no strength
-    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-3.5), 6), "threshold": 0.5}
+    # banding has the opposite logits, of which the highest decide, a default threshold and no strength
+    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-0.5), 6), "threshold": 0.5}
 
 
 def test_strength_is_never_negative() -> None:
