@@ -313,6 +313,8 @@ def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[
                 moving[first:i], i = step[first:i], first + 1  # after a cut
                 continue
             near = min([near, *([np.median(after)] if len(after) else [])])
+            if near <= _MOVING:
+                continue
             leaps = _known(frames.leap[max(part.start, first - _NEAR) : first])
             unit = np.median(leaps) - near if len(leaps) else 0.0
             jumped = len(after) > 0 and unit > _COHERENT * near and after[0] > near + 0.5 * unit
