@@ -113,7 +113,9 @@ def test_windows_before_and_after_a_change_of_size_are_filled(tmp_path: Path, ma
             write_clip(part, make_block(frames=10, width=width, height=64), codec="mpeg2", quality=4)
             file.write(part.read_bytes())
     windows = list(read_windows(path, windows=4, frames=4, every=0, short="error"))
-    assert sum(len(window.stamps) for window in windows) == 20
+    with Reader(path) as reader:
+        assert sum(len(window.stamps) for window in windows) == len(list(reader.frames())) >= 19
+    assert {window.width for window in windows} == {64, 96}
     assert {window.frames for window in windows} == {4}
 
 
