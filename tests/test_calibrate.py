@@ -16,7 +16,8 @@ from grainscan.evaluate import calibrate as module
 from grainscan.evaluate.calibrate import FRACTIONS, calibrate
 from grainscan.model.spec import read_spec
 from grainscan.scan.engine import Outputs
-from grainscan.scan.pooling import probability
+from grainscan.scan.pooling import calibrated, probability
+from grainscan.tasks import MEASURED
 
 Views = list[float]
 
@@ -25,12 +26,16 @@ Views = list[float]
 def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Calibrates a toy model on clips given as name -> (labels, logits of the views for graininess and banding)."""
 
-    def run(clips: Mapping[str, tuple[dict[str, int], Views | None]]) -> Any:
+    def run(
+        clips: Mapping[str, tuple[dict[str, int], Views | None]],
+        tasks: tuple[str, ...] | None = None,
+        **changes: Any,
+    ) -> Any:
         class Told:
             """A scanner that observes what the test wrote; None is a clip that cannot be decoded."""
 
             def __init__(self, model: Path, *, device: str, observe: Any) -> None:
-                self._observe = observe
+                self._observe, self._spec = observe, read_spec(model)
 
             def __enter__(self) -> Told:
                 return self
@@ -38,13 +43,16 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             def __exit__(self, *exception: object) -> None:
                 pass
 
-            def scan(self, paths: Any) -> Iterator[str]:
+            def scan(self, paths: Any) -> Iterator[dict[str, Any]]:
                 for path in paths:
                     views = clips[Path(path).name][1]
-                    if views is not None:
-                        logits = np.repeat(np.array(views, np.float32)[:, None], 2, axis=1)
-                        self._observe(path, Outputs(logits, np.zeros_like(logits), np.zeros(len(logits), np.int64)))
-                    yield path
+                    if views is None:
+                        yield {"path": path, "status": "error"}
+                        continue
+                    logits = np.repeat(np.array(views, np.float32)[:, None], 2, axis=1)
+                    self._observe(path, Outputs(logits, np.zeros_like(logits), np.zeros(len(logits), np.int64)))
+                    measured = {task: {"probability": calibrated(views[0], task, self._spec)} for task in MEASURED}
+                    yield {"path": path, "status": "ok", "tasks": measured}
 
         monkeypatch.setattr(module, "Scanner", Told)
         folder = tmp_path / "clips"
@@ -52,8 +60,12 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in clips:
             (folder / name).touch()
         write_labels(folder, {name: labels for name, (labels, _) in clips.items()})
-        changes = {"calibration": {"graininess": (9.0, 9.0)}, "threshold": {"graininess": 0.9}, "aggregation": {"graininess": 0.25}}
-        return calibrate(write_toy_model(tmp_path / "model", **changes), folder)
+        before = {
+            "calibration": {"graininess": (9.0, 9.0)},
+            "threshold": {"graininess": 0.9},
+            "aggregation": {"graininess": 0.25},
+        }
+        return calibrate(write_toy_model(tmp_path / "model", **before | changes), folder, tasks=tasks)
 
     return run
 
@@ -100,6 +112,37 @@ def test_a_single_class_keeps_the_identity_and_one_half(fit: Any) -> None:
     assert fitted.spec.calibration_of("graininess") == (1.0, 0.0)
     assert fitted.spec.threshold_of("graininess") == 0.5
     assert fitted.clips == {"graininess": 5, "banding": 0}
+    assert fitted.auroc == {"graininess": None, "banding": None} and fitted.experimental == ()
+
+
+def test_only_the_tasks_that_are_asked_for_are_fitted(fit: Any) -> None:
+    spec = fit({name: ({"banding": 1 - labels["graininess"]}, views) for name, (labels, views) in SEPARABLE.items()})
+    assert spec.clips == {"graininess": 0, "banding": 8}
+    assert spec.auroc["banding"] == 0 and spec.experimental == ("banding",)  # the toy's logits rank the other way
+
+
+def test_the_others_keep_what_they_have(fit: Any) -> None:
+    clips = {name: (labels | {"banding": labels["graininess"]}, views) for name, (labels, views) in SEPARABLE.items()}
+    fitted = fit(clips, ("banding",))
+    assert fitted.clips == {"banding": 8} and fitted.auroc == fitted.f1 == {"banding": 1.0}
+    spec = fitted.spec
+    assert spec.calibration["graininess"] == (9.0, 9.0) and spec.threshold["graininess"] == 0.9
+    assert spec.aggregation["graininess"] == 0.25 and spec.calibration["banding"] != (1.0, 0.0)
+
+
+def test_a_measured_task_is_calibrated_on_the_scores_of_files(fit: Any) -> None:
+    """Its former calibration plays no part; without both classes it stays."""
+    clips = {f"{i}.avi": ({"black_screen": int(i > 3), "frame_drop": 1}, [float(i)]) for i in range(8)}
+    old = {"black_screen": (50.0, 1.0), "frame_drop": (2.0, 1.0)}
+    fitted = fit(
+        clips, ("black_screen", "frame_drop"), measured=("black_screen", "frame_drop"),
+        calibration=old, threshold={"frame_drop": 0.7}, aggregation={},
+    )  # fmt: skip
+    a, b = fitted.spec.calibration["black_screen"]
+    assert 3 < -b / a < 4 and fitted.auroc["black_screen"] == 1.0  # undecided between the classes
+    assert calibrated(3.0, "black_screen", fitted.spec) < fitted.spec.threshold["black_screen"]
+    assert fitted.spec.calibration["frame_drop"] == (2.0, 1.0) and fitted.spec.threshold["frame_drop"] == 0.7
+    assert "black_screen" not in fitted.spec.aggregation
 
 
 def test_unknown_labels_and_broken_clips_take_no_part(fit: Any) -> None:

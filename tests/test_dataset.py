@@ -29,7 +29,7 @@ from grainscan.data.dataset import (
     render,
 )
 from grainscan.errors import DataError, UsageError, VideoError
-from grainscan.tasks import AUGMENTATIONS
+from grainscan.tasks import AUGMENTATIONS, Task
 from grainscan.video import Block, PixelFormat, write_clip
 from grainscan.views.colour import to_rgb
 from grainscan.views.crops import ViewSpec
@@ -456,3 +456,23 @@ def test_gray_and_rgb_sizes() -> None:
     assert frame_bytes(PixelFormat.of("gray"), 3, 5) == 15
     assert frame_bytes(PixelFormat.of("gbrp10le"), 3, 5) == 90
     assert frame_bytes(PixelFormat.of("yuv420p"), 3, 5) == 15 + 2 * 6
+
+
+def test_an_augmentation_is_left_out_only_where_it_could_forge_a_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = {
+        "still": Task("still", scales=("native",), augmentations=AUGMENTATIONS - {"reverse"}),
+        "dim": Task("dim", scales=("whole",), augmentations=AUGMENTATIONS - {"light"}),
+    }
+    monkeypatch.setattr("grainscan.tasks._BY_NAME", records)
+    labels = np.array([[1, np.nan], [np.nan, 0], [0, 1]], np.float32)
+    names = ("a", "b", "c")
+    clips = ClipSet(tmp_path, ("still", "dim"), names, tmp_path, names, labels, np.full_like(labels, np.nan))
+    data = TrainingViews(clips, ClipCache(None, ViewSpec(whole=1)), draws=3)
+    assert data.augmentations(0, "native") == AUGMENTATIONS - {"reverse"}
+    assert data.augmentations(1, "whole") == AUGMENTATIONS - {"light"}
+    assert data.augmentations(2, "native") == AUGMENTATIONS - {"reverse"}  # such a view does not show the other task
+    assert data.augmentations(2, "whole") == AUGMENTATIONS - {"light"}
+    plain = TrainingViews(clips, ClipCache(None, ViewSpec(whole=1)), draws=3, augment=False)
+    assert plain.augmentations(2, "whole") == frozenset()

@@ -424,6 +424,22 @@ def test_scopes_of_tuning() -> None:
         tune(model, "last-3")
 
 
+def test_the_other_scales_are_trained_beside_what_native_views_use() -> None:
+    model = tiny("graininess", "banding", energies=True, bottleneck=4)
+    tune(model, "scales", kept=1)
+    assert {name.split(".")[0] for name in trainable(model)} == {"scaled", "adapters"}
+    assert not any(name.startswith("adapters.0.") for name in trainable(model))
+    pixels = views()
+    before = model(pixels, torch.zeros(3, dtype=torch.int64))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    after = model(pixels, torch.zeros(3, dtype=torch.int64))
+    assert torch.equal(after.logits[:, 0], before.logits[:, 0])
+    assert not torch.equal(after.logits[:, 1], before.logits[:, 1])
+
+
 def test_lora_adapts_attention_and_mlp_and_leaves_no_trace() -> None:
     model = tiny()
     names = list(model.state_dict())

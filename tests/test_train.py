@@ -570,7 +570,7 @@ def test_the_starting_model_is_kept_when_nothing_beats_it(
     assert run.verdict == "no gain: 0.971 before, 0.942 after (validation AUROC); the starting model was kept"
     assert json.loads((run.directory / "metrics.json").read_text())["after"]["auroc_graininess"] == 0.9422
     card = (run.model / "README.md").read_text()
-    assert "| auroc_graininess | 0.9711 | 0.9422 |" in card and "the starting model was kept" in card
+    assert "| `graininess` | 0.9711 | 0.9422 |" in card and "the starting model was kept" in card
 
 
 @pytest.mark.usefixtures("no_export")

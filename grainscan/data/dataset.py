@@ -354,10 +354,9 @@ class TrainingViews(_Views):
         super().__init__(clips, cache)
         self.draws = draws
         self.seed = seed % 2**63  # NumPy accepts no negative seeds
-        kept = AUGMENTATIONS.intersection(*(task_of(task).augmentations for task in clips.tasks))
-        self.augment: frozenset[Augmentation] = kept if augment else frozenset()  # those that keep all labels true
+        self.augment = augment
         self.weights = class_weights(clips.labels) if balanced else None
-        known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
+        self.known = known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
         view = cache.view
         counts = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
         frequency = np.array([counts[scale] ** 0.5 for scale in SCALES])
@@ -391,7 +390,17 @@ class TrainingViews(_Views):
         number = int(np.flatnonzero(frequency)[0])
         if np.count_nonzero(frequency) > 1:
             number = int(rng.choice(len(SCALES), p=frequency / frequency.sum()))
-        return [random_cut(excerpt, self.cache.view, rng, scale=SCALES[number], augment=self.augment)]
+        scale = SCALES[number]
+        return [random_cut(excerpt, self.cache.view, rng, scale=scale, augment=self.augmentations(clip, scale))]
+
+    def augmentations(self, clip: int, scale: Scale) -> frozenset[Augmentation]:
+        """Those that keep true what is known of a clip and seen in views of a scale."""
+        if not self.augment:
+            return frozenset()
+        seen = self.known[clip] & ~np.array(self.blind[scale])
+        return AUGMENTATIONS.intersection(
+            *(task_of(task).augmentations for task, one in zip(self.clips.tasks, seen, strict=True) if one)
+        )
 
 
 class ValidationViews(_Views):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.console import Progress
-from grainscan.data.labels import read_labels
+from grainscan.data.labels import LabelSet, read_labels
 from grainscan.evaluate import metrics
 from grainscan.evaluate.metrics import both_classes
-from grainscan.evaluate.thresholds import OperatingPoint, fit_platt
+from grainscan.evaluate.thresholds import OperatingPoint, fit_platt, to_logits
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
@@ -62,32 +63,28 @@ def calibrate(
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
     error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
-    alarm costs time. Tasks without both classes get the identity and 0.5. Clips that cannot be decoded are left out.
+    alarm costs time. A measured task has a single score for a file, and no fraction. Tasks without both classes get the
+    identity and 0.5, measured ones keep what they have. Clips that cannot be decoded are left out.
     tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
-    spec = read_spec(directory)
-    tasks = spec.tasks if tasks is None else [task for task in spec.tasks if task in tasks]
-    spec = spec.keeping(set(spec.judged).difference(tasks))
-    labels = read_labels(folder)
-    seen: dict[str, Outputs] = {}
-    names = {str(labels.path[name]): name for name, known in labels.clips.items() if any(t in known for t in tasks)}
-    progress.stage("calibrating", len(names))
-    with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
-        for done, _ in enumerate(scanner.scan(names), 1):
-            progress.advance(done)
-    judged = [(labels.clips[names[path]], outputs) for path, outputs in sorted(seen.items())]
-    samples = {
-        task: [(clip[task], _logits(outputs, task, spec)) for clip, outputs in judged if task in clip] for task in tasks
+    before = read_spec(directory)
+    tasks = [task for task in before.judged if tasks is None or task in tasks]
+    spec = before.keeping(set(before.judged).difference(tasks))
+    write_spec(directory, spec)  # so that the probability of a measured task is the plain sigmoid of its score
+    samples = _samples(directory, read_labels(folder), tasks, spec, device, progress)
+    fits = {
+        task: _fit(task, known, 1.0)
+        if task in spec.measured
+        else _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
+        for task, known in samples.items()
+        if both_classes(np.array([label for label, _ in known]))
     }
-    fits = {}
-    for task, known in samples.items():
-        if both_classes(np.array([label for label, _ in known])):
-            fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
+    same = before.keeping(set(before.measured).difference(fits))
     spec = spec.with_(
-        aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items()},
-        calibration=spec.calibration | {task: fit.calibration for task, fit in fits.items()},
-        threshold=spec.threshold | {task: fit.threshold for task, fit in fits.items()},
+        aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items() if task in spec.tasks},
+        calibration=spec.calibration | same.calibration | {task: fit.calibration for task, fit in fits.items()},
+        threshold=spec.threshold | same.threshold | {task: fit.threshold for task, fit in fits.items()},
     )
     write_spec(directory, spec)
     figures = {task: _figures(task, known, spec) for task, known in samples.items()}
@@ -99,18 +96,52 @@ def calibrate(
     )
 
 
-def _figures(task: str, known: list[tuple[int, NDArray[np.float32]]], spec: ModelSpec) -> dict[str, Any]:
-    """`metrics.scores` of the clips, with the fitted specification."""
-    found = [probability(logits, task, spec) for _, logits in known]
-    return metrics.scores([label for label, _ in known], found, spec.threshold_of(task))
-
-
 def write_spec(directory: Path, spec: ModelSpec) -> None:
     """Replace the `grainscan` block of a model directory's config.json."""
     path = directory / CONFIG_FILE
     values = json.loads(path.read_text(encoding="utf-8"))
     values[BLOCK] = spec.to_dict()
     write_json(path, values)
+
+
+def _samples(
+    directory: Path,
+    labels: LabelSet,
+    tasks: Collection[str],
+    spec: ModelSpec,
+    device: DeviceName,
+    progress: Progress,
+) -> dict[str, list[tuple[int, NDArray[np.float32]]]]:
+    """By task, the label and the logits of each clip: of the views that serve the task, or the score of a measured one.
+
+    In the order of the clips' paths; without those that cannot be decoded.
+    """
+    names = {str(labels.path[name]): name for name, known in labels.clips.items() if any(t in known for t in tasks)}
+    seen: dict[str, Outputs] = {}
+    samples: dict[str, list[tuple[int, NDArray[np.float32]]]] = {task: [] for task in tasks}
+    progress.stage("calibrating", len(names))
+    with Scanner(directory, device=device, observe=seen.__setitem__) as scanner:
+        results = []
+        for done, result in enumerate(scanner.scan(names), 1):
+            results.append(result)
+            progress.advance(done)
+    for result in sorted(results, key=itemgetter("path")):
+        verdicts, outputs = result.get("tasks", {}), seen.get(result["path"])
+        for task, label in labels.clips[names[result["path"]]].items():
+            if task not in samples:
+                continue
+            if task in spec.measured and task in verdicts:
+                score = to_logits(np.array([verdicts[task]["probability"]]))
+                samples[task].append((label, score.astype(np.float32)))
+            elif task in spec.tasks and outputs is not None:
+                samples[task].append((label, _logits(outputs, task, spec)))
+    return samples
+
+
+def _figures(task: str, known: list[tuple[int, NDArray[np.float32]]], spec: ModelSpec) -> dict[str, Any]:
+    """`metrics.scores` of the clips, with the fitted specification."""
+    found = [probability(logits, task, spec) for _, logits in known]
+    return metrics.scores([label for label, _ in known], found, spec.threshold_of(task))
 
 
 @dataclass(frozen=True)

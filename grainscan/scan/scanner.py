@@ -29,8 +29,8 @@ import numpy as np
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
-from grainscan.options import ScanConfig, ShortPolicy
-from grainscan.results import SCHEMA, Result
+from grainscan.options import ScanConfig, ShortPolicy, names_in
+from grainscan.results import SCHEMA, TIMECODE, Result, timecode
 from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
@@ -149,7 +149,9 @@ class Scanner:
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
         """A scanner with the options that predict and eval share."""
-        return cls(**{each.name: getattr(config, each.name) for each in fields(ScanConfig)}, **options)
+        shared = {each.name: getattr(config, each.name) for each in fields(ScanConfig)}
+        shared["tasks"] = None if config.tasks is None else names_in(config.tasks)
+        return cls(**shared, **options)
 
     def __enter__(self) -> Scanner:
         return self
@@ -308,12 +310,17 @@ class Scanner:
         if self._maps:
             maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
             result["map"] = list(itertools.chain.from_iterable(maps))
+        for task in set(self.spec.experimental) & result["tasks"].keys():
+            result["tasks"][task]["experimental"] = True
+        for part in (*result["windows"], *result.get("events", ())):
+            if code := timecode(part["start"], file.video.get("fps")):
+                part[TIMECODE] = code
         return result
 
     def _measured(self, parts: list[Frames]) -> Measured | None:
         return Measured(Frames.join(parts), self.spec, self.tasks, whole=self.job.every == 0) if parts else None
 
-    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
+    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
         return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:

@@ -23,7 +23,7 @@ from grainscan.data.cache import DecodedExcerpt, decode
 from grainscan.data.dataset import ValidationViews, cut_block, random_cut, render
 from grainscan.errors import DataError, VideoError
 from grainscan.model.vivit import GrainscanViViT, count_parameters, grid_of
-from grainscan.tasks import AUGMENTATIONS
+from grainscan.tasks import AUGMENTATIONS, SCALES
 from grainscan.train.setup import Setup
 from grainscan.workers import processors
 
@@ -62,7 +62,8 @@ class _Pass(nn.Module):
         self.model = model
 
     def forward(self, views: torch.Tensor) -> None:
-        total = sum(output.sum() for output in self.model(views))
+        others = views.new_full((len(views),), len(SCALES) - 1, dtype=torch.int64)  # not native: the dearest
+        total = sum(output.sum() for output in self.model(views, None if self.model.scaled is None else others))
         if total.requires_grad:
             total.backward()
 
@@ -102,6 +103,8 @@ def estimate_memory(setup: Setup) -> int:
 def trained_depth(model: GrainscanViViT) -> float:
     """Fraction of the backbone's layers in the backward pass: 1 for all, 0 where only adapters are trained."""
     layers = model.backbone.layers
+    if model.scaled is not None and any(parameter.requires_grad for parameter in model.scaled.parameters()):
+        return 1.0
     for index, part in enumerate((model.backbone.embeddings, *layers)):
         if any(parameter.requires_grad for parameter in part.parameters()):
             return (len(layers) - max(0, index - 1)) / len(layers)
@@ -162,7 +165,7 @@ def measure(setup: Setup, flops: int) -> Pace:
         seconds.append(statistics.median(times[1:]) / count)  # the first one warms up
     model.zero_grad(set_to_none=True)
     learn, judge = seconds
-    return Pace(learn, judge, cutting, decoding, round(windows * view.crops))
+    return Pace(learn, judge, cutting, decoding, round(windows * view.count))
 
 
 def _time_clips(setup: Setup) -> tuple[float, float, float]:
@@ -176,7 +179,11 @@ def _time_clips(setup: Setup) -> tuple[float, float, float]:
         except (VideoError, DataError):
             continue
         decoding = time.perf_counter() - begun
-        cuts = [random_cut(excerpt, view, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(4)]
+        cuts = [
+            random_cut(excerpt, view, np.random.default_rng(i), scale=scale, augment=AUGMENTATIONS)
+            for i in range(4)
+            for scale in view.scales
+        ]
         begun = time.perf_counter()
         render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
         cutting = (time.perf_counter() - begun) / len(cuts)

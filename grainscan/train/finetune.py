@@ -67,8 +67,8 @@ def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
 
 
 def decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: to matrices, not to biases, norms, the class token or position embeddings."""
-    return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings"))
+    """Whether weight decay applies: to matrices, not to biases, norms, the class token or embeddings."""
+    return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings", "scaled.scale.weight"))
 
 
 @torch.no_grad()

@@ -1,0 +1,104 @@
+"""One more task for a model that knows others: it is learnt, and the others stay as they were, to the last bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import scene_block
+from safetensors.torch import load_file
+from test_model import tiny
+
+from grainscan import Scanner
+from grainscan.evaluate.evaluation import evaluate
+from grainscan.model.spec import read_spec
+from grainscan.model.store import save
+from grainscan.options import EvalConfig, TrainConfig
+from grainscan.train.fit import train
+from grainscan.video import Block, write_clip
+from grainscan.views.crops import ViewSpec
+
+VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3, detail=2, quarter=1, whole=1)
+OLD = {
+    "calibration": {"graininess": (1.7, -0.3), "banding": (0.9, 0.2), "black_screen": (1.1, 0.0)},
+    "threshold": {"graininess": 0.41, "banding": 0.63},
+    "aggregation": {"graininess": 0.5},
+    "strength": {"graininess": "codes"},
+    "measured": ("black_screen",),
+    "provenance": {"experimental": ["banding"]},
+}
+
+
+def vignetted(label: int, seed: int) -> Block:
+    """A scene whose corners are dark, with label 1."""
+    block = scene_block(frames=6, width=96, height=80, grain=0, seed=seed)
+    y, x = np.mgrid[-1:1:80j, -1:1:96j]
+    light = 1 - label * np.random.default_rng(seed).uniform(0.5, 0.9) * (x**2 + y**2) / 2
+    return Block(((block.planes[0] * light).astype(np.uint8), *block.planes[1:]), block.format)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vignettes")
+    for number, (split, count) in enumerate((("train", 24), ("val", 12), ("test", 20))):
+        (folder / split).mkdir()
+        labels = {f"{split}{i}.avi": {"vignette": i % 2} for i in range(count)}
+        for i, (name, known) in enumerate(labels.items()):
+            write_clip(folder / split / name, vignetted(known["vignette"], seed=1000 * number + i))
+        (folder / split / "labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("base") / "two"
+    model = tiny("graininess", "banding", energies=True, bottleneck=4)
+    model.spec = model.spec.with_(view=VIEW, **OLD)
+    save(model, directory)
+    return directory
+
+
+@pytest.fixture
+def config(data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    monkeypatch.chdir(tmp_path)
+    return TrainConfig(
+        data, str(base), add_task="vignette", name="run", runs=tmp_path / "runs", device="cpu", precision="fp32",
+        batch_size=16, max_steps=60, eval_every=20, lr=1e-2, workers=0,
+    )  # fmt: skip
+
+
+def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, base: Path, data: Path) -> None:
+    run = train(config)
+    before, after = read_spec(base), read_spec(run.model)
+    assert after.tasks == ("graininess", "banding", "vignette") and after.measured == ("black_screen",)
+    assert after.view == before.view
+    for key in ("calibration", "threshold", "aggregation", "strength"):
+        found = dict(getattr(after, key))
+        found.pop("vignette", None)
+        assert found == getattr(before, key), key
+    assert "vignette" in after.calibration and "vignette" in after.threshold
+    assert after.provenance["learnt"] == ["vignette"] and after.provenance["experimental"] == ["banding"]
+
+    old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
+    assert {name.split(".")[1] for name in new.keys() - old.keys()} == {"2"}
+    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    random = np.random.default_rng(0)
+    sessions = [onnxruntime.InferenceSession(folder / "model.onnx") for folder in (base, run.model)]
+    for count in (1, 3, 24):
+        pixels = random.random((count, 4, 3, 32, 32), dtype=np.float32)
+        inputs = {"views": pixels, "scales": random.integers(0, 4, count)}
+        for first, second in zip(*(session.run(["logits", "strength"], inputs) for session in sessions), strict=True):
+            np.testing.assert_array_equal(second[:, :2], first)
+    clip = str(data / "test" / "test0.avi")
+    with Scanner(base) as first, Scanner(run.model) as second:
+        ours = second.predict(clip)["tasks"]
+        assert {task: ours[task] for task in first.predict(clip)["tasks"]} == first.predict(clip)["tasks"]
+
+    report = evaluate(EvalConfig(data, model=str(run.directory), split="test", workers=0, bootstrap=0))
+    assert report.tasks["vignette"].auroc > 0.9
+    card = (run.model / "README.md").read_text()
+    assert "Learnt here: `vignette`." in card and "to the last bit" in card and "`graininess`, `banding`" in card
