@@ -43,3 +43,8 @@ compat version="3.11" resolution="lowest-direct":
 # How fast scanning is, against decoding alone
 bench *arguments:
     {{ python }} examples/embedded/benchmark.py {{ arguments }}
+
+# Renew the tables of the reference and the pictures of README (these need Chromium)
+pages:
+    {{ python }} examples/pages/reference.py
+    {{ python }} examples/pages/pictures.py

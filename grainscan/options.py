@@ -76,6 +76,11 @@ def expand(choices: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def names_in(text: str | None) -> tuple[str, ...]:
+    """The names in a list that is separated by commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) if text else ()
+
+
 def option(default: Any, help: str, *flags: str, **more: Any) -> Any:
     """A field set by a flag of its name."""
     return dataclasses.field(default=default, metadata={_KEY: Option(help, flags, **more)})
@@ -140,16 +145,16 @@ class PrepConfig(Options):
         super().__post_init__()
         unknown = [task for task in self.synthesised if not task_of(task).synthesiser]
         if unknown or (self.synthesize is not None and not self.synthesised):
+            fault = f"{unknown[0]!r} cannot be synthesised" if unknown else "no artifact"
             raise ConfigError(
-                f"--synthesize is {self.synthesize!r}" + f": {unknown[0]!r} cannot be synthesised" * bool(unknown),
+                f"--synthesize is {self.synthesize!r}: {fault}",
                 hint=f"Use all, or some of {', '.join(SYNTHESISED)}, separated by commas.",
             )
 
     @property
     def synthesised(self) -> tuple[str, ...]:
         """The tasks that `synthesize` names, each once, in its order; those of the table for `all`."""
-        names = (self.synthesize or "").split(",")
-        return SYNTHESISED if names == ["all"] else tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+        return SYNTHESISED if self.synthesize == "all" else names_in(self.synthesize)
 
 
 @dataclass(frozen=True)
@@ -291,12 +296,22 @@ class ScanConfig(Options):
         "-m",
         metavar="MODEL",
     )
+    tasks: str | None = option(None, "Artifacts to judge. Default: all that the model knows.", metavar="A,B")
     windows: int | None = option(None, "Windows per file, in time. Default: the model's.", panel=SAMPLING, above=0)
+    every: float | None = option(
+        None,
+        "One window in each stretch of this length, and events: where an artifact lasts; 0: look at every frame.",
+        metavar="SECONDS",
+        panel=SAMPLING,
+        least=0,
+    )
     crops: int | None = option(None, "Crops per window, in space. Default: the model's.", panel=SAMPLING, above=0)
     short: ShortPolicy = option("mirror", "How to extend files shorter than a window.", panel=SAMPLING)
     device: str = option("auto", "Device to use.", panel=SAMPLING, choices=("auto", "grainscan.scan.engine:ENGINES"))
     workers: int = option(-1, "Decoding processes; -1: automatic, 0: decode in this process.", panel=SAMPLING, least=-1)
-    timeout: float = option(60.0, "Seconds after which a file is given up; 0: no limit.", panel=SAMPLING, least=0)
+    timeout: float = option(
+        60.0, "Seconds per file, or without progress in it (--every); 0: no limit.", panel=SAMPLING, least=0
+    )
     memory: float = option(1.5, "Memory limit per worker; files beyond it fail.", metavar="GB", panel=SAMPLING, above=0)
     max_pixels: int = option(8192 * 8192, "Pixel limit per frame against decompression bombs.", panel=SAMPLING, above=0)
 
@@ -305,7 +320,11 @@ class ScanConfig(Options):
 class PredictConfig(ScanConfig):
     """`grainscan predict INPUT...`: a verdict on each file."""
 
-    inputs: tuple[str, ...] = argument("INPUT...", "Files, folders, globs, URLs, or - to read paths from stdin.", ())
+    inputs: tuple[str, ...] = argument(
+        "INPUT...",
+        "Files, folders, globs, URLs, or - to read paths from stdin. A .jsonl file: the rows of a finished scan.",
+        (),
+    )
     threshold: str | None = option(
         None, "Probability from which an artifact counts as found. Default: the model's.", "-t", metavar="P|TASK=P"
     )
@@ -318,8 +337,12 @@ class PredictConfig(ScanConfig):
     output: Path | None = option(
         None, "Write the results to this file; -: stdout. A .jsonl file is continued.", "-o", metavar="FILE"
     )
+    sort: str | None = option(
+        None, "Order of the results. Default: path; on a page: worst.", metavar="path|worst|strength|length|TASK"
+    )
+    only: str | None = option(None, "Leave out files that do not have this artifact.", metavar="any|TASK")
     overwrite: bool = option(False, "Replace results made with another model or other options.")
-    fail_on: str | None = option(None, "Exit with code 3 if a file has this artifact.", metavar="TASK")
+    fail_on: str | None = option(None, "Exit with code 3 if a file has one of these artifacts.", metavar="any|A,B")
     maps: bool = option(False, "Add the probability of each view, to show where in the picture the artifact is.")
     ray: str | None = option(None, "Use a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING)
 

@@ -2,8 +2,10 @@
 
 Results for a file are kept in a log while they are computed, so that an interruption loses none. A JSONL file is its
 own log; other files are written from a log beside them, such as `report.html.partial.jsonl`, which the same command
-continues and which is removed once the file is complete. JSONL, JSON and CSV are streamed to stdout; only tables and
-pages hold all results in memory.
+continues and which is removed once the file is complete. JSONL, JSON and CSV are streamed to stdout; only tables, pages
+and results in another order than that of the paths hold all results in memory.
+
+A log of an earlier scan among the inputs gives its rows as they are: nothing is decoded for them.
 
 The exit code is 1 if an input could not be judged, whatever else was found, since the answer is then incomplete; else
 3 if `--fail-on` found its task; else 0.
@@ -12,6 +14,7 @@ The exit code is 1 if an input could not be judged, whatever else was found, sin
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,13 +25,16 @@ from grainscan.console import Progress, count
 from grainscan.errors import Interrupted, OutputError, UsageError
 from grainscan.files import check_output, is_stream
 from grainscan.model.spec import ModelSpec, find_model, read_spec
-from grainscan.options import PredictConfig
+from grainscan.options import PredictConfig, names_in
 from grainscan.report import FORMATS, STDOUT, Tally, format_for, save, verdict, write
+from grainscan.report.selection import ANY, ORDERS, check_tasks, found, in_order
 from grainscan.results import Report, Result
+from grainscan.scan.finished import FinishedScans, divided
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
+from grainscan.tasks import task_of
 
 FAILED, FOUND = 1, 3
 
@@ -43,14 +49,17 @@ class PredictReport(Report):
     output: Path | None  # None: stdout
     tally: Tally = field(default_factory=Tally)
     skipped: int = 0  # files already in the log
+    left_out: int = 0  # files without the artifact of --only
     replaced: bool = False  # whether an existing output that is not the log was replaced
     rows: tuple[Result, ...] = ()
 
     def exit_code(self, fail_on: str | None) -> int:
-        """1 if an input failed, else 3 if the task `fail_on` was found, else 0."""
+        """1 if an input failed, else 3 if one of the tasks in `fail_on` (`any`: any task) was found, else 0."""
         if self.tally.errors:
             return FAILED
-        return FOUND if fail_on and self.tally.tasks.get(fail_on) else 0
+        wanted = names_in(fail_on)
+        hits = (files for task, files in self.tally.tasks.items() if task in wanted or ANY in wanted)
+        return FOUND if any(hits) else 0
 
 
 def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None = None) -> PredictReport:
@@ -61,20 +70,44 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     """
     output = None if config.output == STDOUT else config.output
     form = format_for(config.format, output)
-    spec = read_spec(find_model(config.model))
-    thresholds = parse_thresholds(config.threshold, spec.tasks)
-    if config.fail_on is not None and config.fail_on not in spec.tasks:
-        raise UsageError(
-            f"--fail-on {config.fail_on}: the model has no such task", hint=f"Its tasks are: {', '.join(spec.tasks)}."
-        )
+    names, logs = divided(config.inputs)
+    finished = FinishedScans(logs)
+    spec = read_spec(find_model(config.model)) if names or not logs else None
+    known = tuple(dict.fromkeys((*(spec.judged if spec else ()), *finished.tasks)))
+    wanted = known if config.tasks is None else names_in(config.tasks)
+    if config.tasks is not None:
+        check_tasks(f"--tasks {config.tasks}", wanted, known)
+    tasks = tuple(task for task in known if task in wanted)
+    thresholds = parse_thresholds(config.threshold, tasks)
+    for flag, given, others in (
+        ("--fail-on", config.fail_on, (ANY,)), ("--only", config.only, (ANY,)), ("--sort", config.sort, ORDERS)
+    ):  # fmt: skip
+        if given is not None:
+            check_tasks(f"{flag} {given}", [given] if flag == "--sort" else names_in(given), tasks, others)
     if output is not None:
         check_output(output)
-    paths = collect(config.inputs)
-    report = PredictReport(spec.name, spec.tasks, form, output)
-    with closing(_Scan(config, spec, thresholds, report, progress or Progress())) as scan:
+        _check_log(config, form, output, names, logs)
+    paths = [path for path in collect(names) if path not in finished] if names or not logs else []
+    model = spec.name if spec else ", ".join(finished.models)
+    report = PredictReport(model, tasks, form, output)
+    with closing(_Scan(config, spec, finished, thresholds, report, progress or Progress())) as scan:
         if output is None or is_stream(output):
             return scan.to_stream(paths, output or stdout)
         return scan.to_file(paths, output)
+
+
+def _check_log(config: PredictConfig, form: str, output: Path, names: list[str], logs: list[str]) -> None:
+    """Refuse what a JSONL file, which is the log of its scan, cannot be, and an output that is an input."""
+    if any(output.exists() and output.samefile(log) for log in logs):
+        raise UsageError(f"{output} is an input, too", hint="Choose another file with -o.")
+    if form != "jsonl" or not names or is_stream(output):
+        return
+    odd = "--sort" if config.sort else "--only" if config.only else "rows of another scan" if logs else ""
+    if odd:
+        raise UsageError(
+            f"{output}: the log of a scan holds every file, in the order of the paths: it takes no {odd}",
+            hint=f"Scan first, then write what you want of it: grainscan predict {output} -o selected.csv",
+        )
 
 
 class _Scan:
@@ -83,64 +116,77 @@ class _Scan:
     def __init__(
         self,
         config: PredictConfig,
-        spec: ModelSpec,
+        spec: ModelSpec | None,
+        finished: FinishedScans,
         thresholds: dict[str, float],
         report: PredictReport,
         progress: Progress,
     ) -> None:
         self._config, self._report, self._progress = config, report, progress
-        maps = config.maps or FORMATS[report.format].maps
-        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": maps}
-        self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
-        self._scanner = Scanner.from_config(config, **self._options)
+        self._finished, self._thresholds = finished, thresholds
+        self._tally, self._left_out = Tally(), 0
+        self._known: dict[str, Any] = {"tasks": report.tasks, "order": config.sort or ""}
+        self._scanner: Scanner | None = None
+        if spec is not None:
+            own = {task: value for task, value in thresholds.items() if task in spec.judged}
+            maps = config.maps or FORMATS[report.format].maps
+            self._options: dict[str, Any] = {"thresholds": own, "maps": maps}
+            ours = None if config.tasks is None else ",".join(task for task in report.tasks if task in spec.judged)
+            self._config = config = replace(config, tasks=ours)
+            self._scanner = Scanner.from_config(config, **self._options)
+            self._known |= {"units": spec.strength, "settings": _settings(self._scanner)}
 
     def close(self) -> None:
-        self._scanner.close()
+        if self._scanner is not None:
+            self._scanner.close()
 
     def to_stream(self, paths: list[str], stream: TextIO | Path) -> PredictReport:
         """Write results as they come, to stdout or to a pipe or device; collect those of a table for stdout."""
-        report, rows, tally = self._report, list[Result](), Tally()
-        results = _counted(self._watched(paths), tally)
+        form, rows = self._report.format, list[Result]()
+        results = self._selected(self._watched(paths))
         try:
             if isinstance(stream, Path):
-                save(results, stream, report.format, **self._known)
-            elif report.format == "table":
+                save(results, stream, form, **self._known)
+            elif form == "table":
                 rows.extend(results)
             else:
-                write(results, stream, report.format, **self._known)
+                write(results, stream, form, **self._known)
                 stream.flush()
         except KeyboardInterrupt:
-            judged = f"{tally.files:,} of {count(len(paths), 'file')} judged"
-            lost = "" if report.format in ("table", "jsonl", "csv") else ", and the output is incomplete"
-            raise Interrupted(judged + lost, replace(report, tally=tally, rows=tuple(rows))) from None
-        return replace(report, tally=tally, rows=tuple(rows))
+            judged = f"{self._tally.files:,} of {count(len(paths) + len(self._finished), 'file')} judged"
+            lost = "" if form in ("table", "jsonl", "csv") else ", and the output is incomplete"
+            raise Interrupted(judged + lost, self._done(rows=tuple(rows))) from None
+        return self._done(rows=tuple(rows))
 
     def to_file(self, paths: list[str], output: Path) -> PredictReport:
         """Write results to a log, which is the output itself or from which the output is written in the end."""
-        report, tally = self._report, Tally()
-        path = output if report.format == "jsonl" else _partial(output)
-        overwrite = self._config.overwrite
-        with ResultLog(path, self._scanner.fingerprint, model=report.model, overwrite=overwrite) as log:
+        replaced = output.exists()
+        if self._scanner is None:
+            save(self._selected(iter(())), output, self._report.format, **self._known)
+            return self._done(replaced=replaced)
+        path = output if self._report.format == "jsonl" else _partial(output)
+        skipped, overwrite = 0, self._config.overwrite
+        with ResultLog(path, self._scanner.fingerprint, model=self._report.model, overwrite=overwrite) as log:
             try:
                 pending = log.pending(paths)
-                replaced = path != output and output.exists()
-                report = replace(report, skipped=len(paths) - len(pending), replaced=replaced)
-                if report.skipped:
-                    self._progress.say(
-                        f"{count(report.skipped, 'file')} already judged, {len(pending):,} to go: {path}"
-                    )
+                skipped = len(paths) - len(pending)
+                if skipped:
+                    self._progress.say(f"{count(skipped, 'file')} already judged, {len(pending):,} to go: {path}")
                 for row in self._watched(pending):
                     log.append(row)
                 log.finish()
                 if path == output:
-                    tally = Tally.of(log.rows(paths))
+                    self._tally = Tally.of(log.rows(paths))
                 else:
-                    self._save(map(_unlogged, _counted(log.rows(paths), tally)), output, log)
+                    self._save(self._selected(map(_unlogged, log.rows(paths))), output, log)
             except KeyboardInterrupt:
                 raise Interrupted(_kept(log)) from None
             if path != output:
                 path.unlink(missing_ok=True)
-        return replace(report, tally=tally)
+        return self._done(skipped=skipped, replaced=path != output and replaced)
+
+    def _done(self, **more: Any) -> PredictReport:
+        return replace(self._report, tally=self._tally, left_out=self._left_out, **more)
 
     def _save(self, results: Iterable[Result], output: Path, log: ResultLog) -> None:
         try:
@@ -149,8 +195,35 @@ class _Scan:
             error.hint = f"{error.hint} Meanwhile, {_kept(log)}."
             raise
 
+    def _selected(self, scanned: Iterator[Result]) -> Iterator[Result]:
+        """The results of this scan and of finished ones, in the wanted order, without those to leave out."""
+        every = heapq.merge(scanned, map(self._recalled, self._finished.rows()), key=lambda row: row["path"])
+        shown = self._counted(every)
+        yield from in_order(list(shown), self._config.sort) if self._config.sort else shown
+
+    def _counted(self, results: Iterable[Result]) -> Iterator[Result]:
+        for row in results:
+            self._tally.add(row)
+            if self._config.only is None or found(row, names_in(self._config.only)):
+                yield row
+            else:
+                self._left_out += 1
+
+    def _recalled(self, row: Result) -> Result:
+        """A row of a finished scan, with the tasks and thresholds that are asked for."""
+        if self._report.format != "jsonl":
+            row = _unlogged(row)
+        if self._config.tasks is not None and "tasks" in row:
+            row["tasks"] = {task: block for task, block in row["tasks"].items() if task in self._report.tasks}
+        for task in self._thresholds.keys() & row.get("tasks", {}).keys():
+            block, threshold = row["tasks"][task], self._thresholds[task]
+            block["threshold"], block["label"] = threshold, 1 if block["probability"] >= threshold else 0
+        return row
+
     def _watched(self, paths: list[str]) -> Iterator[Result]:
         """Judge files, and show the progress and the likeliest finds."""
+        if not paths:
+            return
         self._progress.stage("scanning", len(paths))
         errors = 0
         for done, row in enumerate(self._judged(paths), 1):
@@ -163,17 +236,30 @@ class _Scan:
             yield row
 
     def _judged(self, paths: list[str]) -> Iterator[Any]:
-        if self._config.ray is None:
-            return self._scanner.scan(paths)
-        from grainscan.scan.ray import scan_on_ray
+        if self._config.ray is not None:
+            from grainscan.scan.ray import scan_on_ray
 
-        return scan_on_ray(self._config, paths, **self._options)
+            return scan_on_ray(self._config, paths, **self._options)
+        assert self._scanner is not None  # paths to judge need a model
+        return self._scanner.scan(paths)
 
 
-def _counted(results: Iterable[Result], tally: Tally) -> Iterator[Result]:
-    for row in results:
-        tally.add(row)
-        yield row
+def _settings(scanner: Scanner) -> dict[str, str]:
+    """How files are looked at, for people."""
+    view, job = scanner.job.view, scanner.job
+    numbers = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
+    views = ", ".join(f"{numbers[scale]:,} {scale}" for scale in view.scales if scale in job.scales)
+    settings = {
+        "artifacts": ", ".join(task_of(task).title for task in scanner.tasks),
+        "windows": f"up to {view.windows:,} per file, of {count(view.frames, 'frame')} each",
+        "views of a window": f"{views}, of {view.size} × {view.size} pixels",
+        "files shorter than a window": "refused" if job.short == "error" else f"extended ({job.short})",
+        "time limit": f"{job.timeout:g} seconds per file" if job.timeout else "none",
+    }
+    if scanner.thresholds:
+        pairs = (f"{task_of(task).title} {value:g}" for task, value in scanner.thresholds.items())
+        settings["thresholds set by hand"] = ", ".join(pairs)
+    return settings
 
 
 def _partial(output: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 SCHEMA = 1  # of results and reports
+TIMECODE = "timecode"  # key of windows and events
 
 
 class Verdict(TypedDict, total=False):
@@ -22,6 +23,18 @@ class Verdict(TypedDict, total=False):
     probability: float
     threshold: float
     strength: float
+    experimental: bool  # the model is not yet good at this task; absent otherwise
+
+
+class Event(TypedDict, total=False):
+    """A stretch of a file in which an artifact lasts: seconds of presentation time, and the
+    highest probability in it."""
+
+    task: str
+    start: float
+    end: float
+    probability: float
+    timecode: str  # of the start; absent if the frame rate is unknown
 
 
 class Failure(TypedDict):
@@ -45,7 +58,8 @@ class Result(TypedDict, total=False):
     error: Failure
     tasks: dict[str, Verdict]
     unreliable: list[str]
-    windows: list[dict[str, float]]  # start and end in seconds, and a probability per task
+    windows: list[dict[str, Any]]  # start and end in seconds, timecode of the start, and a probability per task
+    events: list[Event]  # with `every` only, in order of start: where an artifact lasts
     map: list[dict[str, float]]  # per view: window, x, y and size in pixels, and a probability per task
     baseline: dict[str, float]  # classical noise estimators, 8-bit luma codes
     video: dict[str, Any]
@@ -54,6 +68,19 @@ class Result(TypedDict, total=False):
     seconds: float
     file: dict[str, Any]  # size in bytes and modification time when judged
     settings: str  # in a log only: identifies the model and the options
+
+
+def timecode(seconds: float, fps: float | None) -> str:
+    """`00:01:23:06` for 83.25 seconds at 24 fps: hours, minutes, seconds and frames from the first frame of the file.
+
+    Frames are counted without drops, as SMPTE ST 12-1 calls it: at 29.97 fps, frame 30 is `00:00:01:00`. Empty if the
+    frame rate is unknown.
+    """
+    if not fps or fps <= 0:
+        return ""
+    rate = max(1, round(fps))
+    whole, frames = divmod(round(seconds * fps), rate)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames:02d}"
 
 
 def fault_of(row: Any) -> str:
@@ -76,6 +103,9 @@ def fault_of(row: Any) -> str:
         parts = row.get(key, [])
         if not isinstance(parts, list) or not all(_has_numbers(part, needed) for part in parts):
             return f"its {key} cannot be read"
+    events = row.get("events", [])
+    if not isinstance(events, list) or not all(map(_is_event, events)):
+        return "its events cannot be read"
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return "its key unreliable is not a list of texts"
     if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
@@ -92,7 +122,15 @@ def _is_verdict(value: Any) -> bool:
 
 
 def _has_numbers(value: Any, needed: Set[str]) -> bool:
-    return isinstance(value, dict) and needed <= value.keys() and all(map(_is_number, value.values()))
+    if not isinstance(value, dict) or not needed <= value.keys() or not isinstance(value.get(TIMECODE, ""), str):
+        return False
+    return all(_is_number(item) for key, item in value.items() if key != TIMECODE)
+
+
+def _is_event(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("task"), str):
+        return False
+    return _has_numbers({key: item for key, item in value.items() if key != "task"}, {"start", "end", "probability"})
 
 
 def _is_number(value: Any) -> bool:

@@ -37,21 +37,24 @@ def toy_spec(**changes: Any) -> ModelSpec:
 
 
 def write_toy_model(directory: Path, **changes: Any) -> Path:
-    """A model directory. With m the mean of all values of a view: logits 8m - 4 and 1 - 4m, strength 2m and 0."""
+    """A model directory. With m the mean of all values of a view: logits 8m - 4 and 1 - 4m, strength 2m and 0.
+
+    More tasks than two have the outputs of the first two in turn.
+    """
     spec = toy_spec(**changes)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps({"grainscan": spec.to_dict()}))
-    onnx.save(toy_graph(spec.view), str(directory / "model.onnx"))
+    onnx.save(toy_graph(spec.view, len(spec.tasks)), str(directory / "model.onnx"))
     return directory
 
 
-def toy_graph(view: ViewSpec) -> Any:
+def toy_graph(view: ViewSpec, tasks: int = 2) -> Any:
     constants = {
         "axes": np.array([1, 2, 3, 4]),
         "shape": np.array([-1, 1]),
-        "slope": SLOPE,
-        "offset": OFFSET,
-        "unit": STRENGTH,
+        "slope": np.resize(SLOPE, (1, tasks)),
+        "offset": np.resize(OFFSET, (1, tasks)),
+        "unit": np.resize(STRENGTH, (1, tasks)),
     }
     nodes = [
         helper.make_node("ReduceMean", ["views", "axes"], ["means"], keepdims=0),
@@ -64,7 +67,7 @@ def toy_graph(view: ViewSpec) -> Any:
         nodes,
         "toy",
         [helper.make_tensor_value_info("views", TensorProto.FLOAT, ["n", view.frames, 3, view.size, view.size])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("logits", "strength")],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", tasks]) for name in ("logits", "strength")],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -175,7 +175,7 @@ def test_the_module_runs(tmp_path: Path) -> None:
         (["predict", "*.mov"], 2, "no file matches *.mov"),
         (["predict", "-"], 2, "stdin names no files"),
         (["predict", "."], 2, "no videos in ."),
-        (["predict", "a.avi", "--fail-on", "banding"], 2, "the model has no such task"),
+        (["predict", "a.avi", "--fail-on", "banding"], 2, "the model has no task 'banding'"),
         (["predict", "a.avi", "--threshold", "2"], 2, "not between 0 and 1"),
         (["predict", "a.avi", "--short", "stretch"], 2, "--short is 'stretch'"),
         (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix does not say which format to write"),

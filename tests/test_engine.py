@@ -9,6 +9,7 @@ import sys
 import types
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,6 +29,10 @@ def model(tmp_path: Path) -> Path:
     return write_toy_model(tmp_path / "model")
 
 
+def native(count: int) -> np.ndarray[Any, Any]:
+    return np.zeros(count, np.int64)
+
+
 def views(count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.random((count, SMALL_VIEW.frames, 3, SMALL_VIEW.size, SMALL_VIEW.size), np.float32)
@@ -36,7 +41,7 @@ def views(count: int) -> np.ndarray:
 def test_outputs_are_what_the_graph_says(model: Path) -> None:
     batch = np.zeros_like(views(2))
     batch[1] = 0.5
-    outputs = OnnxEngine(model)(batch)
+    outputs = OnnxEngine(model)(batch, native(len(batch)))
     np.testing.assert_allclose(outputs.logits, [[-4, 1], [0, -1]], atol=1e-5)
     np.testing.assert_allclose(outputs.strength, [[0, 0], [1, 0]], atol=1e-5)
     assert outputs.logits.dtype == outputs.strength.dtype == np.float32
@@ -47,8 +52,8 @@ def test_outputs_are_what_the_graph_says(model: Path) -> None:
 def test_a_view_gets_the_same_answer_in_every_batch(model: Path, threads: int) -> None:
     batch = views(7)
     engine = OnnxEngine(model, threads=threads)
-    whole = engine(batch)
-    single = [engine(batch[i : i + 1]).logits[0] for i in range(7)]
+    whole = engine(batch, native(len(batch)))
+    single = [engine(batch[i : i + 1], native(1)).logits[0] for i in range(7)]
     np.testing.assert_allclose(whole.logits, single, atol=1e-6)
 
 
@@ -64,7 +69,9 @@ def test_views_in_shared_memory_need_no_copy(model: Path) -> None:
     memory = mmap.mmap(-1, batch.nbytes)
     shared = np.frombuffer(memory, np.float32).reshape(batch.shape)
     shared[...] = batch
-    np.testing.assert_array_equal(OnnxEngine(model)(shared).logits, OnnxEngine(model)(batch).logits)
+    np.testing.assert_array_equal(
+        OnnxEngine(model)(shared, native(3)).logits, OnnxEngine(model)(batch, native(len(batch))).logits
+    )
 
 
 def test_auto_is_onnx_without_a_gpu_and_never_imports_torch(model: Path) -> None:

@@ -550,7 +550,14 @@ def test_surplus() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"synthesize": "banding"}, {"balance": "Not A Task"}, {"synthesize": "graininess", "balance": "banding"}],
+    [
+        {"synthesize": "halos"},
+        {"synthesize": ","},
+        {"synthesize": "banding,halos"},
+        {"balance": "Not A Task"},
+        {"synthesize": "graininess", "balance": "banding"},
+        {"synthesize": "graininess,banding", "balance": "banding"},
+    ],
 )
 def test_requests_that_cannot_be_met(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

@@ -75,8 +75,8 @@ def test_aggregate_by_hand() -> None:
         "threshold": 0.6,
         "strength": round(2**2.5 - 1, 3),
     }
-    # banding has the opposite logits, a default threshold and no strength
-    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-3.5), 6), "threshold": 0.5}
+    # banding has the opposite logits, of which the highest decide, a default threshold and no strength
+    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-0.5), 6), "threshold": 0.5}
 
 
 def test_strength_is_never_negative() -> None:
@@ -111,7 +111,8 @@ def test_a_result_keeps_the_contract(model: Path, make_clip: MakeClip, workers: 
     assert (result["schema"], result["path"], result["status"], result["model"]) == (1, str(path), "ok", "toy")
     assert set(result["tasks"]) == {"graininess", "banding"}
     assert set(result["tasks"][TASK]) == {"label", "probability", "threshold", "strength"}
-    assert [set(window) for window in result["windows"]] == [{"start", "end", "graininess", "banding"}] * 2
+    assert [set(window) for window in result["windows"]] == [{"start", "end", "timecode", "graininess", "banding"}] * 2
+    assert [window["timecode"] for window in result["windows"]] == ["00:00:00:00", "00:00:00:20"]
     assert [window["start"] for window in result["windows"]] == [0.0, 0.8]
     assert result["video"] == {
         "width": 96, "height": 64, "fps": 25.0, "duration": 1.6, "codec": "h264", "pix_fmt": "yuv420p",

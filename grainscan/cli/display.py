@@ -185,14 +185,22 @@ def print_predict(report: PredictReport) -> None:
     """Print the table if it is wanted on stdout, and the summary of the scan."""
     if report.format == "table" and report.output is None:
         write(report.rows, sys.stdout, "table", tasks=report.tasks)
+        _tell_left_out(report)
         for row in report.rows:
             if row["status"] != "ok" and row["error"].get("hint"):
                 _tell(f"hint: {row['path']}: {row['error']['hint']}")
         return
     if console.verbosity >= 0:
         console.err().print(summary(report.tally))
+    _tell_left_out(report)
     if report.output is not None:
         _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
+
+
+def _tell_left_out(report: PredictReport) -> None:
+    if report.left_out:
+        errors = f", of which {count(report.tally.errors, 'error')}" if report.tally.errors else ""
+        _tell(f"not shown, as --only asks: {count(report.left_out, 'file')}{errors}")
 
 
 def _tell(text: str) -> None:

@@ -34,7 +34,7 @@ SPLIT_RECORD = ".split"  # folder in which `grainscan split` records what it did
 MEDIA_FOLDER = "avi"  # of the BVI-Artefact layout
 SPLITS = ("train", "val", "test")
 STANDARD_TASKS = tuple(task.name for task in STANDARD)
-_RESERVED = frozenset({"start", "end"})  # keys of a result's windows, beside the task names
+_RESERVED = frozenset({"start", "end", "timecode"})  # keys of a result's windows, beside the task names
 _TASK = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _CORRECT = "Correct these entries and try again."
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

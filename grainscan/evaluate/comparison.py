@@ -28,7 +28,7 @@ def compare_models(samples: Mapping[str, Sample], other: Judged, config: EvalCon
     for task, sample in samples.items():
         if task not in other.tasks:
             continue
-        keep = [k for k, name in enumerate(sample.names) if name in other.probability]
+        keep = [k for k, name in enumerate(sample.names) if task in other.probability.get(name, ())]
         tasks[task] = compare(
             sample.labels[keep],
             sample.probabilities[keep],

@@ -29,7 +29,8 @@ from grainscan.evaluate.judging import ClipError, Judged, Sample, judge, known_s
 from grainscan.evaluate.thresholds import POINT_SPLIT, Fitted, OperatingPoint, operate
 from grainscan.files import unwritable
 from grainscan.model.last_run import last_run
-from grainscan.options import EvalConfig
+from grainscan.model.spec import find_model, read_spec
+from grainscan.options import EvalConfig, names_in
 from grainscan.results import SCHEMA, Report
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
 
     judged = judge(config, labels, progress, baselines=True)
     on_val = judge(config, val, progress) if val else None
-    other = judge(replace(config, model=config.compare), labels, progress) if config.compare else None
+    other = judge(_for_other(config, config.compare), labels, progress) if config.compare else None
     sources = known_sources(labels, manifest)
     samples = {task: Sample.of(task, labels, judged, sources) for task in judged.tasks if task in labels.tasks}
 
@@ -104,12 +105,19 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
         data=folder,
         tasks=tasks,
         errors=judged.errors,
-        not_judged=sorted(set(labels.tasks) - set(tasks)) or None,
+        not_judged=sorted(set(labels.tasks) - set(judged.known)) or None,
         compare=compare_models(samples, other, config) if other else None,
     )
     if config.plots is None:
         return report
     return replace(report, plots=plots.draw(config.plots, *_curves(samples, judged, other, tasks)))
+
+
+def _for_other(config: EvalConfig, model: str) -> EvalConfig:
+    """The same evaluation of another model, on those of the tasks asked for that it knows, if any."""
+    known = read_spec(find_model(model)).judged
+    shared = [task for task in names_in(config.tasks) if task in known]
+    return replace(config, model=model, tasks=",".join(shared) if shared else config.tasks)
 
 
 def _curves(
@@ -119,7 +127,7 @@ def _curves(
     scores: dict[str, dict[str, np.ndarray]] = {}
     for task, sample in samples.items():
         curves = scores[task] = {judged.model: sample.probabilities}
-        if other and task in other.tasks and all(name in other.probability for name in sample.names):
+        if other and task in other.tasks and all(task in other.probability.get(name, ()) for name in sample.names):
             name = f"{other.model} (compared)" if other.model == judged.model else other.model
             curves[name] = np.array([other.probability[clip][task] for clip in sample.names])
         if baseline := tasks[task].baseline:

@@ -92,6 +92,7 @@ class TaskReport(Report):
     sources: dict[str, Source] | None = None  # the worst first, if sources are known
     operating_point: ChosenPoint | None = None
     calibration: Calibration | None = None
+    experimental: bool | None = None  # true if the model is not yet good at the task
 
 
 def measure(
@@ -111,6 +112,7 @@ def measure(
         sources=_sources(sample, threshold),
         operating_point=fitted.operating_point,
         calibration=fitted.calibration,
+        experimental=True if sample.task in judged.experimental else None,
     )
 
 

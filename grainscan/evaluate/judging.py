@@ -34,6 +34,8 @@ class Judged:
     model: str
     tasks: tuple[str, ...]
     thresholds: dict[str, float]
+    experimental: tuple[str, ...] = ()  # the tasks that the model is not yet good at
+    known: tuple[str, ...] = ()  # all tasks of the model
     probability: dict[str, dict[str, float]] = field(default_factory=dict)
     strength: dict[str, dict[str, float]] = field(default_factory=dict)
     baseline: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Judged:
         if result["status"] != "ok":
             self.errors.append({"name": name, "path": result["path"], **result["error"]})
             return
-        verdicts = {task: result["tasks"][task] for task in self.tasks}
+        verdicts = {task: result["tasks"][task] for task in self.tasks if task in result["tasks"]}
         self.probability[name] = {task: verdict["probability"] for task, verdict in verdicts.items()}
         self.strength[name] = {
             task: verdict["strength"] for task, verdict in verdicts.items() if verdict.get("strength") is not None
@@ -64,7 +66,7 @@ class Sample:
 
     @classmethod
     def of(cls, task: str, labels: LabelSet, judged: Judged, sources: Mapping[str, str] | None) -> Sample:
-        names = [name for name in judged.probability if task in labels.clips[name]]
+        names = [name for name, known in judged.probability.items() if task in known and task in labels.clips[name]]
         return cls(
             task,
             names,
@@ -75,15 +77,16 @@ class Sample:
 
 
 def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
-    """Scan the clips with a label for one of the model's tasks. Raises DataError if there are none."""
+    """Scan the clips with a label for one of the tasks to judge. Raises DataError if there are none."""
     with Scanner.from_config(config, baseline=baselines) as scanner:
-        spec = scanner.spec
-        names = [name for name, known in labels.clips.items() if any(task in known for task in spec.tasks)]
+        spec, tasks = scanner.spec, scanner.tasks
+        names = [name for name, known in labels.clips.items() if any(task in known for task in tasks)]
         if not names:
             hint = f"The labels are for: {', '.join(labels.tasks) or 'nothing'}."
-            tasks = ", ".join(spec.tasks)
-            raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({tasks})", hint=hint)
-        judged = Judged(spec.name, spec.tasks, {task: spec.threshold_of(task) for task in spec.tasks})
+            raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(tasks)})", hint=hint)
+        judged = Judged(
+            spec.name, tasks, {task: spec.threshold_of(task) for task in tasks}, spec.experimental, spec.judged
+        )
         progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])
         for done, (name, result) in enumerate(zip(names, results, strict=True), 1):

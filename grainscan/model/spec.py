@@ -27,7 +27,7 @@ WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 DEFAULT_THRESHOLD = 0.5
 BLOCK = "grainscan"
-TASK_NAME = r"(?!(?:start|end)$)[a-z][a-z0-9_]{0,99}"
+TASK_NAME = r"(?!(?:start|end|timecode)$)[a-z][a-z0-9_]{0,99}"
 _LARGEST_CONFIG = 1 << 24  # bytes
 _MOST_PIXELS = 1 << 25  # in a window's views: 400 MB of float32 RGB
 _MODELS = "Name a model directory, a run directory such as runs/NAME, `last` (the last run), or `small` (embedded)."
@@ -59,6 +59,12 @@ class ModelSpec:
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     strength: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def experimental(self) -> tuple[str, ...]:
+        """The tasks that the model is not yet good at, as its maker noted in the provenance."""
+        marked = self.provenance.get("experimental", ())
+        return tuple(task for task in self.judged if task in marked) if isinstance(marked, list | tuple) else ()
 
     @property
     def judged(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from grainscan.report.terminal import (
     CAUTION,
     DIM,
     ERROR,
+    EXPERIMENTAL,
     FirstThatFits,
     bar,
     number,
@@ -28,10 +29,11 @@ from grainscan.report.words import explain, printable, verdict
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from grainscan.evaluate.comparison import Comparison
     from grainscan.evaluate.evaluation import EvalReport
-    from grainscan.evaluate.figures import Mistake, Source, TaskReport
+    from grainscan.evaluate.figures import Source, TaskReport
     from grainscan.evaluate.judging import ClipError
 
 EVALUATION_FORMATS = ("table", "json")
@@ -69,9 +71,15 @@ def evaluation(report: EvalReport) -> Group:
     )  # fmt: skip
     if report.errors:
         head.append(" · ", DIM).append(count(len(report.errors), "error"), ERROR)
-    parts: list[RenderableType] = [head, _figures(report.tasks), styled(_LEGEND, DIM)]
+    parts: list[RenderableType] = [head, *_figures(report.tasks), styled(_LEGEND, DIM)]
+    if any(block.experimental for block in report.tasks.values()):
+        parts.append(styled(EXPERIMENTAL, DIM))
+    alone = len(report.tasks) == 1
+    if not alone and any(block.mistakes for block in report.tasks.values()):
+        parts += [styled(), styled("Worst mistakes", "bold"), _mistakes(report.tasks)]
     for task, block in report.tasks.items():
-        parts += [styled(), *_details(task, block)]
+        if alone or block.operating_point or block.strength or block.calibration or block.sources:
+            parts += [styled(), *_details(task, block, mistakes=alone)]
     if report.compare:
         parts += [styled(), *_comparison(report.model, report.compare)]
     if report.errors:
@@ -82,14 +90,64 @@ def evaluation(report: EvalReport) -> Group:
     return Group(*parts)
 
 
-def _figures(tasks: Mapping[str, TaskReport]) -> RenderableType:
-    """One task: a row per figure. Several tasks: a row per task, in two tables if one is too wide."""
+def _figures(tasks: Mapping[str, TaskReport]) -> Iterator[RenderableType]:
+    """One task: a row per figure. Several tasks: tables with a row per task, each divided if it is too wide."""
     if len(tasks) == 1:
-        return _tall(*tasks.values())
+        yield _tall(*tasks.values())
+        return
+    yield _counts(tasks)
+    yield _fitting(tasks, _figure)
+    if any(any(block.ci95.values()) for block in tasks.values()):
+        yield styled("95 % intervals", "bold")
+        yield _fitting(tasks, _interval)
+    if any(block.baseline for block in tasks.values()):
+        yield styled("Classical estimators", "bold")
+        yield _baseline_table(tasks)
+
+
+def _fitting(tasks: Mapping[str, TaskReport], cell: Callable[[TaskReport, str], Text]) -> RenderableType:
+    """A table with a row per task and a column per figure, in two halves if it is too wide."""
     from rich.console import Group
 
-    two_tables = Group(_wide(tasks, _RANKING), _wide(tasks, _VERDICTS))
-    return FirstThatFits(_wide(tasks, {**_RANKING, **_VERDICTS}), two_tables)
+    def table(heads: Mapping[str, str]) -> Table:
+        made = plain_table(*heads.values(), names=["Task"])
+        for task, block in tasks.items():
+            made.add_row(_task(task, block), *(cell(block, key) for key in heads))
+        return made
+
+    return FirstThatFits(table({**_RANKING, **_VERDICTS}), Group(table(_RANKING), table(_VERDICTS)))
+
+
+def _figure(block: TaskReport, key: str) -> Text:
+    return styled(number(getattr(block, key)), "bold" if key == "auroc" else "")
+
+
+def _interval(block: TaskReport, key: str) -> Text:
+    return styled(span(block.ci95.get(key)), DIM)
+
+
+def _task(task: str, block: TaskReport) -> Text:
+    return styled(task + "*" * bool(block.experimental), "bold")
+
+
+def _counts(tasks: Mapping[str, TaskReport]) -> Table:
+    """What became of the clips at each threshold."""
+    table = plain_table("Clips", "With it", "Found", "Missed", "False alarms", "Threshold", names=["Task"])
+    for task, block in tasks.items():
+        (tn, fp), (fn, tp) = block.confusion
+        figures = (f"{figure:,}" for figure in (tn + fp + fn + tp, tp + fn, tp, fn, fp))
+        table.add_row(_task(task, block), *figures, f"{block.threshold:.3g}")
+    return table
+
+
+def _baseline_table(tasks: Mapping[str, TaskReport]) -> Table:
+    table = plain_table("AUROC", "95 % interval", names=["Task", "Estimator"])
+    for task, block in tasks.items():
+        name = _task(task, block)
+        for title, value, interval in _baselines(block):
+            table.add_row(name, styled(title, "cyan"), styled(number(value), "cyan"), styled(interval, DIM))
+            name = styled()
+    return table
 
 
 def _tall(block: TaskReport) -> Table:
@@ -103,21 +161,6 @@ def _tall(block: TaskReport) -> Table:
     return table
 
 
-def _wide(tasks: Mapping[str, TaskReport], heads: Mapping[str, str]) -> Table:
-    """A row per task, with its intervals and baselines below."""
-    table = plain_table(*heads.values(), names=["Task"])
-    for task, block in tasks.items():
-        figures = [styled(number(getattr(block, key)), "bold" if key == "auroc" else "") for key in heads]
-        table.add_row(styled(task, "bold"), *figures)
-        if any(block.ci95.values()):
-            table.add_row(styled("  95 % interval", DIM), *(styled(span(block.ci95.get(key)), DIM) for key in heads))
-        for title, value, interval in _baselines(block) if "auroc" in heads else ():
-            table.add_row(styled(f"  {title}", "cyan"), styled(number(value), "cyan"))
-            if interval:
-                table.add_row("", styled(interval, DIM))
-    return table
-
-
 def _baselines(block: TaskReport) -> Iterator[tuple[str, float | None, str]]:
     """(title, AUROC, interval) of the classical estimator, and of the one that is best on these clips."""
     baseline = block.baseline
@@ -127,13 +170,13 @@ def _baselines(block: TaskReport) -> Iterator[tuple[str, float | None, str]]:
             yield f"best here: {baseline.strongest.name}", baseline.strongest.auroc, ""
 
 
-def _details(task: str, block: TaskReport) -> Iterator[RenderableType]:
+def _details(task: str, block: TaskReport, *, mistakes: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
     (tn, fp), (fn, tp) = block.confusion
     point = block.operating_point
     yield Text.assemble(
-        (task, "bold"),
+        (f"{task}{'*' * bool(block.experimental)}", "bold"),
         f"  {count(tn + fp + fn + tp, 'clip')}, {tp + fn} {verdict(task, 1)}: {tp} found, {fn} missed, ",
         f"{count(fp, 'false alarm')}; threshold {block.threshold:.3g}",
         (f" ({point.name} on {point.split})" if point else " (the model's)", DIM),
@@ -149,20 +192,22 @@ def _details(task: str, block: TaskReport) -> Iterator[RenderableType]:
             f"  calibration on {fit.split}: ECE {number(fit.ece)}, "
             f"with temperature {fit.temperature:.2f} {number(fit.ece_scaled)}"
         )
-    if block.mistakes:
+    if mistakes and block.mistakes:
         yield styled("Worst mistakes", "bold")
-        yield _mistakes(task, block.mistakes)
+        yield _mistakes({task: block})
     if block.sources:
         more = len(block.sources) > _SHOWN_SOURCES
         yield styled(f"Worst of {len(block.sources):,} sources" if more else "Sources, worst first", "bold")
         yield _sources(block.sources)
 
 
-def _mistakes(task: str, mistakes: Sequence[Mistake]) -> Table:
+def _mistakes(tasks: Mapping[str, TaskReport]) -> Table:
     table = plain_table(names=["Clip", "Label"])
     table.add_column("Probability", no_wrap=True)
-    for mistake in mistakes:
-        table.add_row(styled(printable(mistake.name)), verdict(task, mistake.label), bar(mistake.probability, "red"))
+    for task, block in tasks.items():
+        for mistake in block.mistakes:
+            label, probability = verdict(task, mistake.label), bar(mistake.probability, "red")
+            table.add_row(styled(printable(mistake.name)), label, probability)
     return table
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grainscan.report.words import verdict
-from grainscan.results import Result, Verdict
+from grainscan.results import Event, Result, Verdict
 
 CLEAN = "clean"  # a file in which none of several artifacts was found
 
@@ -23,6 +23,12 @@ class Finding:
     strength: float | None
     word: str
     worst: float | None  # start of the window with the highest probability, in seconds
+    experimental: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The word, with an asterisk for an experimental task."""
+        return self.word + "*" * (self.experimental and self.word != CLEAN)
 
 
 def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
@@ -33,8 +39,37 @@ def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
         block, window = judged[task], worst_window(result, task)
         label, worst = block["label"], window["start"] if window else None
         word = CLEAN if len(tasks) > 1 and not label else verdict(task, label)
-        found.append(Finding(task, label, block["probability"], block["threshold"], block.get("strength"), word, worst))
+        known = block["probability"], block["threshold"], block.get("strength")
+        found.append(Finding(task, label, *known, word, worst, bool(block.get("experimental"))))
     return found
+
+
+def stretches(result: Result, tasks: Sequence[str]) -> list[Event]:
+    """Where artifacts were found, in order of their starts: the events of a file that was looked at as a whole, else
+    its windows with a probability from the threshold on, those that touch each other as one."""
+    if "events" in result:
+        return [event for event in result["events"] if event["task"] in tasks]
+    found: list[Event] = []
+    frame = 1 / ((result.get("video") or {}).get("fps") or 24.0)  # windows may be a frame apart
+    for task in tasks:
+        threshold = result.get("tasks", {}).get(task, {}).get("threshold")
+        before: Event | None = None
+        for window in sorted(result.get("windows", ()), key=lambda window: window["start"]):
+            if threshold is None or window.get(task, -1.0) < threshold:
+                before = None
+            elif before is not None and window["start"] <= before["end"] + frame:
+                before["end"] = max(before["end"], window["end"])
+                before["probability"] = max(before["probability"], window[task])
+            else:
+                before = {"task": task, "start": window["start"], "end": window["end"], "probability": window[task]}
+                found.append(before)
+    return sorted(found, key=lambda event: (event["start"], event["end"]))
+
+
+def experimental_of(results: Iterable[Result]) -> tuple[str, ...]:
+    """The tasks that are marked as experimental in any of the results."""
+    marked = (task for result in results for task, block in result.get("tasks", {}).items() if "experimental" in block)
+    return tuple(dict.fromkeys(marked))
 
 
 def worth_showing(ranked: Sequence[Finding]) -> list[Finding]:

@@ -18,7 +18,7 @@ from grainscan.errors import UsageError
 from grainscan.files import replacing, unwritable
 from grainscan.report.findings import tasks_of, worst_window
 from grainscan.report.words import printable
-from grainscan.results import SCHEMA, Result
+from grainscan.results import SCHEMA, Result, timecode
 
 STDOUT = Path("-")
 _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # begins a formula in a spreadsheet, also in full width
@@ -28,10 +28,12 @@ _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The model behind the results, as far as known."""
+    """The model and the scan behind the results, as far as known."""
 
     tasks: Sequence[str] = ()  # empty: those of the results
     units: Mapping[str, str] = field(default_factory=dict)  # of strength, by task; default: those of the task records
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the scan, for people
+    order: str = ""  # in which a page shows the results first: one of `selection.ORDERS`, or a task
 
 
 class Format:
@@ -113,11 +115,31 @@ class Html(Format):
         from grainscan.report.page import render
 
         items = list(results)
-        for part in render(items, model.tasks or tasks_of(items), model.units):
+        for part in render(items, model.tasks or tasks_of(items), model.units, model.settings, model.order):
             stream.write(part)
 
 
-FORMATS: dict[str, Format] = {"table": Table(), "json": Json(), "jsonl": JsonLines(), "csv": Csv(), "html": Html()}
+class Edl(Format):
+    """An edit decision list (CMX 3600): an event for each stretch in which an artifact was found; see `report.edl`."""
+
+    suffixes = (".edl",)
+
+    def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
+        from grainscan.report.edl import lines
+
+        items = list(results)
+        for line in lines(items, model.tasks or tasks_of(items)):
+            stream.write(line + "\n")
+
+
+FORMATS: dict[str, Format] = {
+    "table": Table(),
+    "json": Json(),
+    "jsonl": JsonLines(),
+    "csv": Csv(),
+    "html": Html(),
+    "edl": Edl(),
+}
 
 
 def format_for(format: str | None, output: Path | None, names: Collection[str] | None = None) -> str:
@@ -148,13 +170,17 @@ def write(
     *,
     tasks: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    order: str = "",
 ) -> None:
     """Write results in one of FORMATS. Raises UsageError for any other.
 
     `tasks` and `units` (of strength, by task) are those of the model. By default, tasks are collected from the results
-    before anything is written, and units come from the task records.
+    before anything is written, and units come from the task records. `settings` of the scan are shown on the page,
+    which begins in `order`; other formats keep the order of the results.
     """
-    FORMATS[format_for(format, None)].write(results, stream, ModelInfo(tasks or (), units or {}))
+    about = ModelInfo(tasks or (), units or {}, settings or {}, order)
+    FORMATS[format_for(format, None)].write(results, stream, about)
 
 
 def save(results: Iterable[Result], path: Path, format: str, **known: Any) -> None:
@@ -178,10 +204,24 @@ def csv_row(result: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
         "unreliable": "; ".join(result.get("unreliable", ())),
         **{f"{task}_{key}": judged.get(task, {}).get(key) for task in tasks for key in _VERDICT_KEYS},
         **{f"{task}_worst_{key}": worst[task].get(key) for task in tasks for key in ("start", "end")},
+        **{f"{task}_worst_timecode": timecode_of(worst[task], video) for task in tasks},
+        "events": "; ".join(_compact(event, video) for event in result.get("events", ()) if event["task"] in tasks),
         **{key: video.get(key) for key in _VIDEO_KEYS},
         **{key: result.get(key) for key in ("model", "views", "seconds")},
         **{f"error_{key}": error.get(key) for key in ("type", "message", "hint")},
     }
+
+
+def timecode_of(part: Mapping[str, Any], video: Mapping[str, Any], key: str = "start") -> str | None:
+    """The timecode of a window or an event; None for none, or if the frame rate is unknown."""
+    return timecode(part[key], video.get("fps")) or None if part else None
+
+
+def _compact(event: Mapping[str, Any], video: Mapping[str, Any]) -> str:
+    """`black_screen 12.4-12.9 0.99 00:00:12:10-00:00:12:22`"""
+    span = f"{event['start']:g}-{event['end']:g}"
+    start, end = (timecode_of(event, video, key) for key in ("start", "end"))
+    return " ".join([event["task"], span, f"{event['probability']:.2f}", *([f"{start}-{end}"] if start else [])])
 
 
 def _cell(value: Any) -> Any:

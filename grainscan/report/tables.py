@@ -8,10 +8,12 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from grainscan.console import count
-from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
-from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, FOUND, bar, plain_table, styled
-from grainscan.report.words import clock, describe_video, explain, printable, verdict
+from grainscan.report.findings import CLEAN as CLEAN_WORD
+from grainscan.report.findings import Tally, experimental_of, findings, overall_words, tasks_of, worth_showing
+from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
+from grainscan.report.words import describe_video, explain, moment, printable, times, verdict
 from grainscan.results import Result
+from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
 _ROOMY = 100  # columns from which there is room to describe the videos
 _WORD = 20  # characters of a verdict in a line
+_FOUND = 30  # characters of a line that names what was found; more where there is room
+_MOST_FOUND = 48
 
 
 def results_table(results: Sequence[Result], tasks: Sequence[str] | None = None) -> RenderableType:
-    """A row per file with the artifacts found in it, else the likeliest one.
+    """A row per file.
 
+    For a single task, its verdict; for several, the artifacts found with their probabilities, else the likeliest one.
     An error, or the reasons why a verdict is unreliable, is below the name of the file.
     """
     return _Results(results, tuple(tasks or tasks_of(results)))
@@ -37,24 +42,60 @@ class _Results:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         videos = options.max_width >= _ROOMY
         table = plain_table(names=["File"])
-        for head in ("Verdict", "Probability"):
-            table.add_column(head, no_wrap=True)
-        for head in (*(["Strength"] if self._strengths else []), "Worst at"):
-            table.add_column(head, justify="right", no_wrap=True)
+        if len(self._tasks) > 1:
+            table.add_column("Found" + " (strength)" * self._strengths, no_wrap=True)
+        else:
+            table.add_column("Verdict", no_wrap=True)
+            table.add_column("Probability", no_wrap=True)
+            if self._strengths:
+                table.add_column("Strength", justify="right", no_wrap=True)
+        table.add_column("Worst at", justify="right", no_wrap=True)
         if videos:
             table.add_column("Video", overflow="fold", style=DIM)
+        room = min(_MOST_FOUND, max(_FOUND, options.max_width // 3))
         for result in self._results:
-            table.add_row(_name(result), *self._verdicts(result), *([describe_video(result)] if videos else []))
+            cells = self._found(result, room) if len(self._tasks) > 1 else self._verdicts(result)
+            table.add_row(_name(result), *cells, *([describe_video(result)] if videos else []))
         yield table
+        if set(experimental_of(self._results)) & set(self._tasks):
+            yield styled(EXPERIMENTAL, DIM)
+
+    def _found(self, result: Result, room: int) -> list[Text]:
+        """`grainy 0.97 (4.1) · banding 0.81` in lines of at most `room` characters, then events; and the worst time."""
+        ranked = findings(result, self._tasks)
+        shown = worth_showing(ranked)
+        worst = next((moment(each.worst, result) for each in shown if each.label and each.worst is not None), "")
+        lines = [styled("error", ERROR)] if result["status"] != "ok" else []
+        for finding in shown:
+            if finding.label:
+                strength = "" if finding.strength is None else f" ({finding.strength:.1f})"
+                *rest, word = wrap(finding.marked, room - len(" 0.00") - len(strength))
+                lines += [styled(line, FOUND) for line in rest]
+                item = styled(f"{word} {finding.probability:.2f}{strength}", FOUND)
+                if lines and not rest and lines[-1].cell_len + 3 + item.cell_len <= room:
+                    lines[-1] = styled(" · ", DIM).join([lines[-1], item])
+                else:
+                    lines.append(item)
+            else:
+                likeliest = f"({task_of(finding.task).title} {finding.probability:.2f})"
+                lines.append(styled(CLEAN_WORD, CLEAN))
+                if len(CLEAN_WORD) + 1 + len(likeliest) <= room:
+                    lines[-1].append(f" {likeliest}", DIM)
+                else:
+                    lines += [styled(line, DIM) for line in wrap(likeliest, room)]
+        for task in dict.fromkeys(event["task"] for event in result.get("events", ()) if event["task"] in self._tasks):
+            events = [event for event in result["events"] if event["task"] == task]
+            lines += [styled(line, DIM) for line in wrap(f"{task_of(task).found}: {times(events)}", room)]
+        return [styled("\n").join(lines), styled(worst)]
 
     def _verdicts(self, result: Result) -> list[Text]:
         """Verdict, probability, strength and time: a line per task to show, more where a word is long."""
         lines = [] if result["status"] == "ok" else [[styled("error", ERROR)]]
         for finding in worth_showing(findings(result, self._tasks)):
             style = FOUND if finding.label else CLEAN
-            word, *rest = wrap(finding.word, _WORD)
+            word, *rest = wrap(finding.marked, _WORD)
             strength = "" if finding.strength is None else f"{finding.strength:.1f}"
-            worst = "" if finding.worst is None else clock(finding.worst)
+            worst = "" if finding.worst is None else moment(finding.worst, result)
             lines.append([styled(word, style), bar(finding.probability, style), styled(strength), styled(worst)])
             lines += [[styled(more, style)] for more in rest]
         columns = [styled("\n").join(column) for column in zip_longest(*lines, fillvalue=styled())]

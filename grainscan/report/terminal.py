@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 FOUND, CLEAN, CAUTION, ERROR, DIM = "bold yellow", "green", "yellow", "bold red", "dim"
+EXPERIMENTAL = "* experimental: the model is not yet good at this artifact"
 _BAR = 8  # characters of a probability bar
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 

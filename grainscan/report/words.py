@@ -7,9 +7,10 @@ through `printable` before a person reads them.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
-from grainscan.results import Result
+from grainscan.results import Event, Result, timecode
 from grainscan.tasks import task_of
 
 _JOINERS = "\u200c\u200d"  # invisible, but they hold emoji and scripts together
@@ -40,6 +41,20 @@ def clock(seconds: float) -> str:
         minutes, rest = divmod(tenths // 10, 60)
         return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def moment(seconds: float, result: Result) -> str:
+    """`00:01:23:06`, a timecode, or `1:23.2` for a file of unknown frame rate."""
+    return timecode(seconds, (result.get("video") or {}).get("fps")) or clock(seconds)
+
+
+def times(events: Sequence[Event], shown: int = 3) -> str:
+    """`0:12.4–0:12.9, 1:40.0 and 9 more`: when events are."""
+    spans = []
+    for event in events[:shown]:
+        start, end = clock(event["start"]), clock(event["end"])
+        spans.append(start if start == end else f"{start}–{end}")
+    return ", ".join(spans) + (f" and {len(events) - shown:,} more" if len(events) > shown else "")
 
 
 def describe_video(result: Result) -> str:

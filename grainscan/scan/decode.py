@@ -16,6 +16,8 @@ from grainscan.files import is_stream
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.tasks import SCALES, Scale
 from grainscan.views.crops import ViewSpec
+from grainscan.views.measures import Frames
+from grainscan.workers import alive
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
 NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.scales", "grainscan.views.estimators")
@@ -33,6 +35,8 @@ class Job:
     timeout: float = ScanConfig.timeout  # seconds per file; 0: no limit
     memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
+    every: float | None = None  # seconds: one window in each stretch; 0: every frame; None: `view.windows` in all
+    measured: bool = False  # whether every decoded frame is measured
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
@@ -48,7 +52,10 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The views of one window: float32 (n, frames, 3, size, size), the number of each one's scale, and its corner."""
+    """The views of one window: float32 (n, frames, 3, size, size), the number of each one's scale, and its corner.
+
+    `frames` are the measures of the window's frames, if they are wanted.
+    """
 
     views: NDArray[np.float32]
     scales: NDArray[np.int64]
@@ -56,26 +63,37 @@ class Piece:
     end: float
     boxes: list[tuple[int, int]]
     baseline: dict[str, float] = field(default_factory=dict)
+    frames: Frames | None = None
 
 
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
     """The views of a file window by window, then its `video` object, with `unreliable`: the reasons for doubt.
 
-    `timeout` (seconds) is for callers that nobody else can end. Raises VideoError, MemoryError.
+    `timeout` (seconds) is for callers that nobody else can end. All frames of a film may take hours: with `every` it is
+    the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, Reader, read_windows
+    from grainscan.views.measures import Meter
     from grainscan.views.scales import views_of
 
     _refuse_devices(path)
     if job.baseline:
         from grainscan.views.estimators import measure
-    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout) as reader:
+    meter, reached = Meter() if job.measured else None, -math.inf
+    ahead = job.every == 0
+    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, ahead=ahead) as reader:
         doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
-        for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
+        sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
+        for window in read_windows(reader, **sampling):
+            if job.every is not None and window.end > reached:
+                reached = window.end
+                reader.proceed()
+                alive()
             doubts.look(window, interlaced=reader.interlaced)
             views = views_of(window, job.view, job.scales)
             values = measure(window) if job.baseline else {}
-            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values)
+            frames = meter.measure(window) if meter else None
+            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values, frames)
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
@@ -86,8 +104,14 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
     """`read_pieces` as messages; `request` holds the path and the job."""
     for item in read_pieces(request["path"], Job.from_dict(request["job"])):
         if isinstance(item, Piece):
-            content = {"start": item.start, "end": item.end, "boxes": item.boxes, "baseline": item.baseline}
-            yield {**content, "scales": item.scales.tolist()}, item.views
+            content: dict[str, Any] = {
+                "start": item.start,
+                "end": item.end,
+                "boxes": item.boxes,
+                "baseline": item.baseline,
+            }
+            content |= {"scales": item.scales.tolist(), "frames": item.frames and item.frames.rows()}
+            yield content, item.views
         else:
             yield item
 
@@ -101,15 +125,17 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}
+    frames = Frames.of(content["frames"]) if job.measured else None
     if (
         not boxes
         or len(scales) != len(boxes)
         or views.shape != shape
         or views.dtype != np.float32
         or not math.isfinite(start + end)
+        or (frames is not None and not 1 <= len(frames) <= job.view.frames)
     ):
         raise ValueError("these are not the views of a window")
-    return Piece(views, scales, start, end, boxes, baseline)
+    return Piece(views, scales, start, end, boxes, baseline, frames)
 
 
 def _refuse_devices(path: str) -> None:

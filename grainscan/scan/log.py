@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 SYNC_EVERY = 0.5  # seconds
 _CHUNK = 1 << 20
-_LONGEST_LINE = 1 << 28  # bytes; a row with maps of thousands of views takes a few million
+LONGEST_LINE = 1 << 28  # bytes; a row with maps of thousands of views takes a few million
 _OTHER_PLACE = "Choose another file with -o."
 
 
@@ -238,10 +238,10 @@ class ResultLog:
         self._temporary().unlink(missing_ok=True)  # left by a scan that was killed
         with self._faults(), open(self._handle, "rb", buffering=_CHUNK, closefd=False) as file:
             file.seek(0)
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-                row, fault = _parse(line)
-                torn = not line.endswith(b"\n") and len(line) < _LONGEST_LINE
-                if fault and not (torn and _may_be_torn(line)):
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+                row, fault = parse_row(line)
+                torn = not line.endswith(b"\n") and len(line) < LONGEST_LINE
+                if fault and not (torn and may_be_torn(line)):
                     raise OutputError(
                         f"{self.path}: line {number} is not a result of grainscan: {fault}",
                         hint="Choose another file with -o; this one holds something else, or is damaged.",
@@ -276,7 +276,7 @@ class ResultLog:
             raise unwritable(self.path, error) from None
 
 
-def _parse(line: bytes) -> tuple[Result, str]:
+def parse_row(line: bytes) -> tuple[Result, str]:
     """A row, and what is wrong with it, if anything."""
     try:
         row = json.loads(line, parse_constant=_no_number)
@@ -291,7 +291,7 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not a number in JSON")
 
 
-def _may_be_torn(line: bytes) -> bool:
+def may_be_torn(line: bytes) -> bool:
     """Whether the last line of a log may be the start of a row, or blocks that were never written."""
     start = b'{"schema": '
     return line.startswith(start) or start.startswith(line) or not line.strip(b"\0")

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import time
 from collections import deque
@@ -28,16 +29,19 @@ import numpy as np
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
-from grainscan.options import ScanConfig, ShortPolicy
-from grainscan.results import SCHEMA, Result
+from grainscan.options import ScanConfig, ShortPolicy, names_in
+from grainscan.results import SCHEMA, TIMECODE, Result, timecode
 from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
+from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
+from grainscan.scan.measured import Measured
 from grainscan.scan.pooling import aggregate, probability, serving
 from grainscan.tasks import SCALES
+from grainscan.views.measures import Frames
 from grainscan.views.scales import scales_of, side_of
-from grainscan.workers import Ended, Message, Pool, describe, limited, unexpected, worker_count
+from grainscan.workers import Ended, Message, Pool, describe, limited, processors, unexpected, worker_count
 
 _LEAST_MEMORY = 0.2  # GB
 
@@ -70,8 +74,9 @@ class Scanner:
 
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
-    timeout: seconds per file; 0: no limit. Without workers it includes the model, and cannot end a decoder that never
-        returns.
+    every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at.
+    timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
+        model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
     baseline: add the values of the classical estimators.
@@ -91,6 +96,7 @@ class Scanner:
         workers: int = -1,
         windows: int | None = None,
         crops: int | None = None,
+        every: float | None = None,
         timeout: float = ScanConfig.timeout,
         memory: float = ScanConfig.memory,
         max_pixels: int = ScanConfig.max_pixels,
@@ -108,6 +114,10 @@ class Scanner:
             raise ConfigError(f"memory is {memory:g} GB", hint=f"A worker needs at least {_LEAST_MEMORY} GB.")
         if timeout < 0 or any(value is not None and value < 1 for value in (windows, crops, max_pixels)):
             raise ConfigError("windows, crops and max-pixels must be greater than zero, timeout must not be negative")
+        if every is not None and not 0 <= every < math.inf:
+            raise ConfigError(f"every is {every:g}", hint="Use a number of seconds; 0 for every frame.")
+        if every is not None and windows is not None:
+            raise ConfigError("windows and every exclude each other", hint="Leave one of them out.")
         self.directory = find_model(None if model is None else str(model))
         self.spec = read_spec(self.directory)
         view = self.spec.view
@@ -116,7 +126,18 @@ class Scanner:
         learnt = [task for task in self.tasks if task in self.spec.tasks]
         wanted = {scale for task in learnt for scale in scales_of(task, view)}
         scales = tuple(scale for scale in SCALES if scale in wanted) or view.scales[-1:]
-        self.job = Job(view, scales, short, max_pixels, timeout=timeout, memory=memory * 1e9, baseline=baseline)
+        measured = any(task in self.spec.measured or (every is not None and task == REPORTED) for task in self.tasks)
+        self.job = Job(
+            view,
+            scales,
+            short,
+            max_pixels,
+            timeout=timeout,
+            memory=memory * 1e9,
+            baseline=baseline,
+            every=every,
+            measured=measured,
+        )
         self.thresholds = dict(thresholds or {})
         self._maps = maps
         self._observe = observe
@@ -128,7 +149,9 @@ class Scanner:
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
         """A scanner with the options that predict and eval share."""
-        return cls(**{each.name: getattr(config, each.name) for each in fields(ScanConfig)}, **options)
+        shared = {each.name: getattr(config, each.name) for each in fields(ScanConfig)}
+        shared["tasks"] = None if config.tasks is None else names_in(config.tasks)
+        return cls(**shared, **options)
 
     def __enter__(self) -> Scanner:
         return self
@@ -188,6 +211,10 @@ class Scanner:
         """
         yield from self._scan(collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths))
 
+    def job_with(self, workers: int) -> Job:
+        """The job for so many workers: decoders that read files from end to end use the processors that are left."""
+        return replace(self.job, threads=max(1, processors() // workers)) if self.job.every == 0 else self.job
+
     def _scan(self, names: list[str]) -> Iterator[Result]:
         workers = worker_count(self._workers, len(names))
         if workers:
@@ -201,7 +228,7 @@ class Scanner:
         file = _File(path, time.monotonic(), identify(path))
         try:
             with local_copy(path) as file.source:
-                pieces = read_pieces(file.source, self.job, timeout=self.job.timeout)
+                pieces = read_pieces(file.source, self.job_with(1), timeout=self.job.timeout)
                 for piece in limited(pieces, self.job.memory):
                     if isinstance(piece, Piece):
                         file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views, piece.scales)))
@@ -249,17 +276,30 @@ class Scanner:
         if self._observe is not None:
             self._observe(file.path, outputs)
         unreliable = file.video.pop("unreliable", None)
+        measured = self._measured([piece.frames for piece, _ in file.pieces if piece.frames is not None])
+        windows = [self._window(piece, outputs) for piece, outputs in file.pieces]
+        if measured is not None:
+            ends = itertools.accumulate(len(piece.frames or ()) for piece, _ in file.pieces)
+            for window, (first, end) in zip(windows, itertools.pairwise([0, *ends]), strict=True):
+                window |= measured.probabilities(slice(first, end))
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
             "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks),
-            "windows": [self._window(piece, outputs) for piece, outputs in file.pieces],
+            "windows": windows,
             "video": file.video,
             "model": self.spec.name,
             "views": len(outputs.logits),
             "seconds": round(time.monotonic() - file.began, 3),
         }
+        if measured is not None:
+            result["tasks"].update(measured.verdicts(self.thresholds))
+        if self.job.every is not None:
+            result["events"] = find_events(windows, measured, self.spec, self.thresholds, self.tasks)
+            if measured is not None and REPORTED in self.tasks and measured.frames.damaged.any():
+                threshold = self.thresholds.get(REPORTED, self.spec.threshold_of(REPORTED))
+                result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
         if unreliable:
             result["unreliable"] = unreliable
         if file.identity is not None:
@@ -270,9 +310,17 @@ class Scanner:
         if self._maps:
             maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
             result["map"] = list(itertools.chain.from_iterable(maps))
+        for task in set(self.spec.experimental) & result["tasks"].keys():
+            result["tasks"][task]["experimental"] = True
+        for part in (*result["windows"], *result.get("events", ())):
+            if code := timecode(part["start"], file.video.get("fps")):
+                part[TIMECODE] = code
         return result
 
-    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, float]:
+    def _measured(self, parts: list[Frames]) -> Measured | None:
+        return Measured(Frames.join(parts), self.spec, self.tasks, whole=self.job.every == 0) if parts else None
+
+    def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
         return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
@@ -334,7 +382,7 @@ class _Run:
         self._pool = pool
         self._names = names
         self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
-        self._job = asdict(scanner.job)
+        self._job = asdict(scanner.job_with(pool.size))
         self._files: dict[int, _File] = {}
         self._waiting: deque[Message] = deque()
         self._running: dict[Future[Outputs], list[Message]] = {}

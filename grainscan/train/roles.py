@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from grainscan.errors import ConfigError, UsageError
 from grainscan.model.spec import TASK_NAME, ModelSpec
-from grainscan.options import TrainConfig
+from grainscan.options import TrainConfig, names_in
 from grainscan.tasks import task_of
 
 
@@ -25,11 +25,6 @@ class Roles:
     def tasks(self) -> tuple[str, ...]:
         """Those of the network."""
         return (*self.kept, *self.learnt)
-
-
-def names_in(text: str | None) -> tuple[str, ...]:
-    """The names in `A,B`."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) if text else ()
 
 
 def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None) -> Roles:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from grainscan.video.damage import DAMAGEABLE, Damage, DamageKind
 from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
-from grainscan.video.planes import Block, PixelFormat, Window
+from grainscan.video.planes import Block, PixelFormat, Stamp, Window
 
 if TYPE_CHECKING:
     from grainscan.video.doubts import Doubts
@@ -35,6 +35,7 @@ __all__ = [
     "Doubts",
     "PixelFormat",
     "Reader",
+    "Stamp",
     "VideoInfo",
     "Window",
     "fill_indices",

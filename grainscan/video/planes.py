@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,14 +96,28 @@ class Block:
         return self.planes[0].astype(np.float32) * scale
 
 
+class Stamp(NamedTuple):
+    """When a frame is shown, and what the decoder says about it."""
+
+    start: float  # seconds
+    end: float  # by its own duration; the next frame may come earlier or later
+    damaged: bool = False  # the decoder reports an error in it, or between it and the frame before it
+    fresh: bool = False  # whether it is predicted from no other frame
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive frames of a file. `pictures[t][plane]` are arrays in the decoder's own buffers: nothing is copied."""
+    """Consecutive frames of a file. `pictures[t][plane]` are arrays in the decoder's own buffers: nothing is copied.
+
+    The first pictures have a stamp each; those without one fill a window that has too few.
+    """
 
     start: float  # seconds
     end: float
     format: PixelFormat
     pictures: tuple[tuple[NDArray[Any], ...], ...]
+    stamps: tuple[Stamp, ...] = ()
+    follows: bool = False  # whether no frame lies between it and the window before it
 
     @property
     def frames(self) -> int:

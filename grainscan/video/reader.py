@@ -79,14 +79,22 @@ class Reader:
     """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
     `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
-    a decoder start over endlessly.
+    a decoder start over endlessly; `proceed` grants as much time again. `ahead` lets the threads decode frames ahead of
+    the one that is wanted, which serves a file that is read from end to end.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None, timeout: float = 0.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        max_pixels: int | None = None,
+        timeout: float = 0.0,
+        ahead: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.interlaced = False  # whether the decoder has called a frame interlaced
+        self.undecodable = 0  # packets that the decoder refused
         self._max_pixels = max_pixels
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout if timeout else math.inf
@@ -95,6 +103,7 @@ class Reader:
                 raise self._error("is a folder that cannot be listed", "Make it readable for this user.")
             raise self._error("is a folder, not a video", "Name the files in it, or scan the folder.")
         self._threads = threads
+        self._ahead = ahead
         self._identity = _identify(self.path)
         self._open()
         try:
@@ -124,8 +133,8 @@ class Reader:
             if stream.index != self._stream.index:
                 stream.discard = Discard.all
         self._context = context
-        # Slices only: frame threads decode ahead of the window, which costs more than it gains on eight frames.
-        self._context.thread_type = "SLICE"
+        # Frame threads decode ahead of the window, which costs more than it gains on eight frames.
+        self._context.thread_type = "AUTO" if self._ahead else "SLICE"
         self._context.thread_count = self._threads
 
     def _container_of(self, max_pixels: int | None) -> Any:
@@ -156,6 +165,7 @@ class Reader:
                 raise
             except (av.error.FFmpegError, ValueError) as error:
                 broken += 1
+                self.undecodable += 1
                 log.debug("%s: packet at %s: %s", self.path, packet and packet.pts, error)
                 if broken > _BROKEN_PACKETS:
                     return
@@ -187,6 +197,11 @@ class Reader:
             if packet.size:  # a dropped frame of an AVI has none, and would end the decoder
                 yield packet
 
+    def proceed(self) -> None:
+        """Restart the clock of `timeout`."""
+        if self._timeout:
+            self._deadline = time.monotonic() + self._timeout
+
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
             raise timed_out(self.path, self._timeout)
@@ -215,6 +230,10 @@ class Reader:
     def seconds(self, pts: int) -> float:
         """Presentation time since the start of the stream."""
         return max(0.0, float((pts - self._start) * self._time_base))
+
+    def span(self, ticks: int) -> float:
+        """Seconds in a number of ticks of the stream's clock."""
+        return float(ticks * self._time_base)
 
     @property
     def _start(self) -> int:

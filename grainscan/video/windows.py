@@ -2,47 +2,87 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
 from grainscan.options import ShortPolicy
 from grainscan.video.frames import picture_of
-from grainscan.video.planes import PixelFormat, Window
+from grainscan.video.planes import PixelFormat, Stamp, Window
 from grainscan.video.reader import Key, Reader
+
+_INTRA = int(PictureType.I)
+_ROUNDING = 1e-6  # seconds
+
+
+class _Run(NamedTuple):
+    """Windows to be read from a key frame on, or from the start of the file."""
+
+    key: Key | None = None
+    windows: float = math.inf
+    gap: int = 0  # frames between two windows
+    every: float = 0.0  # seconds: one window begins in each stretch
+    since: float = 0.0  # the first window begins no earlier, seconds
+    until: float = math.inf  # no window begins then or later
+
+
+class _Frame(NamedTuple):
+    stamp: Stamp
+    format: PixelFormat
+    picture: tuple[NDArray[Any], ...]
 
 
 def read_windows(
-    path: str | os.PathLike[str] | Reader, *, windows: int, frames: int, short: ShortPolicy = "mirror"
+    path: str | os.PathLike[str] | Reader,
+    *,
+    windows: int,
+    frames: int,
+    short: ShortPolicy = "mirror",
+    every: float | None = None,
 ) -> Iterator[Window]:
-    """Up to `windows` windows of `frames` consecutive frames, spread over the file.
+    """Windows of `frames` consecutive frames: up to `windows`, spread over the file, or one `every` so many seconds.
 
     Windows start at key frames, so that only their own frames are decoded. Where several would start at the same key
     frame (long GOPs, short clips) they follow one another from there, at most one window length apart, and no frame is
     decoded twice. A stream that cannot seek is read from its start in the same manner. A window never spans a change of
     picture size. A clip with fewer frames than a window is filled by `short`: `mirror` (back and forth), `wrap`,
     `repeat` (the last frame) or `error`. Raises VideoError when no frame can be decoded.
+
+    With `every`, one window begins in each stretch of that length: at a key frame in it, else at its start, up to which
+    the file is then read on. With 0, or less than the length of a window, every frame is decoded once: windows follow
+    one another without a gap, and the last one, or one before a change of size, is filled (by `mirror` for `error`).
+    Damaged pictures, which are left out otherwise, are then part of the windows.
     """
     if not isinstance(path, Reader):
-        with Reader(path) as reader:
-            yield from read_windows(reader, windows=windows, frames=frames, short=short)
+        with Reader(path, ahead=every == 0) as reader:
+            yield from read_windows(reader, windows=windows, frames=frames, short=short, every=every)
         return
     reader, found = path, 0
     leftover: Window | None = None
+    if every is not None and every <= frames * _length(reader):
+        every = 0.0
+    if every is None:
+        plans: tuple[Iterable[_Run], ...] = (_plan(reader, windows, frames), [_Run(windows=windows, gap=frames)])
+    else:
+        plans = (_stretches(reader, every) if every else [], [_Run(every=every)])
     # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
-    for plan in (_plan(reader, windows, frames), [(None, windows, 2 * frames)]):
-        for key, count, stride in plan:
-            for window in _runs(reader, key, count, frames, stride):
+    for plan in plans:
+        for run in plan:
+            for window in _windows(reader, run, frames, whole=every is not None):
                 if window.frames == frames:
                     found, leftover = found + 1, None
                     yield window
-                    del window  # its frames are freed before others are decoded, unless the caller keeps them
+                elif every == 0 and found:
+                    yield _filled(window, frames, "mirror" if short == "error" else short)
                 elif not found and (leftover is None or window.frames > leftover.frames):
                     leftover = window
+                del window  # its frames are freed before others are decoded, unless the caller keeps them
         if found:
             return
     if leftover is None:
@@ -52,8 +92,12 @@ def read_windows(
             f"{reader.path}: has {leftover.frames} frames, a window needs {frames}",
             hint="Choose another policy for short clips: mirror, wrap or repeat.",
         )
-    indices = fill_indices(leftover.frames, frames, short)
-    yield replace(leftover, pictures=tuple(leftover.pictures[i] for i in indices))
+    yield _filled(leftover, frames, short)
+
+
+def _filled(window: Window, frames: int, short: ShortPolicy) -> Window:
+    indices = fill_indices(window.frames, frames, short)
+    return replace(window, pictures=tuple(window.pictures[i] for i in indices))
 
 
 def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
@@ -73,8 +117,8 @@ def fill_indices(available: int, wanted: int, policy: ShortPolicy) -> list[int]:
     return [min(i % period, period - i % period) if available > 1 else 0 for i in range(wanted)]
 
 
-def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[Key | None, int, int]]:
-    """(key frame, windows from there, frames between their starts), in order of time; empty if it cannot be sought."""
+def _plan(reader: Reader, windows: int, frames: int) -> list[_Run]:
+    """Up to `windows` windows, spread over the file, in order of time; empty if it cannot be sought."""
     info = reader.info
     if info.duration is None:
         return []
@@ -88,46 +132,93 @@ def _plan(reader: Reader, windows: int, frames: int) -> list[tuple[Key | None, i
         else:
             groups.append([key])
     ends = [reader.seconds(group[0].pts) for group in groups[1:]] + [info.duration]
-    plan: list[tuple[Key | None, int, int]] = []
+    plan: list[_Run] = []
     for group, end in zip(groups, ends, strict=False):
         span = int((end - reader.seconds(group[0].pts)) * fps + 0.5)
         count = max(1, min(len(group), span // frames))
-        gap = frames if count == 1 else min(2 * frames, max(frames, (span - frames) // (count - 1)))
-        plan.append((group[0], count, gap))
+        stride = frames if count == 1 else min(2 * frames, max(frames, (span - frames) // (count - 1)))
+        plan.append(_Run(group[0], count, stride - frames))
     return plan
 
 
-def _runs(reader: Reader, key: Key | None, count: int, frames: int, stride: int) -> Iterator[Window]:
-    """`count` windows of `frames` frames, `stride` apart. The last, or one before a change of size, may be shorter."""
+def _stretches(reader: Reader, every: float) -> Iterator[_Run]:
+    """One window in each stretch, in order of time; nothing if the file cannot be sought.
+
+    A stretch with a key frame starts a run there; one without is part of the run before it. Key frames are looked for
+    no further ahead than a run needs, since a long film has many.
+    """
+    run: _Run | None = None
+    for number in range(math.ceil((reader.info.duration or 0.0) / every)):
+        start, end = number * every, (number + 1) * every
+        key = reader.key_frame_before((start + end) / 2)
+        if key is not None and reader.seconds(key.pts) < start:
+            key = reader.key_frame_before(end - _length(reader))
+        if key is None:
+            break
+        if run is None or reader.seconds(key.pts) >= start:
+            if run is not None:
+                yield run._replace(until=start)
+            run = _Run(key, every=every, since=start)
+    if run is not None:
+        yield run
+
+
+def _windows(reader: Reader, run: _Run, frames: int, *, whole: bool) -> Iterator[Window]:
+    """The windows of a run. The last, or one before a change of size, may be shorter."""
+    taken: list[_Frame] = []
+    length = _length(reader)
+    left, skip, since, follows = run.windows, 0, run.since, False
+    for frame in _frames(reader, run.key, whole=whole):
+        if not taken and (skip or frame.stamp.start < since):
+            skip, follows = max(0, skip - 1), False
+            continue
+        if not taken and frame.stamp.start >= run.until:
+            return
+        if taken and (taken[0].format != frame.format or taken[0].picture[0].shape != frame.picture[0].shape):
+            yield _window(taken, length, follows)
+            taken, follows = [], True
+        taken.append(frame)
+        if len(taken) == frames:
+            if run.every:
+                since = run.every * (math.floor(taken[0].stamp.start / run.every + _ROUNDING) + 1) - _ROUNDING
+            yield _window(taken, length, follows)
+            taken, follows, skip, left = [], True, run.gap, left - 1
+            if not left:
+                return
+    if taken:
+        yield _window(taken, length, follows)
+
+
+def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Iterator[_Frame]:
+    """Frames from a key frame, or from the start of the file on. Damaged ones are left out, unless `whole`."""
     if key is None:
         reader.restart()
     else:
         reader.seek(key.seek)
-    run: list[tuple[float, PixelFormat, tuple[NDArray[Any], ...]]] = []
-    skip = 0
-    length = float(1 / reader.info.fps) if reader.info.fps else 0.04
+    length = _length(reader)
     first = 0.0 if key is None else reader.seconds(key.pts)
+    damaged, intact, undecodable = False, False, reader.undecodable
     for number, frame in enumerate(reader.frames()):
-        if frame.is_corrupt or (key is not None and frame.pts is not None and frame.pts < key.pts):
+        if key is not None and frame.pts is not None and frame.pts < key.pts:
             continue  # leading pictures of an open GOP refer to frames before the seek point
-        if skip:
-            skip -= 1
-            continue
+        damaged |= frame.is_corrupt or reader.undecodable > undecodable
+        undecodable = reader.undecodable
+        if frame.is_corrupt and not (whole and intact):
+            continue  # before the first intact one, they are no fault of the file, but of where it was cut
+        intact = True
         picture, form = picture_of(frame)
         at = first + number * length if frame.pts is None else reader.seconds(frame.pts)
-        if run and (run[0][1] != form or run[0][2][0].shape != picture[0].shape):
-            yield _window(run, length)
-            run = []
-        run.append((at, form, picture))
-        if len(run) == frames:
-            yield _window(run, length)
-            run, skip, count = [], stride - frames, count - 1
-            if not count:
-                return
-    if run:
-        yield _window(run, length)
+        shown = reader.span(frame.duration) or length
+        fresh = frame.key_frame or frame.pict_type == _INTRA
+        yield _Frame(Stamp(at, at + shown, damaged, fresh), form, picture)
+        damaged = False
 
 
-def _window(run: list[tuple[float, PixelFormat, tuple[NDArray[Any], ...]]], length: float) -> Window:
-    starts, forms, pictures = zip(*run, strict=True)
-    return Window(starts[0], starts[-1] + length, forms[0], pictures)
+def _window(taken: list[_Frame], length: float, follows: bool) -> Window:
+    stamps, forms, pictures = zip(*taken, strict=True)
+    return Window(stamps[0].start, stamps[-1].start + length, forms[0], pictures, stamps, follows)
+
+
+def _length(reader: Reader) -> float:
+    """Of a frame by the container, seconds."""
+    return float(1 / reader.info.fps) if reader.info.fps else 0.04

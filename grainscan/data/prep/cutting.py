@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _FEW = 4096  # up to so many positions in a picture, all are considered
 _TRIES = 16  # positions drawn for a crop; the best is used
 _DRAWS = 3  # recipes tried for a twin: not every encoder accepts every picture
-_WINDOW_BYTES, _SQUARE_BYTES = 6, 64  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
+_WINDOW_BYTES, _SQUARE_BYTES = 6, 96  # per pixel: three planes of 16 bits; floats of synthesis and its encoders
 _SEVERAL = "artifacts"  # in the names of twins for which several tasks were asked
 _FPS = (Fraction(1), Fraction(240))  # outside this range, a container's frame rate is not trusted
 

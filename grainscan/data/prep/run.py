@@ -288,11 +288,10 @@ def _kept(
     twins = [entries[name] for name, n in names if n > 0 and name in entries]
     if faint := [task for entry in twins for task in put_in(entry) if entry["labels"][task] != 1]:
         if len(config.synthesised) == 1:
-            lost = f"{count(len(faint), 'twin')} not labelled 1"
+            title = task_of(faint[0]).title
+            notes.append(f"{count(len(faint), 'twin')} not labelled 1: encoding left too little {title}")
         else:
-            lost = f"{count(len(faint), 'artifact')} of {count(len(twins), 'twin')} not labelled 1"
-        left = task_of(faint[0]).title if len(set(faint)) == 1 else "of them"
-        notes.append(f"{lost}: encoding left too little {left}")
+            notes.append(f"{count(len(faint), 'artifact')} put in and not labelled 1: too little is left of them")
     entries = {name: entries[name] for name, _ in names if name in entries}
     if config.balance is not None:
         extra = surplus({name: entry["labels"].get(config.balance) for name, entry in entries.items()})

@@ -29,8 +29,8 @@ class Recipe(BaseRecipe):
     """
 
     task = "aliasing"
-    visible = 2.5
-    negligible = 1.0
+    visible = 2.0
+    negligible = 0.8
     undone = None
 
     kind: str = "points"
@@ -87,7 +87,7 @@ class Recipe(BaseRecipe):
         number = max(2, int(np.ceil(length / self.factor)))
         places: NDArray[np.intp] = np.floor((np.arange(number) + shift) * self.factor).astype(np.intp)
         small = np.take(plane, np.minimum(places, length - 1), axis=axis)
-        wanted = np.arange(length) / self.factor - shift + 0.5 / self.factor
+        wanted = np.asarray((np.arange(length) + 0.5) / self.factor, np.float64)
         if self.taps == 1:
-            return np.take(small, np.clip(np.round(wanted), 0, number - 1).astype(np.intp), axis=axis)
-        return resample(small, wanted, self.taps, axis)
+            return np.take(small, np.minimum(wanted, number - 1).astype(np.intp), axis=axis)
+        return resample(small, np.subtract(wanted, shift), self.taps, axis)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from grainscan.data.synth.drawing import PLAIN, Span, draw_setting, pick
+from grainscan.data.synth.encoding import surviving
 from grainscan.data.synth.recipe import BaseRecipe, unknown
 from grainscan.data.synth.stack import NEUTRAL, Array, Stack, blur, luma, pool
 from grainscan.video import Block
@@ -18,7 +19,7 @@ REGIONS = {"all": 0.5, "smooth": 0.3, "shadows": 0.1, "highlights": 0.1}
 STEP = Span(3, 24, log=True)  # 8-bit codes
 SMOOTH = Span(0.7, 2.5)  # pixels
 SETTING = replace(PLAIN, scene={**PLAIN.scene, "gradient": 0.45})
-_FINE, _COARSE = 1.2, 65  # pixels: contours lie between the deviation of a blur and the side of a mean
+_FINE, _COARSE = 0.8, 65  # pixels: contours lie between the deviation of a blur and the side of a mean
 _LEAST = 0.04  # share of the picture that is smooth, below which contours go unnoticed
 _FLAT = 1.5  # codes per pixel: a course that is steeper hides its contours
 
@@ -79,7 +80,9 @@ class Recipe(BaseRecipe):
         return Stack(tuple(planes), stack.format)
 
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
-        return contours(reference, decoded, added)
+        # Steps where nothing is smooth are seen as well, but people would call them something else: no label.
+        elsewhere = math.sqrt(12) * surviving(reference, decoded, added)
+        return max(contours(reference, decoded, added), min(elsewhere, (self.visible + self.negligible) / 2))
 
     def _calmed(self, plane: Array, sub_w: int) -> Array:
         """Without noise where the picture is smooth; edges stay sharp."""

@@ -19,8 +19,7 @@ KINDS = {"line": 0.45, "sway": 0.15, "zoom": 0.1, "turn": 0.1, "blend": 0.2}
 LENGTH = Span(4, 40, log=True)  # pixels
 PANS = {"line": 0.75, "sway": 0.3, "blend": 0.6}  # share of recipes in which the camera is seen to move
 _EXPOSED = Span(0.4, 1.6)  # length of the trail over the way from picture to picture
-_FARTHEST = 0.5  # of the smaller side: how far a camera moves in the frames of a usual clip
-_FRAMES = 12
+_FASTEST = 1 / 12  # of the smaller side, from picture to picture
 _BLENDED = (2, 3, 4, 5, 7, 9)  # pictures
 
 
@@ -44,6 +43,7 @@ class Recipe(BaseRecipe):
     bend: float = 0.0  # radians along the trail
     drift: float = 0.0  # radians per picture
     frames: int = 1  # blended, kind "blend"
+    filled: bool = False  # whether each of them has a trail, so that there are no gaps between the copies
     linear: bool = False  # in linear light
 
     @classmethod
@@ -54,8 +54,12 @@ class Recipe(BaseRecipe):
         length = min(LENGTH.draw(rng), side / 6)
         angle = short(rng.uniform(-math.pi, math.pi))
         drift = short(rng.normal(0, 0.04))
-        if rng.random() < PANS.get(kind, 0.0):
-            speed = short(min(length / _EXPOSED.draw(rng), _FARTHEST * side / _FRAMES * 2))
+        filled = kind == "blend" and rng.random() < 0.6
+        if filled or rng.random() < PANS.get(kind, 0.0):
+            if filled:
+                length = min(length, side / 24)
+            exposed = 1.0 if filled else _EXPOSED.draw(rng)
+            speed = short(min(length / exposed, _FASTEST * side))
             zoom = VALUES["pan"]["zoom"].draw(rng) if rng.random() < 0.2 else 0.0
             moving = Effect("pan", {"speed": speed, "angle": angle, "bend": drift, "zoom": zoom})
             still = ("pan", "still")
@@ -66,29 +70,32 @@ class Recipe(BaseRecipe):
             angle=angle,
             bend=short(rng.normal(0, 0.5)) if rng.random() < 0.4 else 0.0,
             drift=drift,
-            frames=int(rng.choice(_BLENDED)),
+            frames=int(rng.choice(_BLENDED)) if kind == "blend" else 1,
+            filled=filled,
             linear=bool(rng.random() < 0.4),
             **setting,
         )
 
     def clean(self) -> Self:
-        return replace(self, kind="line", length=0.0, angle=0.0, bend=0.0, drift=0.0, frames=1, linear=False)
+        return replace(
+            self, kind="line", length=0.0, angle=0.0, bend=0.0, drift=0.0, frames=1, filled=False, linear=False
+        )
 
     def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
         if self.kind not in KINDS:
             raise unknown("kind of motion", self.kind)
         if not self.length:
             return stack
-        if self.kind == "blend":
-            return mapped(stack, lambda plane, sub_w, sub_h: _blended(plane, self.frames))
         if self.kind in ("zoom", "turn"):
             return mapped(stack, self._spun)
-        paths = self._sway(rng, stack.shape[0]) if self.kind == "sway" else self._line(stack.shape[0])
-        return convolved(
-            stack,
-            lambda sub_w, sub_h: trail(paths / np.array([1 << sub_h, 1 << sub_w])),
-            linear=self.linear,
-        )
+        if self.kind != "blend" or self.filled:
+            paths = self._sway(rng, stack.shape[0]) if self.kind == "sway" else self._line(stack.shape[0])
+
+            def kernels(sub_w: int, sub_h: int) -> Array:
+                return trail(paths / np.array([1 << sub_h, 1 << sub_w]))
+
+            stack = convolved(stack, kernels, linear=self.linear)
+        return mapped(stack, lambda plane, sub_w, sub_h: _blended(plane, self.frames)) if self.frames > 1 else stack
 
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
         return remaining(reference, decoded, added)
