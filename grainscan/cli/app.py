@@ -169,13 +169,15 @@ def train(options: TrainConfig) -> None:
 
     The model is a video transformer (ViViT). It judges views, small squares of a few consecutive frames, and has an
     adapter, a small block of weights, for each artifact. Training starts from the embedded model; --model vivit-b
-    selects google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The run is written to runs/NAME/; --model last refers
-    to it.
+    selects google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The new model has the artifacts that are labelled;
+    with --add-task it has all of the starting model, too, unchanged. The run is written to runs/NAME/; --model last
+    refers to it.
 
     \b
     Examples:
       grainscan train data/ --dry-run
       grainscan train data/ --epochs 5
+      grainscan train data/ --add-task vignette
       grainscan train data/ --resume auto
     """
     from grainscan.cli import display

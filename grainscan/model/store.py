@@ -102,7 +102,8 @@ def model_card(model: GrainscanViViT, body: str = "") -> str:
     spec, config = model.spec, model.config
     tubelet = "x".join(map(str, config.tubelet_size))
     units = {task: f", strength in {unit}" for task, unit in spec.strength.items()}
-    tasks = "\n".join(f"- `{task}`{units.get(task, '')}" for task in spec.tasks)
+    formulas = dict.fromkeys(spec.measured, ", by a formula, beside the network")
+    tasks = "\n".join(f"- `{task}`{formulas.get(task, units.get(task, ''))}" for task in spec.judged)
     scales = f", and `scales` (n,), the numbers of {', '.join(SCALES)}" if spec.bottleneck else ""
     return f"""---
 library_name: grainscan
