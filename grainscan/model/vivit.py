@@ -174,7 +174,7 @@ class GrainscanViViT(nn.Module):
 
 def _none_native(scales: Tensor | None, training: bool) -> bool:
     """Whether a batch of a training has no native view, so that their features need not be computed."""
-    return training and scales is not None and bool((scales > 0).all())
+    return training and scales is not None and not scales.is_meta and bool((scales > 0).all())
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:
