@@ -14,11 +14,11 @@ Vector = NDArray[np.float64]
 
 CENTRES = WIDTH * (np.arange(BANDS) + 0.5)  # codes, the knots of the curve
 
-_ABOVE, _BELOW = 0.12, 0.3  # of log deviation: farther from the curve, a patch is doubted
+_ABOVE, _BELOW = 0.1, 0.3  # of log deviation: farther from the curve, a patch is doubted
 _FIRST = 0.3  # quantile of the deviations at which the fit begins
 _ROUNDS = 30
 _TEXTURE = 4.0  # ratio of structure to variance from which a patch is doubted beforehand
-_BEND, _SLOPE = 1.0, 0.02  # stiffness, in patches
+_BEND, _SLOPE = 1.0, 0.1  # stiffness, in patches
 _LEAST = 0.02  # squared codes
 
 
