@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from grainscan.console import Progress, count
-from grainscan.errors import Interrupted, OutputError, UsageError
+from grainscan.errors import DataError, Interrupted, OutputError, UsageError
 from grainscan.files import check_output, is_stream
+from grainscan.grain.describe import segments_of
+from grainscan.grain.table import write_table
 from grainscan.model.spec import ModelSpec, find_model, read_spec
 from grainscan.options import PredictConfig
 from grainscan.report import FORMATS, STDOUT, Tally, format_for, save, verdict, write
@@ -69,12 +71,20 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         )
     if output is not None:
         check_output(output)
+    if config.grain_table is not None:
+        check_output(config.grain_table)
     paths = collect(config.inputs)
+    if config.grain_table is not None and len(paths) != 1:
+        raise UsageError(
+            f"--grain-table describes one file, and there are {len(paths):,}", hint="Name one file, once for each table."
+        )
     report = PredictReport(spec.name, spec.tasks, form, output)
     with closing(_Scan(config, spec, thresholds, report, progress or Progress())) as scan:
-        if output is None or is_stream(output):
-            return scan.to_stream(paths, output or stdout)
-        return scan.to_file(paths, output)
+        to_stream = output is None or is_stream(output)
+        report = scan.to_stream(paths, output or stdout) if to_stream else scan.to_file(paths, output)
+        if config.grain_table is not None:
+            scan.to_table(config.grain_table)
+        return report
 
 
 class _Scan:
@@ -90,9 +100,11 @@ class _Scan:
     ) -> None:
         self._config, self._report, self._progress = config, report, progress
         maps = config.maps or FORMATS[report.format].maps
-        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": maps}
+        character = config.character or config.grain_table is not None
+        self._options: dict[str, Any] = {"thresholds": thresholds, "maps": maps, "character": character}
         self._known: dict[str, Any] = {"tasks": spec.tasks, "units": spec.strength}
         self._scanner = Scanner.from_config(config, **self._options)
+        self._last: Any = None  # the latest row
 
     def close(self) -> None:
         self._scanner.close()
@@ -132,6 +144,8 @@ class _Scan:
                 for row in self._watched(pending):
                     log.append(row)
                 log.finish()
+                if self._config.grain_table is not None:
+                    self._last = next(iter(log.rows(paths)))
                 if path == output:
                     tally = Tally.of(log.rows(paths))
                 else:
@@ -141,6 +155,22 @@ class _Scan:
             if path != output:
                 path.unlink(missing_ok=True)
         return replace(report, tally=tally)
+
+    def to_table(self, path: Path) -> None:
+        """Write the film-grain table of the one file. None for a file that could not be judged.
+
+        Raises DataError for a file without grain.
+        """
+        row = self._last
+        if row["status"] != "ok":
+            return
+        if not row.get("grain", {}).get("segments"):
+            raise DataError(
+                f"{row['path']}: there is no grain to write to {path}: the file is not grainy",
+                hint="Lower --threshold to describe what noise there is.",
+            )
+        write_table(path, segments_of(row["grain"]))
+        self._progress.say(f"film-grain table written to {path}")
 
     def _save(self, results: Iterable[Result], output: Path, log: ResultLog) -> None:
         try:
@@ -159,6 +189,7 @@ class _Scan:
                 if block["label"]:
                     value = block["probability"]
                     self._progress.highlight(value, f"{value:.2f}  {verdict(task, 1)}  {row['path']}")
+            self._last = row
             self._progress.advance(done, count(errors, "error") if errors else "")
             yield row
 

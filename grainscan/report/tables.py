@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grainscan.console import count
 from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, FOUND, bar, plain_table, styled
-from grainscan.report.words import clock, describe_video, explain, printable, verdict
+from grainscan.report.words import clock, describe_grain, describe_video, explain, printable, verdict
 from grainscan.results import Result
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def _name(result: Result) -> Text:
     name = styled(printable(result["path"]))
     if "error" in result:
         name.append(f"\n{explain(result['path'], result['error']['message'])}", "red")
+    if result.get("grain"):
+        name.append(f"\n{describe_grain(result)}", DIM)
     if result.get("unreliable"):
         name.append(f"\nunreliable: {printable(', '.join(result['unreliable']))}", CAUTION)
     return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
 from grainscan.files import is_stream
+from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.views.crops import ViewSpec
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
 NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.crops", "grainscan.views.estimators")
+_GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Job:
     timeout: float = ScanConfig.timeout  # seconds per file; 0: no limit
     memory: float = ScanConfig.memory * 1e9  # bytes that a worker may use
     baseline: bool = False
+    character: bool = False  # measure the grain of every window
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
@@ -52,6 +55,7 @@ class Piece:
     end: float
     boxes: list[tuple[int, int]]
     baseline: dict[str, float] = field(default_factory=dict)
+    grain: Sample | None = None
 
 
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
@@ -71,19 +75,38 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
             doubts.look(window, interlaced=reader.interlaced)
             views, boxes = views_of(window, job.view)
             values = measure(window) if job.baseline else {}
-            piece = Piece(views, window.start, window.end, boxes, values)
+            piece = Piece(views, window.start, window.end, boxes, values, sample(window) if job.character else None)
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
-        yield {**reader.info.as_dict(), "unreliable": doubts.reasons()}
+        carried = _carried(path, job, reader.info.codec, timeout) if job.character else {}
+        yield {**reader.info.as_dict(), "unreliable": doubts.reasons(), **carried}
+
+
+def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:
+    """`carried`, what the stream says about its grain, and `bare`, samples of windows without what that adds."""
+    from grainscan.video import Reader, read_windows
+
+    if codec not in _GRAIN_CODECS:
+        return {}
+    bare: list[dict[str, Any]] = []
+    options = {"threads": job.threads, "max_pixels": job.max_pixels, "timeout": timeout}
+    with Reader(path, **options, synthesis=False) as reader:
+        for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
+            if reader.film_grain is None:
+                return {}
+            found = sample(window)
+            bare += [found.to_dict()] if found else []
+    return {"carried": asdict(reader.film_grain), "bare": bare}
 
 
 def decode(request: dict[str, Any]) -> Iterator[Any]:
     """`read_pieces` as messages; `request` holds the path and the job."""
     for item in read_pieces(request["path"], Job.from_dict(request["job"])):
         if isinstance(item, Piece):
+            grain = item.grain.to_dict() if item.grain else None
             content = {"start": item.start, "end": item.end, "boxes": item.boxes, "baseline": item.baseline}
-            yield content, item.views
+            yield {**content, "grain": grain}, item.views
         else:
             yield item
 
@@ -91,14 +114,15 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
 def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     """The item of `read_pieces` in a message of `decode`. Raises ValueError, TypeError or LookupError."""
     if views is None:
-        return dict(content)
+        return {**content, "bare": [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]}
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}
     if not boxes or views.shape != shape or views.dtype != np.float32 or not math.isfinite(start + end):
         raise ValueError("these are not the views of a window")
-    return Piece(views, start, end, boxes, baseline)
+    grain = Sample.from_dict(content["grain"]) if content.get("grain") else None
+    return Piece(views, start, end, boxes, baseline, grain)
 
 
 def _refuse_devices(path: str) -> None:

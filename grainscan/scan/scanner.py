@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
+from grainscan.grain.describe import TASK, grain_of
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.results import SCHEMA, Result
@@ -74,6 +75,7 @@ class Scanner:
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
     baseline: add the values of the classical estimators.
+    character: add the character of the grain of grainy files.
     maps: add the probabilities of every view.
     observe: called with the path of a file and the model's outputs for its views.
     reader: name of a function that the workers run instead of `decode.decode`, for tests.
@@ -95,6 +97,7 @@ class Scanner:
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
         baseline: bool = False,
+        character: bool = False,
         maps: bool = False,
         observe: Callable[[str, Outputs], object] | None = None,
         reader: str = decode.FUNCTION,
@@ -109,7 +112,8 @@ class Scanner:
         self.spec = read_spec(self.directory)
         view = self.spec.view
         view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
-        self.job = Job(view, short, max_pixels, timeout=timeout, memory=memory * 1e9, baseline=baseline)
+        self.job = Job(view, short, max_pixels, timeout=timeout, memory=memory * 1e9)
+        self.job = replace(self.job, baseline=baseline, character=character)
         self.thresholds = dict(thresholds or {})
         self._maps = maps
         self._observe = observe
@@ -231,7 +235,7 @@ class Scanner:
             return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, Outputs(logits, strength))
-        unreliable = file.video.pop("unreliable", None)
+        unreliable, carried, bare = (file.video.pop(key, None) for key in ("unreliable", "carried", "bare"))
         result: Result = {
             "schema": SCHEMA,
             "path": file.path,
@@ -250,6 +254,11 @@ class Scanner:
         if self.job.baseline:
             values = [piece.baseline for piece, _ in file.pieces]
             result["baseline"] = {name: float(np.median([each[name] for each in values])) for name in values[0]}
+        if self.job.character:
+            samples = [piece.grain for piece, _ in file.pieces]
+            windows = list(zip(result["windows"], samples, strict=True))
+            if grain := grain_of(windows, result["tasks"].get(TASK), carried, bare or ()):
+                result["grain"] = grain
         if self._maps:
             maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
             result["map"] = list(itertools.chain.from_iterable(maps))

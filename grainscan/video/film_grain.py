@@ -50,22 +50,26 @@ class FilmGrain:
     seed: int = 7391
 
 
-Kind = Literal["av1", "h274"]
+@dataclass(frozen=True)
+class Carried:
+    """What a stream says about its grain: by which standard, and the parameters where they can be read (AV1)."""
+
+    kind: Literal["av1", "h274", "unknown"]
+    grain: FilmGrain | None = None
 
 
-def parse(data: bytes, libavutil: int) -> tuple[Kind | None, FilmGrain | None]:
-    """What the bytes of FFmpeg's structure say: the kind, and the parameters where they can be read (AV1)."""
-    known = LIBAVUTIL[0] <= libavutil < LIBAVUTIL[1] and len(data) >= _padded(_HEAD.size) + _BODY.size
-    if not known:
-        return None, None
+def parse(data: bytes, libavutil: int) -> Carried:
+    """Read the bytes of FFmpeg's structure, given the major version of libavutil."""
+    if not LIBAVUTIL[0] <= libavutil < LIBAVUTIL[1] or len(data) < _padded(_HEAD.size) + _BODY.size:
+        return Carried("unknown")
     head = _HEAD.unpack_from(data)
     if head[0] != _AV1:
-        return ("h274" if head[0] == _H274 else None), None
+        return Carried("h274" if head[0] == _H274 else "unknown")
     (points_y, y, from_luma, points_cb, points_cr, chroma, scaling_shift, lag, along_y, along_chroma, shift, scale,
      cb, cr, cb_luma, cr_luma, cb_offset, cr_offset, overlap, _) = _BODY.unpack_from(data, _padded(_HEAD.size))  # fmt: skip
     count = 2 * lag * (lag + 1)
     signed = struct.unpack("24b", along_y), struct.unpack("50b", along_chroma)
-    return "av1", FilmGrain(
+    grain = FilmGrain(
         y=tuple(_points(y, points_y)),
         cb=tuple(_points(chroma[:20], points_cb)),
         cr=tuple(_points(chroma[20:], points_cr)),
@@ -83,6 +87,7 @@ def parse(data: bytes, libavutil: int) -> tuple[Kind | None, FilmGrain | None]:
         offsets=(cb_offset + 256, cr_offset + 256),
         seed=int(head[1]) & 0xFFFF,
     )
+    return Carried("av1", grain)
 
 
 def _padded(size: int) -> int:

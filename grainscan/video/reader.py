@@ -20,7 +20,8 @@ from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError, timed_out
-from grainscan.video.frames import heed_note, picture_of
+from grainscan.video.film_grain import Carried
+from grainscan.video.frames import film_grain_of, heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,22 @@ class Reader:
     """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
     `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
-    a decoder start over endlessly.
+    a decoder start over endlessly. Without `synthesis`, the decoder leaves out the film grain that the stream describes.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, threads: int = 1, max_pixels: int | None = None, timeout: float = 0.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        max_pixels: int | None = None,
+        timeout: float = 0.0,
+        synthesis: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         self.interlaced = False  # whether the decoder has called a frame interlaced
+        self.film_grain: Carried | None = None  # parameters in the stream, found while reading without synthesis
+        self._synthesis = synthesis
         self._max_pixels = max_pixels
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout if timeout else math.inf
@@ -127,6 +136,8 @@ class Reader:
         # Slices only: frame threads decode ahead of the window, which costs more than it gains on eight frames.
         self._context.thread_type = "SLICE"
         self._context.thread_count = self._threads
+        if not self._synthesis:  # a decoder that hands out the parameters leaves their use to its caller
+            self._context.options = {"export_side_data": "film_grain"}
 
     def _container_of(self, max_pixels: int | None) -> Any:
         options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
@@ -165,6 +176,8 @@ class Reader:
                 self._check_size(frame.width, frame.height)
                 self.interlaced |= frame.interlaced_frame
                 heed_note(self._note, frame)
+                if not self._synthesis and self.film_grain is None:
+                    self.film_grain = film_grain_of(frame)
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet | None]:
