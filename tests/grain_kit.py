@@ -49,29 +49,24 @@ def synthesise(grain: FilmGrain, luma: Array, rng: np.random.Generator) -> Array
 
     Specification, sections "Generate grain process", "Scaling lookup initialization" and "Add noise synthesis process".
     """
-    return np.stack([np.clip(frame + _noise(grain, frame, rng), 0, 255) for frame in luma])
-
-
-def _noise(grain: FilmGrain, frame: Array, rng: np.random.Generator) -> Array:
-    template = _template(grain, rng)
     levels, scaling = np.array(grain.y).T
-    factor = np.interp(frame, levels, scaling)
-    field = np.empty_like(frame)
-    for top in range(0, frame.shape[0], 32):
-        for left in range(0, frame.shape[1], 32):
+    factor = np.interp(luma, levels, scaling)
+    template, field = _templates(grain, len(luma), rng), np.empty_like(luma)
+    for top in range(0, luma.shape[1], 32):
+        for left in range(0, luma.shape[2], 32):
             y, x = 9 + 2 * rng.integers(16), 9 + 2 * rng.integers(16)
-            part = field[top : top + 32, left : left + 32]
-            part[...] = template[y : y + part.shape[0], x : x + part.shape[1]]
-    return np.asarray(np.floor(factor * field / (1 << grain.scaling_shift) + 0.5))
+            part = field[:, top : top + 32, left : left + 32]
+            part[...] = template[:, y : y + part.shape[1], x : x + part.shape[2]]
+    return np.clip(luma + np.floor(factor * field / (1 << grain.scaling_shift) + 0.5), 0, 255)
 
 
-def _template(grain: FilmGrain, rng: np.random.Generator) -> Array:
-    """73 x 82 samples: Gaussian noise of deviation 32 / 2^scale_shift, filtered in place in raster order."""
-    template = np.round(rng.standard_normal((73, 82)) * 32 / (1 << grain.scale_shift))
+def _templates(grain: FilmGrain, frames: int, rng: np.random.Generator) -> Array:
+    """73 x 82 samples a frame: Gaussian noise of deviation 32 / 2^scale_shift, filtered in place in raster order."""
+    template = np.round(rng.standard_normal((frames, 73, 82)) * 32 / (1 << grain.scale_shift))
     places = np.array(neighbours(grain.lag))
     weights = np.array(grain.coefficients_y) / (1 << grain.coefficient_shift)
     for y in range(3, 73):
         for x in range(3, 79):
-            around = template[y + places[:, 0], x + places[:, 1]]
-            template[y, x] = np.clip(np.round(template[y, x] + around @ weights), -128, 127)
+            around = template[:, y + places[:, 0], x + places[:, 1]]
+            template[:, y, x] = np.clip(np.round(template[:, y, x] + around @ weights), -128, 127)
     return template

@@ -27,6 +27,7 @@ from grainscan.video.film_grain import FilmGrain, parse
 KNOWN = FilmGrain(
     y=((0, 40), (100, 90), (200, 60)),
     cb=((0, 30), (255, 50)),
+    cr=((0, 20),),
     coefficients_y=(0, 0, 0, 2, 0, 0, 0, 0, 0, 0, -8, 0, 0, 0, 0, 0, 4, 24, 4, 0, 0, 0, -8, 40),
     coefficients_cb=(*(0,) * 23, 20, 0),
     coefficients_cr=(0,) * 25,
@@ -74,7 +75,7 @@ def test_yule_walker_recovers_known_coefficients() -> None:
 @pytest.mark.parametrize(("sigma", "size"), [(2.0, 0.0), (5.0, 1.2), (9.0, 2.2), (20.0, 1.0)])
 def test_what_a_decoder_makes_of_the_parameters_has_the_same_strength_and_correlation(sigma: float, size: float) -> None:
     rng = np.random.default_rng(3)
-    luma = np.rint(picture(rng, height=128))
+    luma = np.rint(picture(rng, width=384, height=224))
     white = rng.standard_normal(luma.shape)
     field = sigma * (0.6 + luma / 255) * (smoothed(white, size) if size else white)
     made = synthesise(film_grain(characterised(luma + field)), luma, rng) - luma
@@ -112,7 +113,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_table(path) == segments
     lines = path.read_text().splitlines()
     assert lines[:3] == ["filmgrn1", "E 0 25000000 1 7391 1", "\tp 3 7 0 9 0 1 128 192 256 128 192 256"]
-    assert lines[3:6] == ["\tsY 3 0 40 100 90 200 60", "\tsCb 2 0 30 255 50", "\tsCr 0"]
+    assert lines[3:6] == ["\tsY 3 0 40 100 90 200 60", "\tsCb 2 0 30 255 50", "\tsCr 1 0 20"]
     assert lines[9] == "E 40000000 9223372036854775807 1 5 1"
 
 
@@ -131,7 +132,7 @@ def test_entries_may_repeat_parameters_or_switch_grain_off(tmp_path: Path) -> No
         (("sY 3", "sY 15"), "not within 0 and 14"),
         (("100 90", "0 90"), "the levels of sY do not ascend"),
         (("100 90", "100 ninety"), "entry 1"),
-        (("\tcCr 0", "\tcCr"), "ends too early"),
+        (("\tcCr 0 0", "\tcCr 0"), "ends too early"),
     ],
 )
 def test_a_wrong_table_says_what_is_wrong(tmp_path: Path, change: tuple[str, str], reason: str) -> None:
