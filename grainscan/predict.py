@@ -76,7 +76,8 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     paths = collect(config.inputs)
     if config.grain_table is not None and len(paths) != 1:
         raise UsageError(
-            f"--grain-table describes one file, and there are {len(paths):,}", hint="Name one file, once for each table."
+            f"--grain-table describes one file, and there are {len(paths):,}",
+            hint="Name one file, once for each table.",
         )
     report = PredictReport(spec.name, spec.tasks, form, output)
     with closing(_Scan(config, spec, thresholds, report, progress or Progress())) as scan:

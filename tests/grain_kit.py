@@ -1,4 +1,4 @@
-"""Pictures with known grain, and AV1's film grain synthesis after its specification, for the tests of `grainscan.grain`."""
+"""Pictures with known grain, and AV1's film grain synthesis, for the tests of `grainscan.grain`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def picture(
     texture = smoothed(rng.standard_normal((height, wide)), 5) * 14 * (np.sin(x / 40) > 0)
     scene = 110 + 45 * np.sin(x / 60) + 20 * np.cos(y / 50) + texture
     spectrum, frequency = np.fft.rfft(scene, axis=1), np.fft.rfftfreq(wide)
-    moved = [np.fft.irfft(spectrum * np.exp(2j * np.pi * frequency * motion * t), n=wide, axis=1) for t in range(frames)]
+    moved = [
+        np.fft.irfft(spectrum * np.exp(2j * np.pi * frequency * motion * t), n=wide, axis=1) for t in range(frames)
+    ]
     return np.stack(moved)[:, :, 1 : 1 + width]
 
 

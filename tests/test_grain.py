@@ -174,4 +174,3 @@ def test_what_an_encoder_leaves_is_measured(rng: np.random.Generator) -> None:
     truth = surviving(clean, grainy, np.asarray(field, np.float32))
     assert truth < 5.8
     assert measured(Window(0, 1, grainy.format, pictures)).strength == pytest.approx(truth, rel=0.08)
-

@@ -73,7 +73,9 @@ def test_yule_walker_recovers_known_coefficients() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "size"), [(2.0, 0.0), (5.0, 1.2), (9.0, 2.2), (20.0, 1.0)])
-def test_what_a_decoder_makes_of_the_parameters_has_the_same_strength_and_correlation(sigma: float, size: float) -> None:
+def test_what_a_decoder_makes_of_the_parameters_has_the_same_strength_and_correlation(
+    sigma: float, size: float
+) -> None:
     rng = np.random.default_rng(3)
     luma = np.rint(picture(rng, width=384, height=224))
     white = rng.standard_normal(luma.shape)

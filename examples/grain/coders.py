@@ -32,7 +32,8 @@ def clean_clips(folder: Path, *, frames: int, width: int, height: int, skip: str
         block = read_clip(path, frames=frames)
         if block.frames == frames and block.format.name == "yuv420p":
             wide, high = min(block.width, width) // 16 * 16, min(block.height, height) // 16 * 16
-            yield path.stem, block.crop((block.width - wide) // 4 * 2, (block.height - high) // 4 * 2, wide, high).copy()
+            left, top = (block.width - wide) // 4 * 2, (block.height - high) // 4 * 2
+            yield path.stem, block.crop(left, top, wide, high).copy()
 
 
 def aomenc(block: Block, *options: str) -> Block:

@@ -5,9 +5,10 @@ rest to the quantiser. Clean clips get Gaussian grain of 1 to 8 codes and 0.7 to
 level of LEVELS, with a quantiser (crf) so coarse that little grain survives by itself, as is usual where film grain is
 synthesised. What the decoded clip has more than the clean one is compared with the grain put in.
 
-Printed are, per clip, the strengths at all levels over that put in, and the best level: the lowest that comes as near to
-the grain put in as the nearest does, within CLOSE. In the end, the line level = a * strength through the best levels
-below the highest one: the constant of `grainscan/grain/levels.py`.
+Printed are, per clip, the strengths at all levels over that put in; in the end, for several constants a, the mean
+distance of that ratio from one if the level is a times the measured strength. The smallest a that comes within CLOSE of
+the best is the constant of `grainscan/grain/levels.py`. Grain below LEAST is left out: the errors of so coarse a
+quantiser are stronger.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from grainscan.grain.sample import sample
 
 LEVELS = (4, 8, 12, 18, 25, 35, 50)
 QUALITY = 45  # crf
-CLOSE = 0.03  # of the strength put in
+CLOSE = 0.02
+LEAST = 1.5  # codes
+CONSTANTS = (2, 3, 4, 6, 8, 10, 12, 15, 20)  # levels per code
 FRAMES, WIDTH, HEIGHT = 16, 480, 272
 
 
@@ -40,8 +43,8 @@ def main() -> int:
     options = parser.parse_args()
     need("SvtAv1EncApp")
     rows = []
-    print(f"| clip | put in | size | measured | off | {' | '.join(map(str, LEVELS))} | best |")
-    print("|---" * (len(LEVELS) + 6) + "|")
+    print(f"| clip | put in | size | measured | off | {' | '.join(map(str, LEVELS))} |")
+    print("|---" * (len(LEVELS) + 5) + "|")
     clips = clean_clips(options.clips, frames=FRAMES, width=WIDTH, height=HEIGHT, skip=options.skip)
     for number, (name, clean) in enumerate(clips):
         if options.limit and number >= options.limit:
@@ -55,14 +58,17 @@ def main() -> int:
         put_in = statistics(grainy, clean)[0]
         kept = [statistics(svt(grainy, "--film-grain", str(level), "--crf", str(QUALITY)), clean)[0] / put_in
                 for level in (0, *LEVELS)]  # fmt: skip
-        missed = [abs(1 - share) for share in kept[1:]]
-        best = next(level for level, miss in zip(LEVELS, missed, strict=True) if miss <= min(missed) + CLOSE)
-        rows.append((character.strength, best))
+        rows.append((put_in, character.strength, kept))
         shares = " | ".join(f"{share:.2f}" for share in kept)
-        print(f"| {name} | {put_in:.1f} | {size:.1f} | {character.strength:.1f} | {shares} | {best} |", flush=True)
-    strength, level = np.array(rows, float).T
-    inside = level < LEVELS[-1]
-    print(f"\nlevel = {np.median(level[inside] / strength[inside]):.2f} * strength")
+        print(f"| {name} | {put_in:.1f} | {size:.1f} | {character.strength:.1f} | {shares} |", flush=True)
+    counted = [(strength, kept) for put_in, strength, kept in rows if put_in >= LEAST]
+    missed = {}
+    for constant in CONSTANTS:
+        levels = [min(max(constant * strength, 1), LEVELS[-1]) for strength, _ in counted]
+        shares = [np.interp(level, (0, *LEVELS), kept) for level, (_, kept) in zip(levels, counted, strict=True)]
+        missed[constant] = float(np.mean(np.abs(1 - np.array(shares))))
+        print(f"level = {constant} * strength: {missed[constant]:.3f}")
+    print("constant:", next(constant for constant, miss in missed.items() if miss <= min(missed.values()) + CLOSE))
     return 0
 
 

@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -40,11 +41,11 @@ from grainscan.grain.patches import BANDS, WIDTH
 from grainscan.grain.sample import sample
 from grainscan.video import Block, Window, read_clip
 
-CODECS = {"ffv1": (), "hevc": (Generation("hevc", 22),), "h264": (Generation("h264", 22),)}
+CODECS = {"ffv1": (), "hevc": (Generation("hevc", 22, speed=1),), "h264": (Generation("h264", 22, speed=1),)}
 KINDS = {"gaussian": 0.45, "film": 0.2, "autoregressive": 0.15, "white": 0.1, "band": 0.1}
 FRAMES = 8  # of a window, as in `predict`
 WINDOWS = 2
-WIDEST, HIGHEST = 960, 540  # pixels; larger clips are cropped
+WIDEST, HIGHEST = 640, 360  # pixels; larger clips are cropped
 LEAST = 1.0  # codes: weaker grain is not counted
 SHARE = 0.05  # of the picture: smaller bands are not counted
 LAGS = 8
@@ -68,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path, metavar="CLIPS", help="folder of clean clips")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the cases here, one JSON line each")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="the first N clips only; 0: all")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="use N clips, spread over all; 0: all")
     parser.add_argument("--skip", default="", metavar="A,B", help="leave out clips whose names begin with these")
     parser.add_argument("--calibrate", action="store_true", help="print the constants of the interval")
     parser.add_argument("--workers", type=int, default=2, help="processes")
@@ -77,13 +78,14 @@ def main() -> int:
     paths = sorted(path for path in options.clips.glob("*.mkv") if not skipped or not path.name.startswith(skipped))
     cases = [
         Case(path, codec, number)
-        for number, path in enumerate(paths[: options.limit or None])
+        for number, path in enumerate(paths[:: max(1, len(paths) // options.limit) if options.limit else 1])
         for codec in CODECS
     ]
-    with ProcessPoolExecutor(options.workers) as pool:
-        rows = [row for row in pool.map(measure, cases) if row]
-    if options.output:
-        options.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = []
+    with ProcessPoolExecutor(options.workers) as pool, Path(options.output or os.devnull).open("w") as output:
+        for row in filter(None, pool.map(measure, cases)):
+            rows.append(row)
+            print(json.dumps(row), file=output, flush=True)
     counted = [row for row in rows if row["truth"] >= LEAST]
     print(f"{len(counted)} of {len(rows)} clips with at least {LEAST:g} code of surviving grain\n")
     print("\n".join(table(counted)))
@@ -219,8 +221,9 @@ def calibration(rows: list[dict[str, Any]]) -> str:
         over = error - design @ np.exp(log_weights)
         return float(np.where(over > 0, QUANTILE * over, (QUANTILE - 1) * over).mean())
 
-    best = min((minimize(loss, np.log(start), method="Nelder-Mead", options={"maxiter": 4000})
-                for start in ((0.05, 0.5, 0.5), (0.1, 0.1, 1.0), (0.02, 1.0, 0.1))), key=lambda found: found.fun)  # fmt: skip
+    starts = np.log([(0.05, 0.5, 0.5), (0.1, 0.1, 1.0), (0.02, 1.0, 0.1)])
+    tried = [minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}) for start in starts]
+    best = min(tried, key=lambda found: found.fun)
     covered = np.mean(error <= design @ np.exp(best.x))
     return "\nconstants: " + ", ".join(f"{value:.3f}" for value in np.exp(best.x)) + f" (covered: {covered:.1%})"
 

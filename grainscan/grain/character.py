@@ -17,9 +17,10 @@ from grainscan.grain.sample import LAGS, PLANES, Sample
 SHOWN = 0.005  # of the picture: a band with less is not described
 STATIC = 0.5  # temporal share below which the pattern is called static
 
-# The 90 % interval: log of estimate over truth, from the spread of the patches and the part of the picture that no
-# patch speaks for. `examples/film_grain.py --calibrate` fits the three numbers.
-_FLOOR, _PER_SPREAD, _PER_GAP = 0.05, 1.0, 0.5
+# Half the width of the 90 % interval of the log of a strength: at least, per share of patches that are doubted, and per
+# share of the variance that lies in bands of luma where no patch is trusted. `examples/grain/strength.py --calibrate`
+# fits the three to clips whose truth is known.
+_FLOOR, _PER_DOUBT, _PER_GAP = 0.03, 0.20, 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
     loud = [float(np.mean(each.variance["y"])) for each in samples]
     lags = {plane: np.average([each.lags[plane] for each in samples], axis=0, weights=loud) for plane in planes}
     fixed, loose = (float(np.mean([getattr(each, name) for each in samples])) for name in ("fixed", "loose"))
-    factor = math.exp(_doubt(fits["y"], level, shares))
+    factor = math.exp(_half_width(fits["y"], level, shares))
     return Character(
         strength,
         (strength / factor, strength * factor),
@@ -108,17 +109,14 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
 
 
 def features(curve: Curve, level: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[float, float]:
-    """What the error of a strength depends on: (spread, gap).
-
-    spread: of the patches about the curve, over the root of how many are trusted, and how many are not.
-    gap: the part of the picture's variance that lies in bands where no patch is trusted.
-    """
+    """What the error of a strength grows with: the share of patches that are doubted, and the share of the variance
+    that lies in bands of luma where no patch is trusted."""
     trust = np.bincount(np.clip(level // WIDTH, 0, BANDS - 1).astype(np.intp), curve.weights, minlength=BANDS)
     power = shares * np.square(curve.deviation)
     gap = float(power[trust < 1].sum() / max(power.sum(), 1e-9))
     return float(1 - curve.weights.mean()), gap
 
 
-def _doubt(curve: Curve, level: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
-    spread, gap = features(curve, level, shares)
-    return _FLOOR + _PER_SPREAD * spread + _PER_GAP * gap
+def _half_width(curve: Curve, level: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    doubted, gap = features(curve, level, shares)
+    return _FLOOR + _PER_DOUBT * doubted + _PER_GAP * gap

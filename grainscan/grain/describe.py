@@ -75,7 +75,9 @@ def _alike(first: Character | None, second: Character | None) -> bool:
 def segments_of(grain: Mapping[str, Any]) -> list[Segment]:
     """The segments of a film-grain table from the `grain` object of a result."""
     return [
-        Segment(float(each["start"]), math.inf if each["end"] is None else float(each["end"]), _read(each["film_grain"]))
+        Segment(
+            float(each["start"]), math.inf if each["end"] is None else float(each["end"]), _read(each["film_grain"])
+        )
         for each in grain["segments"]
     ]
 

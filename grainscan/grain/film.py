@@ -83,7 +83,8 @@ def fit(correlation: Field, shift: int | None = None) -> Field:
     solution ring. So it is solved with several additions to the variance, and products of a horizontal and a vertical
     filter, which hardly ring, compete; the one with the nearest autocorrelation wins.
     """
-    solved = [yule_walker(correlation, firm) for firm in _FIRM] + [_product(correlation, lag) for lag in range(1, LAG + 1)]
+    solved = [yule_walker(correlation, firm) for firm in _FIRM]
+    solved += [_product(correlation, lag) for lag in range(1, LAG + 1)]
     best, least = np.zeros(len(neighbours())), math.inf
     for values in (best, *solved):
         used = coefficient_shift(values) if shift is None else shift

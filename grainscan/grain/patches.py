@@ -51,7 +51,7 @@ class Patches:
 
 
 def find(window: Window) -> Patches:
-    """The flattest patches of a window in each band of luma. A picture smaller than a patch is mirrored at its edges."""
+    """The flattest patches of a window in each band of luma. A picture smaller than a patch is mirrored."""
     if window.width < _OUTER or window.height < _OUTER:
         window = _enlarged(window)
     left, top, width, height = active_area(window)

@@ -1,7 +1,7 @@
 """Film-grain tables, which tell an encoder what grain to describe in the stream.
 
 The text format of libaom ("filmgrn1"): aomenc reads it by --film-grain-table, SvtAv1EncApp by --fgs-table, rav1e by
---film-grain-table, and Av1an hands it on. Times are in units of 100 ns. A stretch of time without an entry has no grain.
+--film-grain-table, and Av1an hands it on. Times are in units of 100 ns. Where no entry applies, there is no grain.
 
     filmgrn1
     E start end apply seed update
@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from grainscan.errors import DataError
@@ -168,6 +169,6 @@ def _points(words: _Words, name: str) -> Points:
     (count,) = words.numbers(1, 0, _POINTS[name])
     numbers = words.numbers(2 * count, 0, 255)
     points = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    if any(first[0] >= second[0] for first, second in zip(points, points[1:], strict=False)):
+    if any(first[0] >= second[0] for first, second in pairwise(points)):
         raise ValueError(f"the levels of {name} do not ascend")
     return points

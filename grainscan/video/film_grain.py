@@ -15,8 +15,8 @@ Points = tuple[tuple[int, int], ...]  # (level of luma, scaling), levels ascendi
 
 LIBAVUTIL = (58, 61)  # first major version with these fields, and the first that is not known to have them
 _AV1, _H274 = 1, 2
-# type, seed, width, height, subsampling (2), colour (4), depth (2); then, for AV1: luma points, chroma from luma, chroma
-# points, scaling shift, lag, coefficients, their shift, scale shift, multipliers, offsets, overlap, limited range
+# type, seed, width, height, subsampling (2), colour (4), depth (2); then, for AV1: luma points, chroma from luma,
+# chroma points, scaling shift, lag, coefficients, their shift, scale shift, multipliers, offsets, overlap, limits
 _HEAD = struct.Struct("@iQ10i")
 _BODY = struct.Struct("@i28si2i40sii24s50si i 2i2i2i i i")
 
@@ -65,8 +65,9 @@ def parse(data: bytes, libavutil: int) -> Carried:
     head = _HEAD.unpack_from(data)
     if head[0] != _AV1:
         return Carried("h274" if head[0] == _H274 else "unknown")
+    body = _BODY.unpack_from(data, _padded(_HEAD.size))
     (points_y, y, from_luma, points_cb, points_cr, chroma, scaling_shift, lag, along_y, along_chroma, shift, scale,
-     cb, cr, cb_luma, cr_luma, cb_offset, cr_offset, overlap, _) = _BODY.unpack_from(data, _padded(_HEAD.size))  # fmt: skip
+     cb, cr, cb_luma, cr_luma, cb_offset, cr_offset, overlap, _) = body  # fmt: skip
     count = 2 * lag * (lag + 1)
     signed = struct.unpack("24b", along_y), struct.unpack("50b", along_chroma)
     grain = FilmGrain(

@@ -80,7 +80,7 @@ class Reader:
     """An open file: its description and its decoder. Use as a context manager; raises VideoError throughout.
 
     `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
-    a decoder start over endlessly. Without `synthesis`, the decoder leaves out the film grain that the stream describes.
+    a decoder start over endlessly. Without `synthesis`, the film grain that a stream describes is left out.
     """
 
     def __init__(
