@@ -21,7 +21,7 @@ import numpy as np
 from coders import aomenc, clean_clips, need, statistics, svt, windows
 
 from grainscan.grain.character import characterise
-from grainscan.grain.film import LAG, film_grain, gain, quantised, yule_walker
+from grainscan.grain.film import LAG, WHITE, coefficient_shift, film_grain, fit, gain, quantised
 from grainscan.grain.levels import film_grain_level
 from grainscan.grain.sample import LAGS, sample
 from grainscan.grain.table import Segment, write_table
@@ -91,10 +91,12 @@ def draw(rng: np.random.Generator) -> FilmGrain:
     """Random parameters: grain of 0.7 to 2.5 pixels and 2 to 14 codes, its strength any function of luma."""
     size = math.exp(rng.uniform(math.log(0.7), math.log(2.5)))
     down, across = np.arange(LAGS)[:, None], np.arange(1 - LAGS, LAGS)[None]
-    shift, scaling_shift = 7, 9
-    values = quantised(yule_walker(np.exp(-(down**2 + across**2) / (4 * (size / FWHM) ** 2))), shift)
-    scale_shift = 1 if size > 1.2 else 0
-    unit = 32 / (1 << scale_shift) * gain(np.array(values) / (1 << shift)) / (1 << scaling_shift)
+    solved = fit(np.exp(-(down**2 + across**2) / (4 * (size / FWHM) ** 2)))
+    shift, scaling_shift = coefficient_shift(solved), 9
+    values = quantised(solved, shift)
+    amplified = WHITE * gain(np.array(values) / (1 << shift))
+    scale_shift = 0 if amplified < 40 else 1 if amplified < 80 else 2
+    unit = amplified / (1 << scale_shift) / (1 << scaling_shift)
     sigma = math.exp(rng.uniform(math.log(2), math.log(14)))
     levels = (0, 60, 120, 180, 255)
     shape = rng.uniform(0.5, 1.0, len(levels))

@@ -20,7 +20,7 @@ STATIC = 0.5  # temporal share below which the pattern is called static
 # Half the width of the 90 % interval of the log of a strength: at least, per share of patches that are doubted, and per
 # share of the variance that lies in bands of luma where no patch is trusted. `examples/grain/strength.py --calibrate`
 # fits the three to clips whose truth is known.
-_FLOOR, _PER_DOUBT, _PER_GAP = 0.03, 0.20, 0.95
+_FLOOR, _PER_DOUBT, _PER_GAP = 0.03, 0.15, 0.93
 
 
 @dataclass(frozen=True, eq=False)

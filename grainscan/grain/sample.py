@@ -91,20 +91,32 @@ def sample(window: Window) -> Sample | None:
     if not pairs.any():
         return None
     rounding = 2 * (1 / 12) / window.format.unit**2  # both frames were rounded to codes: uniform noise
+    edge = (patches.luma.shape[-1] - news.luma.shape[-1]) // 2
+    inner = patches.luma[:, :, edge:-edge, edge:-edge]
+    level, structure = _quarters(inner.mean(axis=1)), np.repeat(patches.structure, 4)
     variance, lags = {}, {}
     for plane, change in zip(PLANES, (news.luma, *news.chroma), strict=False):
         change = change[:, pairs]
-        raw = np.maximum(np.square(change).mean(axis=(1, 2, 3), dtype=np.float64), _LEAST)
-        variance[plane] = np.maximum(raw - rounding, _LEAST) / 2
+        quarters = np.maximum(_quarters(np.square(change).mean(axis=1)), _LEAST)
+        raw = quarters.reshape(-1, 4).mean(axis=1)
+        variance[plane] = np.maximum(quarters - rounding, _LEAST) / 2
         if plane == "y":
-            curve = fit_curve(patches.level, variance["y"], patches.structure)
-            chosen = np.argsort(-curve.weights, kind="stable")[: max(8, len(raw) // 2)]
-        share = curve.weights[chosen] / raw[chosen]  # of unit variance each
+            curve = fit_curve(level, variance["y"], structure)
+            weights = curve.weights.reshape(-1, 4).mean(axis=1)
+            chosen = np.argsort(-weights, kind="stable")[: max(8, len(raw) // 2)]
+        share = weights[chosen] / raw[chosen]  # of unit variance each
         covariance = np.average(_autocovariance(change[chosen]), axis=0, weights=share)
         lags[plane], lost = _whole(covariance, rounding, change.shape[-1] * change.shape[-2])
         variance[plane] = variance[plane] / (1 - lost)
     fixed, loose = _places(patches.luma, news, pairs)
-    return Sample(patches.level, patches.structure, variance, lags, patches.shares, fixed, loose)
+    return Sample(level, structure, variance, lags, patches.shares, fixed, loose)
+
+
+def _quarters(field: Array) -> NDArray[np.float64]:
+    """(4 n,): means of the quarters of each of n squares (n, high, wide), one square after the other."""
+    count, high, wide = field.shape
+    parts = field.reshape(count, 2, high // 2, 2, wide // 2)
+    return np.asarray(parts.mean(axis=(2, 4), dtype=np.float64)).reshape(-1)
 
 
 def _usable(change: Array) -> NDArray[np.bool_]:
