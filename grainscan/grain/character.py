@@ -25,7 +25,11 @@ _FLOOR, _PER_DOUBT, _PER_GAP = 0.03, 0.15, 0.93
 
 @dataclass(frozen=True, eq=False)
 class Character:
-    """The grain of a file, or of a stretch of it. Deviations are in 8-bit codes."""
+    """The grain of a file, or of a stretch of it. Deviations are in 8-bit codes.
+
+    Grain is all noise that does not move with the picture. In a moving picture that includes a pattern that stays on
+    the screen, whose share `temporal` tells.
+    """
 
     strength: float  # standard deviation of luma grain over the whole picture
     interval: tuple[float, float]  # holds the true strength in nine of ten files

@@ -142,15 +142,14 @@ def _grain(words: _Words, seed: int) -> FilmGrain:
     if lag not in _LAGS:
         raise ValueError(f"a lag of {lag}")
     cb, cb_luma, cb_offset, cr, cr_luma, cr_offset = words.numbers(6, 0, 511)
-    points = [_points(words, name) for name in _POINTS]
     count = 2 * lag * (lag + 1)
-    coefficients = []
-    for name, number in (("cY", count), ("cCb", count + 1), ("cCr", count + 1)):
-        words.name(name)
-        coefficients.append(words.numbers(number, -128, 127))
     return FilmGrain(
-        *points,
-        *coefficients,
+        y=_points(words, "sY"),
+        cb=_points(words, "sCb"),
+        cr=_points(words, "sCr"),
+        coefficients_y=_coefficients(words, "cY", count),
+        coefficients_cb=_coefficients(words, "cCb", count + 1),
+        coefficients_cr=_coefficients(words, "cCr", count + 1),
         lag=lag,
         coefficient_shift=shift,
         scale_shift=scale_shift,
@@ -172,3 +171,8 @@ def _points(words: _Words, name: str) -> Points:
     if any(first[0] >= second[0] for first, second in pairwise(points)):
         raise ValueError(f"the levels of {name} do not ascend")
     return points
+
+
+def _coefficients(words: _Words, name: str, count: int) -> tuple[int, ...]:
+    words.name(name)
+    return words.numbers(count, -128, 127)

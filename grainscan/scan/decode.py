@@ -90,8 +90,7 @@ def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:
     if codec not in _GRAIN_CODECS:
         return {}
     bare: list[dict[str, Any]] = []
-    options = {"threads": job.threads, "max_pixels": job.max_pixels, "timeout": timeout}
-    with Reader(path, **options, synthesis=False) as reader:
+    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, synthesis=False) as reader:
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
             if reader.film_grain is None:
                 return {}
