@@ -121,7 +121,9 @@ def test_many_machines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", sorted([*EMBEDDED.glob("*.py"), *GRAIN.glob("*.py"), EXAMPLES / "clips" / "make.py"]), ids=lambda p: p.stem
+    "script",
+    sorted([*EMBEDDED.glob("*.py"), *GRAIN.glob("*.py"), EXAMPLES / "clips" / "make.py"]),
+    ids=lambda p: p.stem,
 )
 def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path: Path) -> None:
     """Every name that it imports exists, and where it takes options it explains them."""

@@ -170,7 +170,7 @@ def _energy(first: Array, second: Array) -> Array:
 def _match(luma: Array, smooth: Array) -> NDArray[np.intp]:
     """Whole-pixel shifts (n, pairs, 2) to the next frame: at half resolution first, then one pixel around."""
     halved = (luma[..., ::2, ::2] + luma[..., 1::2, ::2] + luma[..., ::2, 1::2] + luma[..., 1::2, 1::2]) / 4
-    coarse = blurred(halved, 2)
+    coarse = blurred(np.asarray(halved, np.float32), 2)
     steps = [(0, 0)] + [(y, x) for y in _around(_REACH) for x in _around(_REACH) if (y, x) != (0, 0)]
     found = 2 * _best(coarse, np.zeros((*luma.shape[:2], 2), np.intp)[:, 1:], steps, _REACH)
     near = [(0, 0)] + [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
@@ -234,4 +234,4 @@ def _difference(
     change = _shifted(field, whole, margin, high, wide) - reference
     down, across = _gradient(smooth, margin, high, wide)
     predicted = fraction[..., :1, None] * down + fraction[..., 1:, None] * across
-    return centred(change - predicted)
+    return centred(np.asarray(change - predicted, np.float32))

@@ -15,6 +15,7 @@ from grainscan.errors import VideoError
 from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
+from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
@@ -89,14 +90,15 @@ def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:
 
     if codec not in _GRAIN_CODECS:
         return {}
+    carried: Carried | None = None
     bare: list[dict[str, Any]] = []
     with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, synthesis=False) as reader:
         for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
-            if reader.film_grain is None:
+            if (carried := reader.film_grain) is None:
                 return {}
             found = sample(window)
             bare += [found.to_dict()] if found else []
-    return {"carried": asdict(reader.film_grain), "bare": bare}
+    return {"carried": asdict(carried), "bare": bare} if carried else {}
 
 
 def decode(request: dict[str, Any]) -> Iterator[Any]:

@@ -40,7 +40,7 @@ def heed_note(note: str, frame: av.VideoFrame) -> None:
 
 def film_grain_of(frame: av.VideoFrame) -> Carried | None:
     """The film-grain parameters that come with a frame of a decoder that exports them."""
-    data = frame.side_data.get("FILM_GRAIN_PARAMS")
+    data: Any = frame.side_data.get("FILM_GRAIN_PARAMS")
     return None if data is None else parse(bytes(data), av.library_versions["libavutil"][0])
 
 
