@@ -347,6 +347,12 @@ class PredictConfig(ScanConfig):
     overwrite: bool = option(False, "Replace results made with another model or other options.")
     fail_on: str | None = option(None, "Exit with code 3 if a file has one of these artifacts.", metavar="any|A,B")
     maps: bool = option(False, "Add the probability of each view, to show where in the picture the artifact is.")
+    character: bool = option(
+        False, "Describe the grain of grainy files: strength by luma and colour, size, film-grain parameters."
+    )
+    grain_table: Path | None = option(
+        None, "Write a film-grain table of the one input, for aomenc, SVT-AV1 and rav1e.", metavar="FILE"
+    )
     ray: str | None = option(None, "Use a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING)
 
 

@@ -24,7 +24,7 @@ from grainscan.data.manifest import read_manifest, write_manifest
 from grainscan.video import read_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-EMBEDDED = EXAMPLES / "embedded"
+EMBEDDED, GRAIN = EXAMPLES / "embedded", EXAMPLES / "grain"
 SCRIPTS = {path.name: path for path in EXAMPLES.glob("*.py")}
 CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*")))
 
@@ -122,7 +122,7 @@ def test_many_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    sorted([*EMBEDDED.glob("*.py"), *EXAMPLES.glob("pages/*.py"), EXAMPLES / "clips" / "make.py"]),
+    sorted([*EMBEDDED.glob("*.py"), *GRAIN.glob("*.py"), *EXAMPLES.glob("pages/*.py"), EXAMPLES / "clips" / "make.py"]),
     ids=lambda p: p.stem,
 )
 def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path:
 
 
 def test_commands_in_the_readme_exist() -> None:
-    for readme in (EXAMPLES / "README.md", EMBEDDED / "README.md"):
+    for readme in (EXAMPLES / "README.md", EMBEDDED / "README.md", GRAIN / "README.md"):
         commands = re.findall(r"`python (examples/[\w/]+\.py)", readme.read_text(encoding="utf-8"))
         assert commands
         assert all((EXAMPLES.parent / command).is_file() for command in commands)
