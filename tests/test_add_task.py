@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
         ours = second.predict(clip)["tasks"]
         assert {task: ours[task] for task in first.predict(clip)["tasks"]} == first.predict(clip)["tasks"]
 
-    report = evaluate(EvalConfig(data, model=str(run.directory), split="test", workers=0, bootstrap=0))
+    report = evaluate(EvalConfig(data=data, model=str(run.directory), split="test", workers=0, bootstrap=0))
     assert report.tasks["vignette"].auroc > 0.9
     card = (run.model / "README.md").read_text()
     assert "Learnt here: `vignette`." in card and "to the last bit" in card and "`graininess`, `banding`" in card
@@ -150,7 +151,7 @@ def test_data_labelled_for_some_tasks_makes_a_model_for_these(config: TrainConfi
     folder.mkdir()
     labels = {}
     for i in range(12):
-        (folder / f"{i}.avi").symlink_to(data / "train" / f"train{i}.avi")
+        shutil.copy(data / "train" / f"train{i}.avi", folder / f"{i}.avi")
         known = {"banding": i % 2, "aliasing": (i // 2) % 2, "black_screen": 0} if i < 8 else {"spatial_blur": i % 2}
         labels[f"{i}.avi"] = known
     (folder / "labels.json").write_text(json.dumps(labels))
