@@ -196,3 +196,10 @@ def test_any_size_and_any_number_of_frames_has_scores(shape: tuple[int, int], fr
     planes = (np.random.default_rng(0).integers(0, 255, (frames, *shape), dtype=np.uint8),)
     values = measured(Block(planes, PixelFormat.of("gray")))
     assert all(np.isfinite(scored(task, values)) for task in MEASURED)
+
+
+def test_a_static_shot_nearby_makes_no_cadence_of_a_freeze() -> None:
+    rng = np.random.default_rng(0)
+    block = moving(160)
+    block.planes[0][100:] = moving(1, seed=3).planes[0] + rng.integers(0, 2, (60, 128, 192), dtype=np.uint8)
+    assert found(measured(edited(block, [*range(50), *[49] * 12, *range(62, 160)]))) == [*range(50, 62)]

@@ -131,7 +131,8 @@ def shots(seed: int, frames: int, width: int, height: int) -> Iterator[tuple[str
                 picture = _sampled(big, y, x, height, width)
             if kind == "things":
                 for number_of, (place, way) in enumerate(zip(places, ways, strict=True)):
-                    picture = _with_thing(picture, place + way * t, 60 + 35 * number_of)
+                    bounced = np.abs((place + way * t) % (2 * height, 2 * width) - (height, width))
+                    picture = _with_thing(picture, bounced, 60 + 35 * number_of)
             if kind == "fades":  # in from dark grey, and out to it
                 gain = 0.12 + 0.88 * min(1.0, t / 20, (length - t) / 20)
             yield kind, 16 + (picture - 16) * gain

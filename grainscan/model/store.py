@@ -26,8 +26,8 @@ def save(
 ) -> None:
     """Write a model directory, complete or not at all.
 
-    `half` rounds the model's weights to 16-bit floats and stores them as such; the ONNX file holds the same values in
-    32 bits. Raises ModelError if the exported model does not agree with torch.
+    `half` rounds the model's weights to 16-bit floats; both files then store them as such. Raises ModelError if the
+    exported model does not agree with torch.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # by a process that was killed

@@ -149,7 +149,7 @@ def _stretches(reader: Reader, every: float) -> Iterator[_Run]:
     """
     run: _Run | None = None
     for number in range(math.ceil((reader.info.duration or 0.0) / every)):
-        start, end = number * every, (number + 1) * every
+        start, end = number * every - _ROUNDING, (number + 1) * every
         key = reader.key_frame_before((start + end) / 2)
         if key is not None and reader.seconds(key.pts) < start:
             key = reader.key_frame_before(end - _length(reader))

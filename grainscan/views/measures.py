@@ -259,18 +259,27 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
 
 
 def _jumps(step: NDArray[np.float64], leap: NDArray[np.float64], fresh: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(_jumps_over(1, step, leap, fresh), _jumps_over(2, step, leap, fresh))
+
+
+def _jumps_over(
+    count: int, step: NDArray[np.float64], leap: NDArray[np.float64], fresh: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Scores of jumps that are made in so many steps: frames that a codec predicts from both sides lie between them."""
     size, margin = np.full(len(step), np.nan), np.full(len(step), -np.inf)
     for i in np.flatnonzero(step > _MOVING):
-        sides = _known(step[max(0, i - _NEAR) : i]), _known(step[i + 1 : i + 1 + _NEAR])
-        leaps = _known(np.concatenate([leap[max(0, i - _NEAR) : i], leap[i + 2 : i + 2 + _NEAR]]))
+        after = i + count
+        sides = _known(step[max(0, i - _NEAR) : i]), _known(step[after : after + _NEAR])
+        leaps = _known(np.concatenate([leap[max(0, i - _NEAR) : i], leap[after + 1 : after + 1 + _NEAR]]))
         if min(len(side) for side in sides) < 2 or not len(leaps):
             continue
         most = max(*sides[0], *sides[1])
         slower, faster = sorted(float(np.median(side)) for side in sides)
         unit = np.median(leaps) - np.median(np.concatenate(sides))
         steady = slower > _MOVING and unit > _COHERENT * slower and most < faster + _UNSTEADY * unit
-        if steady and step[i] < faster + _FARTHEST * unit:
-            size[i], margin[i] = (step[i] - faster) / unit, (step[i] - most) / unit
+        steps = step[i:after]
+        if steady and steps.min() > most and steps.max() < faster + _FARTHEST * unit:
+            size[i], margin[i] = (steps.sum() - count * faster) / unit, (steps.sum() - count * most) / unit
     result = np.where(fresh > 0, -_MOST, 12 * np.fmin(size - _JUMP, margin - _OVER_ALL))
     for i in np.flatnonzero(result > 0):
         if _periodic(size, int(i)):
@@ -313,6 +322,8 @@ def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[
                 moving[first:i], i = step[first:i], first + 1  # after a cut
                 continue
             near = min([near, *([np.median(after)] if len(after) else [])])
+            if near <= _MOVING:
+                continue
             leaps = _known(frames.leap[max(part.start, first - _NEAR) : first])
             unit = np.median(leaps) - near if len(leaps) else 0.0
             jumped = len(after) > 0 and unit > _COHERENT * near and after[0] > near + 0.5 * unit
