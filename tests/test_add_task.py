@@ -161,7 +161,7 @@ def test_data_labelled_for_some_tasks_makes_a_model_for_these(config: TrainConfi
     config = replace(config, data=folder, add_task=None, max_steps=2)
     run = train(config, progress=record)
     spec = read_spec(run.model)
-    assert spec.tasks == ("aliasing", "banding", "spatial_blur") and spec.measured == ("black_screen",)
+    assert spec.tasks == ("banding", "spatial_blur", "aliasing") and spec.measured == ("black_screen",)
     assert spec.calibration == {"black_screen": (1.1, 0.0)}  # nothing was calibrated: there are no validation clips
     assert "measured, not learnt: black_screen" in record.said
     only = train(replace(config, name="only", tasks="banding"))
