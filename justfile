@@ -40,6 +40,11 @@ compat version="3.11" resolution="lowest-direct":
     uv pip install --python .compat --resolution {{ resolution }} --only-binary :all: --no-binary grainscan '.[dev]'
     .compat/bin/python -m pytest -p no:cacheprovider -m "not slow and not bench"
 
+# The page in Chromium with axe-core; needs chromium-driver and npm
+page *arguments:
+    npm install --silent --prefix .axe axe-core
+    AXE_CORE=.axe/node_modules/axe-core/axe.min.js {{ python }} -m pytest tests/test_page.py {{ arguments }}
+
 # How fast scanning is, against decoding alone
 bench *arguments:
     {{ python }} examples/embedded/benchmark.py {{ arguments }}

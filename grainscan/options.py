@@ -341,6 +341,9 @@ class PredictConfig(ScanConfig):
         None, "Order of the results. Default: path; on a page: worst.", metavar="path|worst|strength|length|TASK"
     )
     only: str | None = option(None, "Leave out files that do not have this artifact.", metavar="any|TASK")
+    pictures: int | None = option(
+        None, "Files that a page shows pictures of, the worst first. Default: 200; of a finished scan: 0.", least=0
+    )
     overwrite: bool = option(False, "Replace results made with another model or other options.")
     fail_on: str | None = option(None, "Exit with code 3 if a file has one of these artifacts.", metavar="any|A,B")
     maps: bool = option(False, "Add the probability of each view, to show where in the picture the artifact is.")

@@ -32,11 +32,13 @@ from grainscan.results import Report, Result
 from grainscan.scan.finished import FinishedScans, divided
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
+from grainscan.scan.pictures import add_pictures
 from grainscan.scan.pooling import parse_thresholds
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import task_of
 
 FAILED, FOUND = 1, 3
+_PICTURES = 200  # files that a page shows pictures of
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     ):  # fmt: skip
         if given is not None:
             check_tasks(f"{flag} {given}", [given] if flag == "--sort" else names_in(given), tasks, others)
+    if config.pictures and form != "html":
+        raise UsageError(f"--pictures {config.pictures}: {form} has no pictures", hint="Write a page: -o report.html.")
     if output is not None:
         check_output(output)
         _check_log(config, form, output, names, logs)
@@ -126,6 +130,8 @@ class _Scan:
         self._finished, self._thresholds = finished, thresholds
         self._tally, self._left_out = Tally(), 0
         self._known: dict[str, Any] = {"tasks": report.tasks, "order": config.sort or ""}
+        self._pictures = config.pictures if config.pictures is not None else _PICTURES if spec is not None else 0
+        self._pictures *= report.format == "html"
         self._scanner: Scanner | None = None
         if spec is not None:
             own = {task: value for task, value in thresholds.items() if task in spec.judged}
@@ -198,8 +204,13 @@ class _Scan:
     def _selected(self, scanned: Iterator[Result]) -> Iterator[Result]:
         """The results of this scan and of finished ones, in the wanted order, without those to leave out."""
         every = heapq.merge(scanned, map(self._recalled, self._finished.rows()), key=lambda row: row["path"])
-        shown = self._counted(every)
-        yield from in_order(list(shown), self._config.sort) if self._config.sort else shown
+        shown: Iterable[Result] = self._counted(every)
+        if self._config.sort:
+            shown = in_order(list(shown), self._config.sort)
+        if self._pictures:
+            shown = list(shown)
+            add_pictures(in_order(shown, "worst")[: self._pictures], self._config, self._progress)
+        yield from shown
 
     def _counted(self, results: Iterable[Result]) -> Iterator[Result]:
         for row in results:
@@ -249,9 +260,12 @@ def _settings(scanner: Scanner) -> dict[str, str]:
     view, job = scanner.job.view, scanner.job
     numbers = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
     views = ", ".join(f"{numbers[scale]:,} {scale}" for scale in view.scales if scale in job.scales)
+    often = f"up to {view.windows:,} per file" if job.every is None else f"one every {job.every:g} seconds"
+    if job.every == 0:
+        often = "every frame"
     settings = {
         "artifacts": ", ".join(task_of(task).title for task in scanner.tasks),
-        "windows": f"up to {view.windows:,} per file, of {count(view.frames, 'frame')} each",
+        "windows": f"{often}, of {count(view.frames, 'frame')} each",
         "views of a window": f"{views}, of {view.size} × {view.size} pixels",
         "files shorter than a window": "refused" if job.short == "error" else f"extended ({job.short})",
         "time limit": f"{job.timeout:g} seconds per file" if job.timeout else "none",

@@ -67,6 +67,7 @@ class Result(TypedDict, total=False):
     views: int
     seconds: float
     file: dict[str, Any]  # size in bytes and modification time when judged
+    pictures: dict[str, Any]  # for a page only: see `grainscan.scan.pictures`
     settings: str  # in a log only: identifies the model and the options
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,21 @@ import torch
 from conftest import scene_block
 from safetensors.torch import load_file
 from test_model import tiny
+from test_train import Record, no_export
 
 from grainscan import Scanner
+from grainscan.errors import UsageError
 from grainscan.evaluate.evaluation import evaluate
 from grainscan.model.spec import read_spec
 from grainscan.model.store import save
 from grainscan.options import EvalConfig, TrainConfig
 from grainscan.train.fit import train
+from grainscan.train.plan import describe
+from grainscan.train.setup import prepare
 from grainscan.video import Block, write_clip
 from grainscan.views.crops import ViewSpec
+
+__all__ = ["no_export"]  # a fixture
 
 VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3, detail=2, quarter=1, whole=1)
 OLD = {
@@ -56,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("base") / "two"
-    model = tiny("graininess", "banding", energies=True, bottleneck=4)
+    model = tiny("graininess", "banding", bottleneck=4)
     model.spec = model.spec.with_(view=VIEW, **OLD)
     save(model, directory)
     return directory
@@ -102,3 +109,59 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
     assert report.tasks["vignette"].auroc > 0.9
     card = (run.model / "README.md").read_text()
     assert "Learnt here: `vignette`." in card and "to the last bit" in card and "`graininess`, `banding`" in card
+
+
+def test_the_plan_says_what_is_learnt_kept_and_measured(config: TrainConfig) -> None:
+    setup = prepare(config)
+    lines = list(describe(setup).lines())
+    assert lines[0].startswith("run run: vignette on views of 4 frames")
+    assert lines[1:3] == ["kept as they are, labels or not: graininess, banding", "measured, not learnt: black_screen"]
+    trained = {name.split(".")[1] for name, value in setup.model.named_parameters() if value.requires_grad}
+    assert trained == {"2"}
+
+
+@pytest.mark.usefixtures("no_export")
+def test_an_interrupted_addition_goes_on(config: TrainConfig) -> None:
+    config = replace(config, max_steps=4, eval_every=2)
+    straight = train(config)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, name="broken"), progress=Record(stop=3))
+    resumed = train(replace(config, name="broken", resume="auto"))
+    assert resumed.history == straight.history
+    first, second = (load_file(run.model / "model.safetensors") for run in (straight, resumed))
+    assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.usefixtures("no_export")
+def test_the_other_scales_are_learnt_beside_grain(config: TrainConfig, base: Path) -> None:
+    """A task that other scales judge changes with them: it would have to be learnt again, and is not labelled here."""
+    run = train(replace(config, add_task=None, tune="scales", max_steps=2))
+    assert read_spec(run.model).tasks == ("graininess", "vignette")
+    old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
+    changed = {name for name, value in new.items() if name not in old or not torch.equal(value, old[name])}
+    assert {".".join(name.split(".")[:2]) for name in changed if name.startswith("adapters")} == {"adapters.1"}
+    assert {name.split(".")[0] for name in changed} == {"adapters", "scaled"}
+    assert read_spec(run.model).calibration["graininess"] == OLD["calibration"]["graininess"]
+
+
+@pytest.mark.usefixtures("no_export")
+def test_data_labelled_for_some_tasks_makes_a_model_for_these(config: TrainConfig, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "partly"
+    folder.mkdir()
+    labels = {}
+    for i in range(12):
+        (folder / f"{i}.avi").symlink_to(data / "train" / f"train{i}.avi")
+        known = {"banding": i % 2, "aliasing": (i // 2) % 2, "black_screen": 0} if i < 8 else {"spatial_blur": i % 2}
+        labels[f"{i}.avi"] = known
+    (folder / "labels.json").write_text(json.dumps(labels))
+    record = Record()
+    config = replace(config, data=folder, add_task=None, max_steps=2)
+    run = train(config, progress=record)
+    spec = read_spec(run.model)
+    assert spec.tasks == ("aliasing", "banding", "spatial_blur") and spec.measured == ("black_screen",)
+    assert spec.calibration == {"black_screen": (1.1, 0.0)}  # nothing was calibrated: there are no validation clips
+    assert "measured, not learnt: black_screen" in record.said
+    only = train(replace(config, name="only", tasks="banding"))
+    assert read_spec(only.model).judged == ("banding",)
+    with pytest.raises(UsageError, match="only kept or measured"):
+        train(replace(config, name="none", tasks="black_screen"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import MakeClip
+from PIL import Image
 from scan_kit import write_toy_model
 from test_cli import plain, run
-from test_report import failed, ok, several, written
+from test_report import Page, failed, ok, several, written
 
 from grainscan.errors import ConfigError, UsageError
 from grainscan.options import PredictConfig
@@ -21,8 +24,11 @@ from grainscan.report import format_for
 from grainscan.report.selection import found, in_order
 from grainscan.results import fault_of
 from grainscan.scan.finished import FinishedScans
+from grainscan.scan.pictures import _checked
 from grainscan.scan.scanner import Scanner, predict_video
 from grainscan.tasks import STANDARD
+from grainscan.video import Reader, read_clip
+from grainscan.video.stills import read_still
 
 TEN = tuple(task.name for task in STANDARD)
 HERE = ("--workers", "0")
@@ -312,3 +318,61 @@ def test_the_order_of_a_task_needs_its_name() -> None:
         predict(PredictConfig(inputs=("a.avi",), sort="banding"), stdout=io.StringIO())
     with pytest.raises(ConfigError):
         PredictConfig(inputs=("a.avi",), timeout=-1.0)
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+def decoded(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def test_a_page_shows_the_pictures_of_the_worst_files(clips: Path, tmp_path: Path) -> None:
+    model, page = write_toy_model(tmp_path / "model"), tmp_path / "page.html"
+    (clips / "broken.avi").write_bytes(b"nothing")
+    words = ("predict", clips, "--model", model, *HERE, "--tasks", "graininess", "-o", page)
+    run(*words, "--pictures", "1", code=1)
+    bright, _, dark = Page(page.read_text()).files
+    assert "y" not in dark and [each[0] for each in bright["y"]["c"]] == [0, 0]
+    thumbnail = decoded(bright["y"]["t"])
+    assert thumbnail.size == (96, 64) and np.asarray(thumbnail).mean() > 180
+    plain_crop, stretched = (np.asarray(decoded(text), int) for text in bright["y"]["c"][0][2:])
+    assert plain_crop.shape == (64, 96, 3) and np.ptp(stretched) > np.ptp(plain_crop)
+    run(*words, code=1)
+    assert ["y" in file for file in Page(page.read_text()).files] == [True, False, True]
+    run(*words, "--pictures", "0", code=1)
+    assert not any("y" in file for file in Page(page.read_text()).files)
+    said = " ".join(run("predict", clips, "--pictures", "3", "-f", "csv", code=2).stderr.split())
+    assert "--pictures 3: csv has no pictures" in said
+
+
+def test_a_finished_scan_has_pictures_when_asked(clips: Path, tmp_path: Path) -> None:
+    model, page, log = write_toy_model(tmp_path / "model"), tmp_path / "page.html", tmp_path / "scan.jsonl"
+    run("predict", clips, "--model", model, *HERE, "-o", log)
+    (clips / "dark.avi").unlink()
+    run("predict", log, "-o", page)
+    assert not any("y" in file for file in Page(page.read_text()).files)
+    run("predict", log, "-o", page, "--pictures", "9", *HERE)
+    bright, dark = Page(page.read_text()).files
+    assert "y" not in dark and bright["y"]["c"] == []  # a file that is gone; a scan without --maps
+
+
+def test_the_picture_is_of_the_moment(make_clip: MakeClip) -> None:
+    path = make_clip("a.mp4", codec="h264", gop=10, frames=30, width=64, height=48, speed=4.0)
+    whole = read_clip(path)
+    with Reader(path) as reader:
+        for number in (0, 7, 13, 29):
+            still = read_still(reader, number / 25)
+            assert still.frames == 1 and np.array_equal(still.planes[0][0], whole.planes[0][number])
+        assert np.array_equal(read_still(reader, 99.0).planes[0][0], whole.planes[0][29])
+
+
+def test_what_a_worker_sends_must_be_pictures() -> None:
+    good = {
+        "thumbnail": "AAAA",
+        "crops": [{"task": "t", "percent": 1, "x": 0, "y": 0, "size": 8, "pictures": ["AAAA"]}],
+    }
+    assert _checked(good)["crops"][0]["percent"] == 1.0
+    for wrong in ({"thumbnail": '"><script>'}, {"thumbnail": 7}, {"crops": [{}]}, {"crops": None}):
+        with pytest.raises((ValueError, TypeError, LookupError)):
+            _checked(good | wrong)

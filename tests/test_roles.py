@@ -58,8 +58,8 @@ def test_tuning_the_other_scales_keeps_what_native_views_alone_judge() -> None:
         (None, {"add_task": "vignette"}, "has no tasks yet"),
         (MANY.with_(bottleneck=0), {"tune": "scales"}, "judges native views only"),
         (None, {"tune": "scales"}, "judges native views only"),
-        (MANY, {"tasks": "black_screen"}, "nothing to learn: only black_screen"),
-        (MANY, {"tune": "scales", "tasks": "graininess"}, "nothing to learn: only graininess"),
+        (MANY, {"tasks": "black_screen"}, "nothing to learn: black_screen is only kept or measured"),
+        (MANY, {"tune": "scales", "tasks": "graininess"}, "nothing to learn: graininess is only kept or measured"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_hint(start: ModelSpec | None, options: dict[str, Any], message: str) -> None:

@@ -2,8 +2,8 @@
 
 One command from an empty folder: fetch and film the clean material (`material.py`); in rounds, synthesise grainy twins
 (`grainscan prep`) and train on them (`grainscan train`), from the weights of the round before; calibrate on whole clips
-of scenes that are kept apart. Each stage is skipped when its result exists, so an interrupted run continues where it
-stopped.
+of scenes that are kept apart; then teach the model the other artifacts (`artifacts.py`). Each stage is skipped when its
+result exists, so an interrupted run continues where it stopped.
 
 `--videos` adds a folder of clean real footage to the material; the recipe runs without it. `--install` copies the model
 into the package. `--quick` goes through all stages in minutes, to see how they work; its model is not worth keeping.
@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common import TASK, grainscan, make_material, read_set, share
+from artifacts import divide, teach
+from common import TASK, grainscan, make_material
 
 from grainscan.data.cache import CACHE_VARIABLE
 from grainscan.evaluate.calibrate import PREVALENCE, calibrate, write_spec
@@ -30,7 +31,6 @@ from grainscan.model.store import load, model_card, save
 NAME = "grainscan-s"
 SEED = 1
 CALIBRATION_SEED = 4  # of no round: grain that the model has not been shown
-VALIDATION = 0.12  # of the scenes
 # Crops for training are larger and longer than a view, so that no epoch sees the same pixels twice; those for
 # validation hold many views, as a file does; calibration needs files as long and as large as the scenes are.
 TRAIN_CLIPS = "--clips 10 --frames 12 --size 96 --twins 1"
@@ -91,17 +91,11 @@ def main() -> int:
     fitted = calibrate(model, work / "calibration").spec
     print(f"the lowest {fitted.aggregation_of(TASK):.0%} of the views decide; threshold {fitted.threshold}")
     print(f"{model}: {time.monotonic() - began:.0f} s")
+    quick = shlex.split(QUICK_TRAIN) if options.quick else ()
+    model = teach(work, training, validation, model, quick)
     if options.install:
         install(model)
     return 0
-
-
-def divide(scenes: Path) -> tuple[list[Path], list[Path]]:
-    """Clips for training and for validation: all clips of a scene on one side, which depends on its name alone."""
-    sides: tuple[list[Path], list[Path]] = ([], [])
-    for name, clip in sorted(read_set(scenes, "python examples/embedded/material.py").items()):
-        sides[share(clip["source"]) < VALIDATION].append(scenes / name)
-    return sides
 
 
 def synthesise(scenes: Sequence[Path], target: Path, clips: str, seed: int, quick: bool) -> None:

@@ -169,13 +169,15 @@ def train(options: TrainConfig) -> None:
 
     The model is a video transformer (ViViT). It judges views, small squares of a few consecutive frames, and has an
     adapter, a small block of weights, for each artifact. Training starts from the embedded model; --model vivit-b
-    selects google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The run is written to runs/NAME/; --model last refers
-    to it.
+    selects google/vivit-b-16x2-kinetics400 (32 frames, 224x224). The new model has the artifacts that are labelled;
+    with --add-task it has all of the starting model, too, unchanged. The run is written to runs/NAME/; --model last
+    refers to it.
 
     \b
     Examples:
       grainscan train data/ --dry-run
       grainscan train data/ --epochs 5
+      grainscan train data/ --add-task vignette
       grainscan train data/ --resume auto
     """
     from grainscan.cli import display
@@ -241,7 +243,8 @@ def predict(options: PredictConfig) -> None:
     A few windows (runs of consecutive frames) are decoded from each file, and small squares, the crops, are cut from
     them at native resolution. Each crop of a window is a view; the model judges every view, and the views together
     decide. Works offline with the embedded model unless --model names another. A file that cannot be judged becomes an
-    error row. If a scan into a file is interrupted, the same command continues it.
+    error row. If a scan into a file is interrupted, the same command continues it. The log of a finished scan is an
+    input, too: its rows are shown as they are, and nothing is decoded.
 
     Exit code: 1 if a file could not be judged; else 3 if --fail-on found its artifact; else 0.
 
@@ -250,6 +253,8 @@ def predict(options: PredictConfig) -> None:
       grainscan predict clip.mp4
       grainscan predict library/ -o report.html
       grainscan predict "library/**/*.mov" -o scan.jsonl
+      grainscan predict scan.jsonl --only graininess --sort worst
+      grainscan predict master.mov --fail-on any -o master.edl
     """
     from grainscan.cli import display
     from grainscan.predict import predict as judge

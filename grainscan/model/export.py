@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ from grainscan.tasks import SCALES
 log = logging.getLogger(__name__)
 
 PARITY_TOLERANCE = 1e-4  # largest difference between torch and ONNX Runtime, relative for logits beyond 1
+_LARGE_WEIGHT = 1024  # numbers
 _PARITY_PIXELS = 2_000_000  # compared: three small views or one large one
 
 
@@ -55,6 +58,7 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
             )
             assert program is not None
             program.save(str(path), external_data=False)
+        _compact(path)
         count = max(1, min(3, _PARITY_PIXELS // (view.frames * view.size**2)))
         views = torch.cat([example, example.flip(1)])[:count]
         difference = _parity(model, path, views, scales.repeat(2)[:count] if several else None)
@@ -65,6 +69,34 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
         raise ModelError(f"{path}: the exported model differs from torch by {difference:.1e}", hint=hint)
     log.debug("exported %s, largest difference from torch %.1e", path, difference)
     return difference
+
+
+def _compact(path: Path) -> None:
+    """Store as 16-bit floats all large weights that are such exactly, as those of a model saved with `half` are.
+
+    A cast before each one restores the same 32 bits; ONNX Runtime computes it once, when it loads the file.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE_WEIGHT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    if casts:
+        nodes = [*casts, *model.graph.node]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        onnx.save(model, path)
 
 
 class _Tubelets(nn.Module):

@@ -32,6 +32,7 @@ _CENTRE, _SPREAD = 1.0, 3.0  # of log2 energies: bring those of ordinary footage
 # Rows: Y, Cb and Cr of ITU-R BT.709.
 _COLOUR = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
 _CHANNELS = 2 * len(_COLOUR)  # sums and differences of two frames
+BANDS = 2 * _CHANNELS * 3 * SCALES  # features of a tubelet from `Energies.measure`
 _SHIFTS = (2 * REACH + 1) ** 2
 
 
@@ -45,7 +46,7 @@ class Energies(nn.Module):
     def __init__(self, hidden: int, tubelet: Sequence[int], *, width: int = 128) -> None:
         super().__init__()
         self.tubelet = tuple(tubelet)
-        self.hidden = nn.Linear(2 * _CHANNELS * 3 * SCALES + LEVELS * (_SHIFTS + 1), width)
+        self.hidden = nn.Linear(BANDS + LEVELS * (_SHIFTS + 1), width)
         self.token = nn.Linear(width, hidden)
         first, coarser = _filters()
         self.register_buffer("first", first, persistent=False)
@@ -72,6 +73,11 @@ class Energies(nn.Module):
             views = views.float()
             features = torch.cat([self.measure(views), self.match(views)], dim=-1)
         return self.token(F.gelu(self.hidden(features), approximate="tanh"))
+
+    def measured(self, views: Tensor) -> Tensor:
+        """`measure` in full precision."""
+        with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
+            return self.measure(views.float())
 
     def measure(self, views: Tensor) -> Tensor:
         """(n, tubelets, features): log2 of the mean and of the least energy in every band, centred and scaled."""

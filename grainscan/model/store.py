@@ -26,8 +26,8 @@ def save(
 ) -> None:
     """Write a model directory, complete or not at all.
 
-    `half` rounds the model's weights to 16-bit floats and stores them as such; the ONNX file holds the same values in
-    32 bits. Raises ModelError if the exported model does not agree with torch.
+    `half` rounds the model's weights to 16-bit floats; both files then store them as such. Raises ModelError if the
+    exported model does not agree with torch.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # by a process that was killed
@@ -102,7 +102,8 @@ def model_card(model: GrainscanViViT, body: str = "") -> str:
     spec, config = model.spec, model.config
     tubelet = "x".join(map(str, config.tubelet_size))
     units = {task: f", strength in {unit}" for task, unit in spec.strength.items()}
-    tasks = "\n".join(f"- `{task}`{units.get(task, '')}" for task in spec.tasks)
+    formulas = dict.fromkeys(spec.measured, ", by a formula, beside the network")
+    tasks = "\n".join(f"- `{task}`{formulas.get(task, units.get(task, ''))}" for task in spec.judged)
     scales = f", and `scales` (n,), the numbers of {', '.join(SCALES)}" if spec.bottleneck else ""
     return f"""---
 library_name: grainscan

@@ -7,6 +7,8 @@ that, because steps have either sign. So each tubelet is described by
     profiles    the mean absolute step at each of its columns and of its rows
     occupancy   the share of steps beyond each of THRESHOLDS, along rows, columns and time
     moments     level, deviation, the steps of each frame's time, and the steps of the colour differences
+
+and, where the model measures them, by the wavelet energies of `noise_features`.
 """
 
 from __future__ import annotations
@@ -28,20 +30,22 @@ class Structure(nn.Module):
 
     colour: Tensor  # (3, 3): Y, Cb, Cr in 8-bit codes from RGB in [0, 1]
 
-    def __init__(self, hidden: int, tubelet: Sequence[int], *, width: int = 128) -> None:
+    def __init__(self, hidden: int, tubelet: Sequence[int], *, bands: int = 0, width: int = 128) -> None:
         super().__init__()
         self.tubelet = tuple(tubelet)
         depth, rows, columns = self.tubelet
         features = rows + columns + 3 * len(THRESHOLDS) + 2 + depth + 2
-        self.hidden = nn.Linear(features, width)
+        self.hidden = nn.Linear(features + bands, width)
         self.token = nn.Linear(width, hidden)
         self.register_buffer("colour", 255 * torch.tensor(_COLOUR), persistent=False)
 
-    def forward(self, views: Tensor) -> Tensor:
-        """views (n, frames, 3, size, size), RGB in [0, 1] -> (n, tubelets, hidden)."""
+    def forward(self, views: Tensor, bands: Tensor | None = None) -> Tensor:
+        """views (n, frames, 3, size, size), RGB in [0, 1], bands (n, tubelets, bands) -> (n, tubelets, hidden)."""
         # Half precision would round away steps of a code.
         with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
             features = self.measure(views.float())
+            if bands is not None:
+                features = torch.cat([features, bands.float()], dim=-1)
         return self.token(F.gelu(self.hidden(features), approximate="tanh"))
 
     def measure(self, views: Tensor) -> Tensor:

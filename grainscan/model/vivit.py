@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import VivitConfig, VivitModel
 
-from grainscan.model.noise_features import Energies
+from grainscan.model.noise_features import BANDS, Energies
 from grainscan.model.spec import ModelSpec
 from grainscan.model.structure_features import Structure
 from grainscan.tasks import SCALES
@@ -80,24 +80,27 @@ class Scaled(nn.Module):
     bottleneck to each layer. So other artifacts can be learnt without a change of what native views give.
     """
 
-    def __init__(self, config: VivitConfig, width: int) -> None:
+    def __init__(self, config: VivitConfig, width: int, *, energies: bool) -> None:
         super().__init__()
         hidden, tubelet = config.hidden_size, config.tubelet_size
         square = (tubelet[1], tubelet[2])
         self.scale = nn.Embedding(len(SCALES), hidden)
         self.depth = tubelet[0]  # frames, which are channels of the projection: faster than a 3-D convolution
         self.projection = nn.Conv2d(3 * self.depth, hidden, square, stride=square, bias=False)
-        self.structure = Structure(hidden, tubelet)
+        self.structure = Structure(hidden, tubelet, bands=BANDS if energies else 0)
         self.bottlenecks = nn.ModuleList(Bottleneck(hidden, width) for _ in range(config.num_hidden_layers))
         nn.init.normal_(self.scale.weight, std=0.02)
         nn.init.normal_(self.projection.weight, std=0.02)
 
-    def forward(self, views: Tensor, scales: Tensor) -> Tensor:
-        """(n, 1 + tubelets, hidden), added to the tokens; the class token has the embedding of the scale alone."""
+    def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> Tensor:
+        """(n, 1 + tubelets, hidden), added to the tokens; the class token has the embedding of the scale alone.
+
+        `bands` are the wavelet energies of the tubelets, if the model measures them.
+        """
         n, frames, channels, height, width = views.shape
         stacked = views.reshape(n * frames // self.depth, self.depth * channels, height, width)
         projected = self.projection(2 * stacked - 1).flatten(2).transpose(1, 2)
-        tokens = projected.reshape(n, -1, projected.shape[-1]) + self.structure(views)
+        tokens = projected.reshape(n, -1, projected.shape[-1]) + self.structure(views, bands)
         tokens = F.pad(tokens, (0, 0, 1, 0))
         return tokens + self.scale(scales)[:, None]
 
@@ -134,7 +137,7 @@ class GrainscanViViT(nn.Module):
         self.normalisation = Normalisation(spec.mean, spec.std)
         self.vivit = VivitModel(config, add_pooling_layer=False)
         self.energies = Energies(config.hidden_size, config.tubelet_size) if spec.energies else None
-        self.scaled = Scaled(config, spec.bottleneck) if spec.bottleneck else None
+        self.scaled = Scaled(config, spec.bottleneck, energies=spec.energies) if spec.bottleneck else None
         self.adapters = nn.ModuleList(TaskAdapter(config.hidden_size, spec.adapter) for _ in spec.tasks)
 
     @property
@@ -147,13 +150,18 @@ class GrainscanViViT(nn.Module):
 
     def forward(self, views: Tensor, scales: Tensor | None = None) -> ViewOutputs:
         """views (n, frames, 3, size, size), RGB in [0, 1], scales int64 (n,), None: all native -> ViewOutputs."""
-        tokens = self.vivit.embeddings(self.normalisation(views))  # (n, 1 + positions, hidden)
-        if self.energies is not None:
-            tokens = tokens + F.pad(self.energies(views), (0, 0, 1, 0))  # none for the class token
         scaled = None if scales is None else self.scaled
-        if scaled is not None and scales is not None:
+        tokens = self.vivit.embeddings(self.normalisation(views))  # (n, 1 + positions, hidden)
+        if scaled is None or scales is None:
+            other = tokens.new_zeros(1)
+        else:
             other = (scales > 0).to(tokens.dtype)[:, None, None]
-            tokens = tokens + other * scaled(views, scales)
+        if self.energies is not None and not _none_native(scales, self.training):
+            # None for the class token, nor for views of other scales, which have features of their own.
+            tokens = tokens + (1 - other) * F.pad(self.energies(views), (0, 0, 1, 0))
+        if scaled is not None and scales is not None:
+            bands = None if self.energies is None else self.energies.measured(views)
+            tokens = tokens + other * scaled(views, scales, bands)
         for number, layer in enumerate(self.vivit.layers):
             residual = None if scaled is None else other * scaled.bottlenecks[number](tokens)
             tokens = layer(tokens, None)
@@ -162,6 +170,11 @@ class GrainscanViViT(nn.Module):
         pooled = tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
         logits, strengths = zip(*(adapter(pooled) for adapter in self.adapters), strict=True)
         return ViewOutputs(torch.cat(logits, dim=1), torch.cat(strengths, dim=1))
+
+
+def _none_native(scales: Tensor | None, training: bool) -> bool:
+    """Whether a batch of a training has no native view, so that their features need not be computed."""
+    return training and scales is not None and not scales.is_meta and bool((scales > 0).all())
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from grainscan.console import count, span
 from grainscan.report.findings import Tally, experimental_of, findings, overall_words, verdicts_of
+from grainscan.report.selection import in_order
 from grainscan.report.words import explain, printable
 from grainscan.results import Result
 from grainscan.tasks import task_of
@@ -28,6 +29,7 @@ _WINDOW_VALUES = 3_000_000  # probabilities of windows on a page, about three by
 _BARS = 240  # of a timeline: more cannot be told apart
 _FEWEST_BARS = 8
 _MAP_VALUES = 2_000_000  # probabilities of views on a page
+_PICTURES = 12_000_000  # bytes of pictures on a page
 _EVENTS = 200_000  # on a page
 _MOST_EVENTS = 1000  # of a file
 
@@ -120,7 +122,9 @@ class _Data:
     and hint of an error), p (probability by task), l (positions of the tasks found), h (thresholds other than those of
     most files), s (strength by task), t (duration), b (bytes), k (views), c (seconds the scan took), g (number of
     windows and their seconds), u (why it is unreliable), w (start and end of each window), q (percent by task and
-    window), a (events: task, start, end, probability), m (map: b is x, y and size of each view, q percent by task).
+    window), a (events: task, start, end, probability), m (map: b is x, y and size of each view, q percent by task and
+    view), y (pictures, JPEG as base64: t is the thumbnail, c are crops: task, percent, the crop, and the same crop
+    stretched in contrast).
     """
 
     def __init__(self, results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> None:
@@ -140,6 +144,7 @@ class _Data:
         mapped = self._worth_mapping(results)
         self.maps = len(mapped)
         self.maps_left_out = any(result.get("map") for k, result in enumerate(results) if k not in mapped)
+        self._illustrated = _worth_showing(results)
         order = sorted(range(len(results)), key=lambda k: _natural(results[k]["path"]))
         self._files = [self._file(results[k], mapped=k in mapped) for k in order]
 
@@ -213,6 +218,7 @@ class _Data:
             **self._timeline(windows),
             "a": self._stretches(result),
             "m": self._map(result) if mapped else None,
+            "y": self._pictures(result) if id(result) in self._illustrated else None,
         }
         file |= {key: value for key, value in known_values.items() if value}
         return file | ({"c": result["seconds"]} if "seconds" in result else {})
@@ -235,12 +241,30 @@ class _Data:
             for event in kept
         ]
 
+    def _pictures(self, result: Result) -> dict[str, Any]:
+        position = {task: t for t, task in enumerate(self._tasks)}
+        crops = [crop for crop in result["pictures"]["crops"] if crop["task"] in position]
+        shown = [[position[crop["task"]], crop["percent"], *crop["pictures"]] for crop in crops]
+        return {"t": result["pictures"]["thumbnail"], "c": shown}
+
     def _map(self, result: Result) -> dict[str, Any]:
         views = result["map"]
         return {
             "b": [view[key] for view in views for key in ("x", "y", "size")],
             "q": [[_percent([view[task]] if task in view else []) for view in views] for task in self._tasks],
         }
+
+
+def _worth_showing(results: Sequence[Result]) -> set[int]:
+    """Identities of the results whose pictures fit into the page, the worst first."""
+    kept, size = set[int](), 0
+    for result in in_order([result for result in results if "pictures" in result], "worst"):
+        crops = (picture for crop in result["pictures"]["crops"] for picture in crop["pictures"])
+        size += len(result["pictures"]["thumbnail"]) + sum(map(len, crops))
+        if size > _PICTURES and kept:
+            break
+        kept.add(id(result))
+    return kept
 
 
 def _percent(values: Sequence[float]) -> int | None:

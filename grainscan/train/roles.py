@@ -51,10 +51,9 @@ def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None
         measured = tuple(dict.fromkeys((*start.measured, *measured)))
         learnt = tuple(task for task in learnt if task not in kept)
     if not learnt:
-        unlearnt = ", ".join((*kept, *measured)) or "none"
-        what = "are labelled" if not config.tasks else "are named"
-        hint = "Measured tasks need no training: they are formulas. Label an artifact that is learnt."
-        raise UsageError(f"nothing to learn: only {unlearnt} {what}", hint=hint)
+        what = f"{', '.join(wanted)} {'is' if len(wanted) == 1 else 'are'} " if wanted else "nothing is "
+        hint = "A measured task is a formula, and a kept one stays as it is. Label or name an artifact that is learnt."
+        raise UsageError(f"nothing to learn: {what}{'only kept or measured' if wanted else 'labelled'}", hint=hint)
     return Roles(learnt, kept, measured, (*learnt, *(task for task in measured if task in labelled)))
 
 

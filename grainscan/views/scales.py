@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,9 +123,7 @@ def shrunk(block: Block, factor: int) -> Block:
     for number, plane in enumerate(block.planes):
         sub_w, sub_h = (block.format.sub_w, block.format.sub_h) if number else (0, 0)
         rows, columns = factor >> sub_h, factor >> sub_w
-        frames, height, width = plane.shape
-        cells = plane.reshape(frames, height // rows, rows, width // columns, columns)
-        planes.append(cells.mean(axis=(2, 4), dtype=np.float32))
+        planes.append(_means(plane, plane.shape[1] // rows, plane.shape[2] // columns))
     return Block(tuple(planes), _whole_chroma(block.format))
 
 
@@ -138,9 +137,20 @@ def averaged(window: Window, box: Area, size: int) -> Block:
         left, top, right, bottom = plane_box(window.format, number, *box)
         rows, columns = _samples(top, bottom, size), _samples(left, right, size)
         stack = np.stack([picture[number][rows][:, columns] for picture in window.pictures])
-        cells = stack.reshape(len(stack), size, len(rows) // size, size, len(columns) // size)
-        planes.append(cells.mean(axis=(2, 4), dtype=np.float32))
+        planes.append(_means(stack, size, size))
     return Block(tuple(planes), _whole_chroma(window.format))
+
+
+def _means(pictures: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
+    """(frames, height, width) -> (frames, rows, columns): means over equal cells.
+
+    A sum of rows and a matrix product: several times as fast as `mean` over two axes.
+    """
+    frames, height, width = pictures.shape
+    sums = pictures.reshape(frames, rows, height // rows, width).sum(axis=2, dtype=np.float32)
+    cell = width // columns
+    weights = np.repeat(np.eye(columns, dtype=np.float32), cell, axis=0) / np.float32(cell * (height // rows))
+    return np.asarray(sums @ weights)
 
 
 def _samples(first: int, last: int, size: int) -> NDArray[np.intp]:

@@ -49,9 +49,22 @@ function ranked(file, among = wanted()) {
   return among.filter((t) => judged(file, t)).sort((a, b) => margin(file, b) - margin(file, a));
 }
 
-function stateOf(file, among) {
+// The worst of the wanted tasks by file; -1 if none was judged. Found anew when a threshold or the artifact changes.
+const worst = new Int16Array(files.length);
+
+function findWorst() {
+  worst.fill(-1);
+  for (const t of wanted()) {
+    const values = margins[t];
+    for (let i = 0; i < files.length; i++) {
+      if (values[i] > -2 && (worst[i] < 0 || values[i] > margins[worst[i]][i])) worst[i] = t;
+    }
+  }
+}
+
+function stateOf(file) {
   if (file.e) return "error";
-  return among.some((t) => has(file, t)) ? "found" : "clean";
+  return worst[file.i] >= 0 && has(file, worst[file.i]) ? "found" : "clean";
 }
 
 function worstWindow(file, t) {
@@ -187,10 +200,31 @@ function heatMap(file, t) {
     const box = { x, y, width: size, height: size, fill: colour(p, threshold), stroke: "#fff", "stroke-opacity": 0.75, "vector-effect": "non-scaling-stroke" };
     over.append(svg("rect", box, Object.assign(svg("title"), { textContent: p.toFixed(2) })));
   }
-  const made = el("div", { className: "map", role: "img" }, canvas, over);
+  const made = el("div", { className: "map", role: "img" }, photo(file, "under"), canvas, over);
+  made.classList.toggle("over", Boolean(file.y));
   made.setAttribute("aria-label", `Where in the picture: ${tasks[t].title}`);
   made.style.aspectRatio = `${width} / ${height}`;
   return made;
+}
+
+const jpeg = (text) => `data:image/jpeg;base64,${text}`;
+
+/** The thumbnail of a file, if the page has one; it says nothing that the text beside it does not. */
+function photo(file, name) {
+  return file.y ? el("img", { className: name, src: jpeg(file.y.t), alt: "", decoding: "async" }) : null;
+}
+
+/** The views with the highest and the lowest probability at 100 %, as they are and with all contrast that there is. */
+function cropsOf(file, t) {
+  const crops = (file.y?.c ?? []).filter(([task]) => task === t);
+  if (!crops.length) return null;
+  return el("div", { className: "crops" }, ...crops.map(([, percent, plain, stretched]) => {
+    const text = `view with ${(percent / 100).toFixed(2)}`;
+    return el("figure", {},
+      el("img", { src: jpeg(plain), alt: `${text}, at 100 %` }),
+      el("img", { src: jpeg(stretched), alt: `${text}, contrast stretched` }),
+      el("figcaption", { textContent: `${text}, at 100 %; right: contrast stretched` }));
+  }));
 }
 
 function meter(p, threshold) {
@@ -250,6 +284,7 @@ function relabel(...changed) {
     measure(t);
     counts[t] = spreads[t]();
   }
+  findWorst();
   let found = 0, all = 0;
   const strengths = [];
   for (const file of files) {
@@ -288,39 +323,54 @@ const COLUMNS = [
 ];
 
 /** What a column is sorted by; files are in the order of their names, and unknown values are below all others. */
-function keyOf(index, among) {
+function keyOf(index) {
   const file = files[index];
   if (view.key === "name") return index;
   if (view.key === "length") return file.t ?? -1;
   if (file.e) return -2;
-  let best = -1;
-  for (const t of among) if (judged(file, t) && (best < 0 || margin(file, t) > margin(file, best))) best = t;
+  const best = worst[index];
   if (best < 0) return -2;
   if (view.key === "worst") return margin(file, best);
   if (view.key === "probability") return file.p[best];
   if (view.key === "time") return worstTime(file, best);
-  return strengthOf(file, best, among)?.[0] ?? -1;
+  return strengthOf(file, best)?.[0] ?? -1;
 }
 
 /** The strength and its task, of the worst artifact or else of another that was found. */
-function strengthOf(file, worst, among = wanted()) {
-  const t = [worst, ...among].find((each) => file.s?.[each] !== undefined && (each === worst || has(file, each)));
+function strengthOf(file, first) {
+  if (!file.s) return null;
+  if (file.s[first] !== undefined) return [file.s[first], first];
+  const t = wanted().find((each) => file.s[each] !== undefined && has(file, each));
   return t === undefined ? null : [file.s[t], t];
+}
+
+/** Numbers of files by their keys, equal keys by number: as one number each, which sorts faster than by comparison. */
+function sorted(list, keys, down) {
+  let low = Infinity, high = -Infinity;
+  for (const index of list) {
+    low = Math.min(low, keys[index]);
+    high = Math.max(high, keys[index]);
+  }
+  const levels = 2 ** 31 - 1, step = high > low ? levels / (high - low) : 0;
+  const packed = Float64Array.from(list, (index) => {
+    const level = Math.round((keys[index] - low) * step);
+    return (down ? levels - level : level) * 2 ** 21 + index;
+  });
+  return Array.from(packed.sort(), (value) => value % 2 ** 21);
 }
 
 function arrange() {
   const text = view.text.trim().toLowerCase();
-  const list = [], among = wanted();
+  const list = [];
   for (let index = 0; index < files.length; index++) {
     if (text && !lower[index].includes(text)) continue;
     const file = files[index];
-    if (view.show === "unreliable" ? !file.u : view.show !== "all" && stateOf(file, among) !== view.show) continue;
+    if (view.show === "unreliable" ? !file.u : view.show !== "all" && stateOf(file) !== view.show) continue;
     list.push(index);
   }
   const keys = new Float64Array(files.length);
-  for (const index of list) keys[index] = keyOf(index, among);
-  list.sort(view.down ? (a, b) => keys[b] - keys[a] || a - b : (a, b) => keys[a] - keys[b] || a - b);
-  view.list = list;
+  for (const index of list) keys[index] = keyOf(index);
+  view.list = sorted(list, keys, view.down);
   view.version += 1;
   $("count").textContent = list.length === files.length ? "" : `${number(list.length)} of ${number(files.length)}`;
   for (const [k, column] of COLUMNS.entries()) {
@@ -343,7 +393,8 @@ function makeRow(index) {
   open.setAttribute("aria-haspopup", "dialog");
   const place = folders[file.d] ? el("small", { className: "folder", textContent: folders[file.d], title: folders[file.d] }) : null;
   const doubt = file.u ? el("small", { className: "caution", textContent: `unreliable: ${file.u}`, title: file.u }) : null;
-  row.append(cell("name", doubt ? null : place, open, doubt));
+  const name = cell("name", photo(file, "thumbnail"), el("div", {}, ...[doubt ? null : place, open, doubt].filter(Boolean)));
+  row.append(name);
   if (file.e) {
     row.append(cell("verdict", el("span", { className: "pill error", textContent: "error" })));
     row.append(cell("problem", el("span", { textContent: file.e[0], title: file.e[0] }), el("small", { textContent: file.e[1], title: file.e[1] })));
@@ -449,7 +500,8 @@ function taskBlock(file, t) {
     line,
     line ? el("div", { className: "axis" }, el("span", { textContent: timecode(file, 0) || "0:00" }), el("span", { textContent: at < 0 ? "" : `highest at ${moment(file, at)}` }), el("span", { textContent: moment(file, length) })) : null,
     list.length ? el("ul", {}, ...list) : null,
-    heatMap(file, t));
+    heatMap(file, t),
+    cropsOf(file, t));
 }
 
 function showDetails(position) {
@@ -523,6 +575,7 @@ if ($("artifact")) {
   for (let t = -1; t < tasks.length; t++) $("artifact").append(el("option", { value: t, selected: t === view.artifact }));
   $("artifact").addEventListener("change", () => {
     view.artifact = Number($("artifact").value);
+    findWorst();
     arrange();
   });
 }
