@@ -165,7 +165,7 @@ def test_a_result_says_where(model: Path, tmp_path: Path, make_block: MakeBlock,
     assert 0.5 < event["probability"] <= 1
     assert list(result["tasks"]) == [*TASKS, *MEASURED]
     assert [task for task, verdict in result["tasks"].items() if verdict["label"]] == ["black_screen"]
-    assert all(set(window) == {"start", "end", *TASKS, *MEASURED} for window in result["windows"])
+    assert all(set(window) >= {"start", "end", *TASKS, *MEASURED} for window in result["windows"])
     assert max(result["windows"], key=lambda window: window["black_screen"])["start"] == pytest.approx(0.96)
     assert not fault_of(result)
     assert fault_of({**result, "events": [{"task": "black_screen"}]})
@@ -251,7 +251,7 @@ def test_hidden_faults_are_found_and_nothing_else(tmp_path: Path, monkeypatch: p
     hiding = importlib.import_module("events")
     model = write_toy_model(tmp_path / "toy", tasks=TASKS, measured=MEASURED, calibration=CERTAIN, strength={})
     counts = {"damage": (4,), "black": (5,), "freeze": (8,), "left out": (1,), "repeated": (1,), "late": (1,)}
-    truth = hiding.make(tmp_path / "a.mkv", 40, width=320, height=192, counts=counts)
+    truth = hiding.make(tmp_path / "a.mkv", 20, width=256, height=144, seed=3, counts=counts)
     pairs = list(hiding.compare(truth, hiding.search(tmp_path / "a.mkv", str(model))))
     assert len(truth) == 6
     assert all(None not in pair for pair in pairs), pairs

@@ -45,6 +45,7 @@ from grainscan.views.scales import scales_of, side_of
 from grainscan.workers import Ended, Message, Pool, describe, limited, processors, unexpected, worker_count
 
 _LEAST_MEMORY = 0.2  # GB
+_FEWER = 3  # one in so many views of a window suffices where windows follow one another
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Scanner:
 
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
-    every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at.
+    every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at,
+        in a third of the views per window.
     timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
@@ -124,6 +126,8 @@ class Scanner:
         self.directory = find_model(None if model is None else str(model))
         self.spec = read_spec(self.directory)
         view = self.spec.view
+        if every == 0:
+            view = replace(view, **{key: -(-getattr(view, key) // _FEWER) for key in ("crops", "detail", "quarter")})
         view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
         self.tasks = self._chosen(tasks)
         learnt = [task for task in self.tasks if task in self.spec.tasks]

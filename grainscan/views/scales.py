@@ -13,6 +13,7 @@ The same window always yields the same views.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,7 +84,7 @@ def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area) -> list
     if area[2] < side or area[3] < side:
         return [(0, 0)]
     wanted = spec.detail if scale == "detail" else spec.quarter
-    places = _on_grid(corners(*area, side, wanted), area)
+    places = list(_on_grid(area, side, wanted))
     contrast, roughness = _structure(window, places, side)
     sharpest = np.argsort(-contrast, kind="stable")
     if scale == "detail":
@@ -163,11 +164,14 @@ def _whole_chroma(form: PixelFormat) -> PixelFormat:
     return replace(form, sub_w=0, sub_h=0)
 
 
-def _on_grid(places: list[Corner], area: Area) -> list[Corner]:
-    """Each corner moved up and left to the codecs' grid, unless that lies outside the picture's area."""
+@functools.lru_cache(maxsize=8)
+def _on_grid(area: Area, side: int, wanted: int) -> tuple[Corner, ...]:
+    """Corners in an area, each moved up and left to the codecs' grid unless that lies outside of it."""
     x, y, _, _ = area
-    moved = ((max(left // _GRID * _GRID, x), max(top // _GRID * _GRID, y)) for left, top in places)
-    return list(dict.fromkeys(moved))
+    moved = (
+        (max(left // _GRID * _GRID, x), max(top // _GRID * _GRID, y)) for left, top in corners(*area, side, wanted)
+    )
+    return tuple(dict.fromkeys(moved))
 
 
 def _structure(window: Window, places: list[Corner], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
