@@ -215,6 +215,11 @@ class TrainConfig(Options):
     frames: int | None = option(None, "Consecutive frames per view. Default: the model's.", panel=DATA, above=0)
     size: int | None = option(None, "Side of a view's square, in pixels. Default: the model's.", panel=DATA, above=0)
     views_per_clip: int = option(1, "Views drawn from each clip per epoch.", panel=DATA, above=0)
+    by_clip: bool = option(
+        False,
+        "Learn from a clip's views together, as files are judged, instead of from each; --batch-size counts clips.",
+        panel=DATA,
+    )
     augment: bool = option(True, "Augment views: flips, crops, and jitter in time, brightness and colour.", panel=DATA)
     balanced: bool = option(False, "Draw clips with and without the artifact equally often.", panel=DATA)
     workers: int = option(-1, "Loader processes; -1: automatic, 0: load in this process.", panel=DATA, least=-1)

@@ -77,7 +77,8 @@ class Scaled(nn.Module):
     """What the backbone has for views of other scales than native, and what native views never see.
 
     An embedding of the scale, a projection of the tubelets and their structure features are added to the tokens, and a
-    bottleneck to each layer. So other artifacts can be learnt without a change of what native views give.
+    bottleneck to each layer; what the strongest token says is added to the pooled ones, since damage may be in one place
+    only. So other artifacts can be learnt without a change of what native views give.
     """
 
     def __init__(self, config: VivitConfig, width: int, *, energies: bool) -> None:
@@ -88,9 +89,11 @@ class Scaled(nn.Module):
         self.depth = tubelet[0]  # frames, which are channels of the projection: faster than a 3-D convolution
         self.projection = nn.Conv2d(3 * self.depth, hidden, square, stride=square, bias=False)
         self.structure = Structure(hidden, tubelet, bands=BANDS if energies else 0)
+        self.peak = nn.Linear(hidden, hidden, bias=False)
         self.bottlenecks = nn.ModuleList(Bottleneck(hidden, width) for _ in range(config.num_hidden_layers))
         nn.init.normal_(self.scale.weight, std=0.02)
         nn.init.normal_(self.projection.weight, std=0.02)
+        nn.init.zeros_(self.peak.weight)
 
     def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> Tensor:
         """(n, 1 + tubelets, hidden), added to the tokens; the class token has the embedding of the scale alone.
@@ -168,6 +171,8 @@ class GrainscanViViT(nn.Module):
             tokens = tokens if residual is None else tokens + residual
         tokens = self.vivit.layernorm(tokens)
         pooled = tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
+        if scaled is not None:
+            pooled = pooled + other[:, 0] * scaled.peak(tokens[:, 1:].amax(dim=1))
         logits, strengths = zip(*(adapter(pooled) for adapter in self.adapters), strict=True)
         return ViewOutputs(torch.cat(logits, dim=1), torch.cat(strengths, dim=1))
 
