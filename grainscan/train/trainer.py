@@ -177,7 +177,7 @@ class ViewTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = self._learnt(model(inputs["views"], inputs["scales"]))
-        values = (*outputs, inputs["labels"], inputs["strength"])
+        values: tuple[Tensor, ...] = (*outputs, inputs["labels"], inputs["strength"])
         data = cast(TrainingViews, self.train_dataset)
         if data.by_clip:
             values = pooled(values, inputs["scales"], data.blind, sum(data.bag.values()))
