@@ -283,7 +283,7 @@ def main() -> int:
         truth = make(path, 60 * options.minutes, seed=options.seed)
         pairs = list(compare(truth, search(path, options.model)))
     for hidden_one, found_one in pairs:
-        print(f"{hidden_one or 'not hidden':<45} {found_one or 'NOT FOUND'}")
+        print(f"{hidden_one or 'not hidden'!s:<45} {found_one or 'NOT FOUND'}")
     wrong = sum(None in pair for pair in pairs)
     print(f"{len(truth)} hidden, {wrong} missed or found in vain")
     return int(wrong > 0)

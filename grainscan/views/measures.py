@@ -48,6 +48,7 @@ _JUMP = 0.65  # excess of a step over the usual one, in units of what one missin
 _OVER_ALL = 0.45  # its excess over all that are near
 _UNSTEADY = 0.75  # by which the steps nearby may differ, in the same units
 _AGAIN = 0.4  # of its size: a jump of the same kind
+_KEY_FRAMES = 4  # the nearest ones tell whether key frames look like jumps here
 _LONGEST_PERIOD = 60  # frames
 _FARTHEST = 2.5  # a larger one is a cut
 _ONWARD, _NOISE = 1.2, 2.0  # times a step that two are in motion; steps without may be of noise up to so many codes
@@ -239,7 +240,7 @@ def _drops(frames: Frames, ends: NDArray[np.float64], *, whole: bool) -> Track:
     telecine) or as frequent as one frame in four are the material's cadence: -2 at most.
     Jump: a step that exceeds the usual one by what a missing frame would add, as the differences of frames two apart
     tell: 12 min(excess - 0.65, excess over all nearby - 0.45), in units of that. More than 2.5 is a cut;
-    key frames, whose coding noise differs, are none, and those that return at a regular distance are a cadence, too.
+    key frames, whose coding noise differs, must stand out from others; those that return regularly are a cadence, too.
     Gap: timestamps 1.6 times the usual distance or more apart where 80 % nearby have it; else the rate is variable.
     Nothing is counted in damaged pictures, nor beside them.
     """
@@ -280,9 +281,9 @@ def _jumps_over(
         steps = step[i:after]
         if steady and steps.min() > most and steps.max() < faster + _FARTHEST * unit:
             size[i], margin[i] = (steps.sum() - count * faster) / unit, (steps.sum() - count * most) / unit
-    result = np.where(fresh > 0, -_MOST, 12 * np.fmin(size - _JUMP, margin - _OVER_ALL))
+    result = 12 * np.fmin(size - _JUMP, margin - _OVER_ALL)
     for i in np.flatnonzero(result > 0):
-        if _periodic(size, int(i)):
+        if _periodic(size, int(i)) or (fresh[i] and _pulsing(size, fresh, int(i))):
             result[i] = min(result[i], _NO_FAULT)
     return np.clip(np.nan_to_num(result, nan=-_MOST), -_MOST, _MOST)
 
@@ -295,6 +296,14 @@ def _periodic(size: NDArray[np.float64], i: int) -> bool:
         if len(known) >= 2 and np.sort(known)[(len(known) - 1) // 2] > _AGAIN * size[i]:
             return True
     return False
+
+
+def _pulsing(size: NDArray[np.float64], fresh: NDArray[np.float64], i: int) -> bool:
+    """Whether the nearest other key frames look like jumps, too, or are unknown: their coding noise differs."""
+    others = np.flatnonzero((fresh > 0) & ~np.isnan(size))
+    others = others[others != i]
+    nearest = size[others[np.argsort(np.abs(others - i))[:_KEY_FRAMES]]]
+    return len(nearest) < 2 or bool(nearest.max() > _AGAIN * size[i])
 
 
 def _repeats(frames: Frames, step: NDArray[np.float64], *, whole: bool) -> list[tuple[int, int, float]]:
