@@ -84,7 +84,7 @@ def make_protocol(make: Make, about: str | None, script: str, qps: Sequence[int]
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames per clip")
     parser.add_argument("--preset", choices=PRESETS, default="veryfast", help="of x265")
     parser.add_argument("--limit", type=int, default=0, metavar="PIXELS", help="crop to this width, and 9/16 of it")
-    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="the first N scenes only; 0: all")
+    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="only N scenes, of all sorts; 0: all")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     options = parser.parse_args()
@@ -93,7 +93,9 @@ def make_protocol(make: Make, about: str | None, script: str, qps: Sequence[int]
     folder: Path = options.destination
     material = options.material or make_material(folder / "material", "--only", HELD_OUT)
     how = {"frames": options.frames, "speed": PRESETS.index(options.preset), "limit": options.limit}
-    scenes = [replace(scene, **how) for scene in find_scenes(material, options.seed)[: options.scenes or None]]
+    found = find_scenes(material, options.seed)
+    number = min(options.scenes or len(found), len(found))
+    scenes = [replace(found[i * len(found) // number], **how) for i in range(number)]
     for name in ("finished", *(f"qp{qp}" for qp in qps)):
         (folder / name).mkdir(parents=True, exist_ok=True)
     clips = make_all(partial(_once, make), scenes, folder, workers=options.workers)

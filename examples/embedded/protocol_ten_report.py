@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,16 @@ class Clip:
     means: str | None  # by which the artifact was put in; None: it was not
     alone: bool
     probability: float
-    threshold: float
+    called: bool  # whether the threshold of the verdict is reached
+
+
+def _coded(qp: int, clip: Clip) -> bool:
+    return clip.qp == qp
 
 
 Wanted = Callable[[Clip], bool]
 PARTS: dict[str, Wanted] = {
-    **{f"QP {qp}": lambda clip, qp=qp: clip.qp == qp for qp in QPS},  # type: ignore[misc]
+    **{f"QP {qp}": partial(_coded, qp) for qp in QPS},
     "alone": lambda clip: not clip.label or (clip.means is not None and clip.alone),
     "mixed": lambda clip: not clip.label or (clip.means is not None and not clip.alone),
     "synthesis": lambda clip: not clip.label or clip.means == "synthesiser",
@@ -74,6 +79,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=-1, help="as for `grainscan predict`")
     options = parser.parse_args()
     entries = read_set(options.folder, "python examples/embedded/protocol_ten.py DST")
+    rows: list[Any]
     try:
         if options.results:
             rows = read_rows(options.results)
@@ -107,18 +113,16 @@ def clips_of(task: str, entries: dict[str, Entry], verdicts: dict[str, dict[str,
     for name, entry in entries.items():
         label, verdict = entry["labels"].get(task), verdicts[name]["tasks"].get(task)
         if label is not None and verdict is not None:
-            how = entry["means"].get(task)
-            said = verdict["probability"], verdict["threshold"]
-            clips.append(Clip(entry["source"], entry["qp"], label, how, len(entry["means"]) == 1, *said))
+            how, said = entry["means"].get(task), bool(verdict["label"])
+            alone = len(entry["means"]) == 1
+            clips.append(Clip(entry["source"], entry["qp"], label, how, alone, verdict["probability"], said))
     return clips
 
 
 def _figures(task: str, clips: Sequence[Clip]) -> dict[str, Any]:
     published, target = PUBLISHED[task], min(PUBLISHED[task] + BETTER, ENOUGH)
     all_of_them = _auroc(clips)
-    found = scores(
-        [clip.label for clip in clips], [clip.probability >= clip.threshold for clip in clips]
-    )  # at the thresholds that the verdicts were made with
+    found = scores([clip.label for clip in clips], [float(clip.called) for clip in clips])
     return {
         **all_of_them,
         "published": published,
