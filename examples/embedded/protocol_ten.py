@@ -18,9 +18,9 @@ Strengths are drawn until one is visible before encoding, or a few times.
 Labels are by what survives, each artifact compared with the same clip without it through the same encoder, as in
 `grainscan prep`: 1 if it is visible, 0 if negligible or not there, none in between. Blockiness, darkness and black
 pictures are measured in every clip, whoever made them; so blockiness is 1 where `coding_loss` against the pictures
-before any encoder reaches 4 codes, as in most clips at QP 47, and 0 below 2.2, as in most at QP 32. Damage has to be
-visible before the encoder as well as after it: a coarse quantiser errs as much. `protocol_ten_report.py` gives the
-figures.
+before any encoder reaches 4 codes, as in most clips at QP 47, and 0 below 2.2, as in most at QP 32; it is unknown where
+more than a quarter of the clip is black. Damage has to be visible before the encoder as well as after it: a coarse
+quantiser errs as much. `protocol_ten_report.py` gives the figures.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ OTHER_SHARE = 0.5  # of the artifacts are made by other means
 TRIES = 5  # recipes drawn for an artifact; the first that is visible is used, or the strongest
 LOOKED_AT = 8  # pictures, to see whether an artifact of the source is visible
 MOST_BLACK = 60.0  # per cent of a clip with other artifacts: something has to show them
+HARDLY_SHOWN = 25.0  # per cent: where more is black, what is left may be fading, and no loss can be measured on it
 
 
 @dataclass(eq=False)
@@ -112,8 +113,11 @@ def judged(branches: Branches, artifacts: Artifacts) -> dict[str, dict[str, Any]
     """Labels and strengths of one clip for every task. `strength` has those with a unit, `measured` all."""
     there = {one.task for one in artifacts}
     found = {task: branches.strength(synthesiser(task), artifacts) for task in SYNTHESISED}
+    labels = {task: label_of(synthesiser(task), found[task], put_in=task in there) for task in SYNTHESISED}
+    if found["black_screen"] > HARDLY_SHOWN:
+        labels["blockiness"] = None
     return {
-        "labels": {task: label_of(synthesiser(task), found[task], put_in=task in there) for task in SYNTHESISED},
+        "labels": labels,
         "strength": {task: round(value, 3) for task, value in found.items() if task_of(task).unit},
         "measured": {task: round(value, 3) for task, value in found.items()},
     }
