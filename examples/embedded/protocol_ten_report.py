@@ -27,6 +27,7 @@ from protocol_report import read_rows, rows_of
 from protocol_ten import QPS
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from grainscan import Scanner, console
 from grainscan.errors import GrainscanError
@@ -156,7 +157,7 @@ def show(figures: dict[str, Any], terminal: Console) -> None:
         parts = (_text(row["parts"][name]["auroc"]) for name in PARTS)
         counts = f"{row['clips'][1]} / {row['clips'][0]}"
         ends = f"{row['published']:.2f}", f"{row['target']:.2f}"
-        table.add_row(task, counts, f"[{style}]{_text(row['auroc'])}[/]", interval, *ends, *parts)
+        table.add_row(task, counts, Text(_text(row["auroc"]), style), interval, *ends, *parts)
     terminal.print(table)
     met = [task for task, row in figures["tasks"].items() if row["met"]]
     terminal.print(f"{len(met)} of {len(figures['tasks'])} reach the target: {BETTER} above MVAD, or {ENOUGH}.")
