@@ -96,7 +96,8 @@ class Scaled(nn.Module):
     def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> tuple[Tensor, Tensor]:
         """(n, 1 + tubelets, hidden), added to the tokens, and (n, hidden), added to the pooled one.
 
-        The class token has the embedding of the scale alone. `bands` are the wavelet energies of the tubelets, if the model measures them.
+        The class token has the embedding of the scale alone. `bands` are the wavelet energies of the tubelets, if the
+        model measures them.
         """
         n, frames, channels, height, width = views.shape
         stacked = views.reshape(n * frames // self.depth, self.depth * channels, height, width)
