@@ -77,8 +77,8 @@ class Scaled(nn.Module):
     """What the backbone has for views of other scales than native, and what native views never see.
 
     An embedding of the scale, a projection of the tubelets and their structure features are added to the tokens, and a
-    bottleneck to each layer; a summary of the structure features is added to the pooled token. So other artifacts can be
-    learnt without a change of what native views give.
+    bottleneck to each layer; a summary of the structure features is added to the pooled token. So other artifacts can
+    be learnt without a change of what native views give.
     """
 
     def __init__(self, config: VivitConfig, width: int, *, energies: bool) -> None:
