@@ -215,6 +215,11 @@ class TrainConfig(Options):
     frames: int | None = option(None, "Consecutive frames per view. Default: the model's.", panel=DATA, above=0)
     size: int | None = option(None, "Side of a view's square, in pixels. Default: the model's.", panel=DATA, above=0)
     views_per_clip: int = option(1, "Views drawn from each clip per epoch.", panel=DATA, above=0)
+    by_clip: bool = option(
+        False,
+        "Learn from a clip's views together, as files are judged, instead of from each; --batch-size counts clips.",
+        panel=DATA,
+    )
     augment: bool = option(True, "Augment views: flips, crops, and jitter in time, brightness and colour.", panel=DATA)
     balanced: bool = option(False, "Draw clips with and without the artifact equally often.", panel=DATA)
     workers: int = option(-1, "Loader processes; -1: automatic, 0: load in this process.", panel=DATA, least=-1)
@@ -347,6 +352,12 @@ class PredictConfig(ScanConfig):
     overwrite: bool = option(False, "Replace results made with another model or other options.")
     fail_on: str | None = option(None, "Exit with code 3 if a file has one of these artifacts.", metavar="any|A,B")
     maps: bool = option(False, "Add the probability of each view, to show where in the picture the artifact is.")
+    character: bool = option(
+        False, "Describe the grain of grainy files: strength by luma and colour, size, film-grain parameters."
+    )
+    grain_table: Path | None = option(
+        None, "Write a film-grain table of the one input, for aomenc, SVT-AV1 and rav1e.", metavar="FILE"
+    )
     ray: str | None = option(None, "Use a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING)
 
 

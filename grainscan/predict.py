@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from grainscan.console import Progress, count
-from grainscan.errors import Interrupted, OutputError, UsageError
+from grainscan.errors import DataError, Interrupted, OutputError, UsageError
 from grainscan.files import check_output, is_stream
+from grainscan.grain.describe import segments_of
+from grainscan.grain.table import write_table
 from grainscan.model.spec import ModelSpec, find_model, read_spec
 from grainscan.options import PredictConfig, names_in
 from grainscan.report import FORMATS, STDOUT, Tally, format_for, save, verdict, write
@@ -90,14 +92,27 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         raise UsageError(f"--pictures {config.pictures}: {form} has no pictures", hint="Write a page: -o report.html.")
     if output is not None:
         check_output(output)
-        _check_log(config, form, output, names, logs)
     paths = [path for path in collect(names) if path not in finished] if names or not logs else []
+    if config.grain_table is not None:
+        check_output(config.grain_table)
+        if len(paths) != 1 or logs:
+            counted = count(len(paths), "file") + (" and finished scans" if logs else "")
+            raise UsageError(
+                f"--grain-table describes one file, and there are {counted}",
+                hint="Name one file, once for each table.",
+            )
+    if output is not None:
+        _check_log(config, form, output, names, logs)
     model = spec.name if spec else ", ".join(finished.models)
     report = PredictReport(model, tasks, form, output)
     with closing(_Scan(config, spec, finished, thresholds, report, progress or Progress())) as scan:
         if output is None or is_stream(output):
-            return scan.to_stream(paths, output or stdout)
-        return scan.to_file(paths, output)
+            report = scan.to_stream(paths, output or stdout)
+        else:
+            report = scan.to_file(paths, output)
+        if config.grain_table is not None:
+            scan.to_table(config.grain_table)
+        return report
 
 
 def _check_log(config: PredictConfig, form: str, output: Path, names: list[str], logs: list[str]) -> None:
@@ -129,6 +144,7 @@ class _Scan:
         self._config, self._report, self._progress = config, report, progress
         self._finished, self._thresholds = finished, thresholds
         self._tally, self._left_out = Tally(), 0
+        self._last: Any = None  # the latest row
         self._known: dict[str, Any] = {"tasks": report.tasks, "order": config.sort or ""}
         self._pictures = config.pictures if config.pictures is not None else _PICTURES if spec is not None else 0
         self._pictures *= report.format == "html"
@@ -136,7 +152,8 @@ class _Scan:
         if spec is not None:
             own = {task: value for task, value in thresholds.items() if task in spec.judged}
             maps = config.maps or FORMATS[report.format].maps
-            self._options: dict[str, Any] = {"thresholds": own, "maps": maps}
+            character = config.character or config.grain_table is not None
+            self._options: dict[str, Any] = {"thresholds": own, "maps": maps, "character": character}
             ours = None if config.tasks is None else ",".join(task for task in report.tasks if task in spec.judged)
             self._config = config = replace(config, tasks=ours)
             self._scanner = Scanner.from_config(config, **self._options)
@@ -181,6 +198,8 @@ class _Scan:
                 for row in self._watched(pending):
                     log.append(row)
                 log.finish()
+                if self._config.grain_table is not None:
+                    self._last = next(iter(log.rows(paths)))
                 if path == output:
                     self._tally = Tally.of(log.rows(paths))
                 else:
@@ -193,6 +212,22 @@ class _Scan:
 
     def _done(self, **more: Any) -> PredictReport:
         return replace(self._report, tally=self._tally, left_out=self._left_out, **more)
+
+    def to_table(self, path: Path) -> None:
+        """Write the film-grain table of the one file. None for a file that could not be judged.
+
+        Raises DataError for a file without grain.
+        """
+        row = self._last
+        if row["status"] != "ok":
+            return
+        if not row.get("grain", {}).get("segments"):
+            raise DataError(
+                f"{row['path']}: there is no grain to write to {path}: the file is not grainy",
+                hint="Lower --threshold to describe what noise there is.",
+            )
+        write_table(path, segments_of(row["grain"]))
+        self._progress.say(f"film-grain table written to {path}")
 
     def _save(self, results: Iterable[Result], output: Path, log: ResultLog) -> None:
         try:
@@ -243,6 +278,7 @@ class _Scan:
                 if block["label"]:
                     value = block["probability"]
                     self._progress.highlight(value, f"{value:.2f}  {verdict(task, 1)}  {row['path']}")
+            self._last = row
             self._progress.advance(done, count(errors, "error") if errors else "")
             yield row
 

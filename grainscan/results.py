@@ -61,6 +61,7 @@ class Result(TypedDict, total=False):
     windows: list[dict[str, Any]]  # start and end in seconds, timecode of the start, and a probability per task
     events: list[Event]  # with `every` only, in order of start: where an artifact lasts
     map: list[dict[str, float]]  # per view: window, x, y and size in pixels, and a probability per task
+    grain: dict[str, Any]  # its character, see `grainscan.grain.describe`
     baseline: dict[str, float]  # classical noise estimators, 8-bit luma codes
     video: dict[str, Any]
     model: str
@@ -109,8 +110,8 @@ def fault_of(row: Any) -> str:
         return "its events cannot be read"
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return "its key unreliable is not a list of texts"
-    if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video")):
-        return "its file or video is not an object"
+    if not all(isinstance(row.get(key, {}), dict | None) for key in ("file", "video", "grain")):
+        return "its file, video or grain is not an object"
     if not all(_is_number(row.get(key, 0)) for key in ("views", "seconds")):
         return "its views or seconds are not numbers"
     return "" if isinstance(row.get("model"), str) else "it names no model"

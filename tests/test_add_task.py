@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -30,7 +32,7 @@ from grainscan.views.crops import ViewSpec
 __all__ = ["no_export"]  # a fixture
 
 VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3, detail=2, quarter=1, whole=1)
-OLD = {
+OLD: dict[str, Any] = {
     "calibration": {"graininess": (1.7, -0.3), "banding": (0.9, 0.2), "black_screen": (1.1, 0.0)},
     "threshold": {"graininess": 0.41, "banding": 0.63},
     "aggregation": {"graininess": 0.5},
@@ -65,7 +67,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("base") / "two"
     model = tiny("graininess", "banding", bottleneck=4)
     model.spec = model.spec.with_(view=VIEW, **OLD)
-    save(model, directory)
+    save(model, directory, half=True)  # as the embedded model is
     return directory
 
 
@@ -92,7 +94,7 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
 
     old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
     assert {name.split(".")[1] for name in new.keys() - old.keys()} == {"2"}
-    assert all(torch.equal(value, new[name]) for name, value in old.items())
+    assert all(torch.equal(value.float(), new[name]) for name, value in old.items())
     random = np.random.default_rng(0)
     sessions = [onnxruntime.InferenceSession(folder / "model.onnx") for folder in (base, run.model)]
     for count in (1, 3, 24):
@@ -105,8 +107,9 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
         ours = second.predict(clip)["tasks"]
         assert {task: ours[task] for task in first.predict(clip)["tasks"]} == first.predict(clip)["tasks"]
 
-    report = evaluate(EvalConfig(data, model=str(run.directory), split="test", workers=0, bootstrap=0))
-    assert report.tasks["vignette"].auroc > 0.9
+    report = evaluate(EvalConfig(data=data, model=str(run.directory), split="test", workers=0, bootstrap=0))
+    area = report.tasks["vignette"].auroc
+    assert area is not None and area > 0.9
     card = (run.model / "README.md").read_text()
     assert "Learnt here: `vignette`." in card and "to the last bit" in card and "`graininess`, `banding`" in card
 
@@ -138,10 +141,10 @@ def test_the_other_scales_are_learnt_beside_grain(config: TrainConfig, base: Pat
     run = train(replace(config, add_task=None, tune="scales", max_steps=2))
     assert read_spec(run.model).tasks == ("graininess", "vignette")
     old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
-    changed = {name for name, value in new.items() if name not in old or not torch.equal(value, old[name])}
+    changed = {name for name, value in new.items() if name not in old or not torch.equal(value, old[name].float())}
     assert {".".join(name.split(".")[:2]) for name in changed if name.startswith("adapters")} == {"adapters.1"}
     assert {name.split(".")[0] for name in changed} == {"adapters", "scaled"}
-    assert read_spec(run.model).calibration["graininess"] == OLD["calibration"]["graininess"]
+    assert read_spec(run.model).calibration["graininess"] == read_spec(base).calibration["graininess"]
 
 
 @pytest.mark.usefixtures("no_export")
@@ -150,7 +153,7 @@ def test_data_labelled_for_some_tasks_makes_a_model_for_these(config: TrainConfi
     folder.mkdir()
     labels = {}
     for i in range(12):
-        (folder / f"{i}.avi").symlink_to(data / "train" / f"train{i}.avi")
+        shutil.copy(data / "train" / f"train{i}.avi", folder / f"{i}.avi")
         known = {"banding": i % 2, "aliasing": (i // 2) % 2, "black_screen": 0} if i < 8 else {"spatial_blur": i % 2}
         labels[f"{i}.avi"] = known
     (folder / "labels.json").write_text(json.dumps(labels))
@@ -158,7 +161,7 @@ def test_data_labelled_for_some_tasks_makes_a_model_for_these(config: TrainConfi
     config = replace(config, data=folder, add_task=None, max_steps=2)
     run = train(config, progress=record)
     spec = read_spec(run.model)
-    assert spec.tasks == ("aliasing", "banding", "spatial_blur") and spec.measured == ("black_screen",)
+    assert spec.tasks == ("banding", "spatial_blur", "aliasing") and spec.measured == ("black_screen",)
     assert spec.calibration == {"black_screen": (1.1, 0.0)}  # nothing was calibrated: there are no validation clips
     assert "measured, not learnt: black_screen" in record.said
     only = train(replace(config, name="only", tasks="banding"))

@@ -145,6 +145,14 @@ def test_a_measured_task_is_calibrated_on_the_scores_of_files(fit: Any) -> None:
     assert "black_screen" not in fitted.spec.aggregation
 
 
+def test_a_measured_task_whose_scores_say_nothing_keeps_what_it_has(fit: Any) -> None:
+    clips = {f"{i}.avi": ({"black_screen": i % 2}, [-8.0]) for i in range(8)}
+    old = {"calibration": {"black_screen": (0.9, 0.1)}, "threshold": {"black_screen": 0.6}, "aggregation": {}}
+    fitted = fit(clips, ("black_screen",), measured=("black_screen",), **old)
+    assert fitted.spec.calibration == old["calibration"] and fitted.spec.threshold == old["threshold"]
+    assert fitted.experimental == ("black_screen",)
+
+
 def test_unknown_labels_and_broken_clips_take_no_part(fit: Any) -> None:
     more: dict[str, Any] = {"unknown.avi": ({"banding": 1}, [1.0, 1.0]), "broken.avi": ({"graininess": 1}, None)}
     assert fit({**SEPARABLE, **more}).clips == {"graininess": 8, "banding": 1}

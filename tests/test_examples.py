@@ -21,10 +21,10 @@ from rich.console import Console
 
 from grainscan.data.labels import read_labels, write_labels
 from grainscan.data.manifest import read_manifest, write_manifest
-from grainscan.video import read_clip
+from grainscan.video import Block, PixelFormat, read_clip, write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-EMBEDDED = EXAMPLES / "embedded"
+EMBEDDED, GRAIN = EXAMPLES / "embedded", EXAMPLES / "grain"
 SCRIPTS = {path.name: path for path in EXAMPLES.glob("*.py")}
 CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*")))
 
@@ -122,7 +122,7 @@ def test_many_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    sorted([*EMBEDDED.glob("*.py"), *EXAMPLES.glob("pages/*.py"), EXAMPLES / "clips" / "make.py"]),
+    sorted([*EMBEDDED.glob("*.py"), *GRAIN.glob("*.py"), *EXAMPLES.glob("pages/*.py"), EXAMPLES / "clips" / "make.py"]),
     ids=lambda p: p.stem,
 )
 def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_each_script_of_the_embedded_model_can_be_loaded(script: Path, tmp_path:
 
 
 def test_commands_in_the_readme_exist() -> None:
-    for readme in (EXAMPLES / "README.md", EMBEDDED / "README.md"):
+    for readme in (EXAMPLES / "README.md", EMBEDDED / "README.md", GRAIN / "README.md"):
         commands = re.findall(r"`python (examples/[\w/]+\.py)", readme.read_text(encoding="utf-8"))
         assert commands
         assert all((EXAMPLES.parent / command).is_file() for command in commands)
@@ -224,6 +224,80 @@ def test_protocol_labels_by_what_survives(common: Any, make_clip: MakeClip, tmp_
     figures = report.report([report._clip(made[name], verdicts[name]) for name in made])
     assert figures["qp"]["22"]["overall"]["auroc"] == 1
     assert figures["all"]["strength_spearman"] == pytest.approx(1)
+
+
+def edges_and_a_sky(frames: int, *, width: int, height: int) -> Block:
+    """Squares of two sizes that move over a gradient."""
+    y, x = np.mgrid[:height, :width]
+    pictures = []
+    for moved in range(0, 3 * frames, 3):
+        squares = ((x + moved) // 8 + y // 8) % 2 * 90.0 + ((x + moved) // 3 + y // 3) % 2 * 40
+        pictures.append(np.where(y < height // 2, 90 + 60 * x / width, 60 + squares))
+    chroma = np.full((frames, height // 2, width // 2), 128, np.uint8)
+    return Block((np.stack(pictures).astype(np.uint8), chroma, chroma.copy()), PixelFormat.of("yuv420p"))
+
+
+def test_protocol_of_ten_artifacts(common: Any, tmp_path: Path) -> None:
+    protocol, ten = importlib.import_module("protocol"), importlib.import_module("protocol_ten")
+    report, other = importlib.import_module("protocol_ten_report"), importlib.import_module("other_means")
+    write_clip(tmp_path / "edges.mkv", edges_and_a_sky(6, width=96, height=64))
+    scene = protocol.Scene("edges", tmp_path / "edges.mkv", "photo", seed=0, frames=6)
+    block = protocol.read_scene(scene)
+    variants = ten.plan(scene, block)
+    assert variants.keys() == {"clean", *other.OTHERS, "mix2", "mix3", "mix4"}
+    assert [one.artifact() for one in ten.plan(scene, block)["mix4"]] == [one.artifact() for one in variants["mix4"]]
+    mixed = [one.task for number in ten.MIXES for one in variants[f"mix{number}"]]
+    assert len(set(mixed)) == len(mixed) == sum(ten.MIXES)
+
+    for qp in ten.QPS:
+        (tmp_path / f"qp{qp}").mkdir()
+    made = ten.make(scene, tmp_path)
+    assert len(made) == len(ten.QPS) * len(variants)
+    assert all(read_clip(tmp_path / name).frames == entry["frames"] for name, entry in made.items())
+    found = {(entry["qp"], entry["variant"]): entry for entry in made.values()}
+    assert set(found[32, "clean"]["labels"].values()) <= {0, None}
+    for task in ("dark_scenes", "spatial_blur", "transmission_error", "black_screen"):
+        assert found[32, task]["labels"][task] == 1
+        assert found[32, task]["means"].keys() == {task}
+
+    judged = set(other.OTHERS) - {"banding"}  # as by a model that does not know it
+    verdicts = {
+        name: {"tasks": {task: {"probability": entry["labels"][task] or 0.0, "label": 0} for task in judged}}
+        for name, entry in made.items()
+    }
+    figures = report.report(made, verdicts)
+    blur = figures["tasks"]["spatial_blur"]
+    assert (blur["auroc"], blur["target"], blur["met"], blur["recall"]) == (1, 0.97, True, 0)
+    assert blur["parts"]["QP 32"]["auroc"] == blur["parts"]["alone"]["auroc"] == 1
+    assert figures["tasks"]["black_screen"]["target"] == 0.6
+    assert figures["tasks"]["banding"]["met"] is figures["tasks"]["banding"]["auroc"] is None
+    report.show(figures, Console(file=(shown := io.StringIO()), width=200))
+    assert "spatial_blur" in shown.getvalue()
+
+
+def test_other_means_do_what_they_say(common: Any) -> None:
+    other = importlib.import_module("other_means")
+    synth = importlib.import_module("grainscan.data.synth")
+    recipe = importlib.import_module("grainscan.data.synth.recipe")
+    block = edges_and_a_sky(8, width=128, height=96)
+    rng = np.random.default_rng(0)
+    for task, kind in other.OTHERS.items():
+        branches = synth.twins.Branches(block, recipe.Surroundings())
+        one = kind.draw(rng, width=block.width, height=block.height)
+        assert one.task == task and one.span.low <= one.amount <= one.span.high
+        changed = branches.after((one,))
+        assert changed.format == block.format
+        assert (changed.frames == block.frames) is one.combines
+        assert changed.frames < block.frames or np.abs(changed.luma8() - block.luma8()).max() > 4
+        assert branches.strength(synth.synthesiser(task), (one,)) > 0
+
+
+def test_motion_of_a_clip_is_found(common: Any) -> None:
+    other = importlib.import_module("other_means")
+    picture = np.random.default_rng(0).normal(128, 40, (96, 128)).astype(np.float32)
+    smooth = importlib.import_module("grainscan.data.synth.stack").blur(picture[None], 2.0)[0]
+    moving = np.stack([np.roll(smooth, (2 * t, -4 * t), axis=(0, 1)) for t in range(6)])
+    assert other.motion(moving) == pytest.approx((2, -4), abs=1)
 
 
 def test_an_example_clip_is_what_its_script_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,8 +26,11 @@ import argparse
 import hashlib
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import TASK, Entry, log_to_stderr, logger, make_all, make_material, middle, read_set, write_set
@@ -66,14 +69,22 @@ class Scene:
         return f"{self.name}_{self.seed}_{self.frames}_{self.speed}_{self.limit}"
 
 
+Make = Callable[[Scene, Path], dict[str, Entry]]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return make_protocol(make, __doc__, "embedded/protocol.py", QPS, sigmas=list(SIGMAS))
+
+
+def make_protocol(make: Make, about: str | None, script: str, qps: Sequence[int], **said: Any) -> int:
+    """The command line of a protocol: the clips of every scene, by `make`, into a folder for each QP."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("destination", type=Path, metavar="DST")
     parser.add_argument("--material", type=Path, metavar="DIR", help="written by material.py (default: made first)")
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames per clip")
     parser.add_argument("--preset", choices=PRESETS, default="veryfast", help="of x265")
     parser.add_argument("--limit", type=int, default=0, metavar="PIXELS", help="crop to this width, and 9/16 of it")
-    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="the first N scenes only; 0: all")
+    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="only N scenes, of all sorts; 0: all")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     options = parser.parse_args()
@@ -82,14 +93,15 @@ def main() -> int:
     folder: Path = options.destination
     material = options.material or make_material(folder / "material", "--only", HELD_OUT)
     how = {"frames": options.frames, "speed": PRESETS.index(options.preset), "limit": options.limit}
-    scenes = [replace(scene, **how) for scene in find_scenes(material, options.seed)[: options.scenes or None]]
-    for name in ("finished", *(f"qp{qp}" for qp in QPS)):
+    found = find_scenes(material, options.seed)
+    number = min(options.scenes or len(found), len(found))
+    scenes = [replace(found[i * len(found) // number], **how) for i in range(number)]
+    for name in ("finished", *(f"qp{qp}" for qp in qps)):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    clips = make_all(_once, scenes, folder, workers=options.workers)
-    for part in (*(f"qp{qp}/" for qp in QPS), ""):
+    clips = make_all(partial(_once, make), scenes, folder, workers=options.workers)
+    for part in (*(f"qp{qp}/" for qp in qps), ""):
         chosen = {name.removeprefix(part): entry for name, entry in clips.items() if name.startswith(part)}
-        made = {"script": "embedded/protocol.py", "seed": options.seed}
-        write_set(folder / part, chosen, **made, qps=list(QPS), sigmas=list(SIGMAS), codec="hevc")
+        write_set(folder / part, chosen, script=script, seed=options.seed, qps=list(qps), **said, codec="hevc")
     logger.info("%d clips of %d scenes, %.0f s", len(clips), len(scenes), time.monotonic() - started)
     return 0
 
@@ -101,7 +113,7 @@ def find_scenes(material: Path, seed: int) -> list[Scene]:
     return [Scene(entries[name]["source"], folder / name, entries[name]["kind"], seed) for name in sorted(entries)]
 
 
-def _once(scene: Scene, destination: Path) -> dict[str, Entry]:
+def _once(make: Make, scene: Scene, destination: Path) -> dict[str, Entry]:
     """The entries of a scene, read back if an earlier run has finished it."""
     finished = destination / "finished" / f"{scene.key}.json"
     if finished.is_file():
@@ -111,10 +123,15 @@ def _once(scene: Scene, destination: Path) -> dict[str, Entry]:
     return made
 
 
+def read_scene(scene: Scene) -> Block:
+    """The pictures of a scene, the middle of them if its width is limited."""
+    block = read_clip(scene.path, frames=scene.frames)
+    return middle(block, scene.limit or block.width, scene.limit * 9 // 16 or block.height, grid=GRID)
+
+
 def make(scene: Scene, destination: Path) -> dict[str, Entry]:
     """Write the clips of a scene; their entries in the manifest by name relative to the destination."""
-    block = read_clip(scene.path, frames=scene.frames)
-    block = middle(block, scene.limit or block.width, scene.limit * 9 // 16 or block.height, grid=GRID)
+    block = read_scene(scene)
     made = {}
     references: dict[int, Block] = {}
     for sigma in SIGMAS:

@@ -9,7 +9,7 @@ continues exactly. Views are cut from native planes (`cache`) and never resample
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -189,6 +189,33 @@ def random_cut(
     return Cut(patch, start, x, y, reverse, mirror, flip, scale, area, (red, green, blue), OFFSET * (2 * u[11] - 1))
 
 
+def random_bag(
+    excerpt: Excerpt,
+    view: ViewSpec,
+    rng: np.random.Generator,
+    *,
+    counts: Mapping[Scale, int],
+    augment: Collection[Augmentation] = (),
+) -> list[Cut]:
+    """Views of the same moment and part of a clip, as many of each scale as `counts` says, augmented alike."""
+    first = random_cut(excerpt, view, rng, augment=augment)
+    _, height, width = excerpt.shapes[first.patch]
+    area = _part(rng, width, height)
+    block = excerpt.block(first.patch, first.start, view.frames).crop(*area)
+    window = block.window()
+    cuts = []
+    for scale, count in counts.items():
+        if scale == "native":
+            others = (random_cut(excerpt, view, rng) for _ in range(count))
+            cuts += [replace(first, x=other.x, y=other.y) for other in others]
+            continue
+        places = corners_of(window, view, scale, (0, 0, block.width, block.height))
+        order = rng.permutation(len(places))
+        chosen = [places[order[i % len(places)]] for i in range(count)]
+        cuts += [replace(first, x=area[0] + x, y=area[1] + y, scale=scale, area=area) for x, y in chosen]
+    return cuts
+
+
 def grid_cuts(excerpt: Excerpt, view: ViewSpec, count: int) -> list[Cut]:
     """`count` views spread evenly over blocks, time and picture: always the same ones."""
     cuts = []
@@ -308,6 +335,14 @@ class _Views(Dataset[Any]):
         self.cache = cache
         served = {task: scales_of(task, cache.view) for task in clips.tasks}
         self.blind = {scale: [scale not in served[task] for task in clips.tasks] for scale in SCALES}
+        pixels = cache.view.frames * cache.view.size**2
+        self.each = max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))  # of a scale, where a clip is judged
+
+    @property
+    def bag(self) -> dict[Scale, int]:
+        """How many views of each scale judge a clip."""
+        scales = [scale for scale in self.cache.view.scales if not all(self.blind[scale])]
+        return {scale: 1 if scale == "whole" else self.each for scale in scales}
 
     def __getitem__(self, item: int) -> Batch:
         return self.__getitems__([item])
@@ -339,7 +374,7 @@ class _Views(Dataset[Any]):
 
 
 class TrainingViews(_Views):
-    """`draws` random views, in shuffled (or class-balanced) passes over the clips."""
+    """`draws` random views, in shuffled (or class-balanced) passes over the clips; or bags of views with `by_clip`."""
 
     def __init__(
         self,
@@ -350,9 +385,11 @@ class TrainingViews(_Views):
         seed: int = 0,
         balanced: bool = False,
         augment: bool = True,
+        by_clip: bool = False,
     ) -> None:
         super().__init__(clips, cache)
         self.draws = draws
+        self.by_clip = by_clip
         self.seed = seed % 2**63  # NumPy accepts no negative seeds
         self.augment = augment
         self.weights = class_weights(clips.labels) if balanced else None
@@ -386,6 +423,9 @@ class TrainingViews(_Views):
 
     def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[Cut]:
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
+        if self.by_clip:
+            kept = frozenset(AUGMENTATIONS).intersection(*(self.augmentations(clip, scale) for scale in self.bag))
+            return random_bag(excerpt, self.cache.view, rng, counts=self.bag, augment=kept)
         frequency = self.frequency[clip]
         number = int(np.flatnonzero(frequency)[0])
         if np.count_nonzero(frequency) > 1:
@@ -408,16 +448,14 @@ class ValidationViews(_Views):
 
     def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None) -> None:
         super().__init__(clips, cache)
-        pixels = cache.view.frames * cache.view.size**2
-        self.scales = [scale for scale in cache.view.scales if not all(self.blind[scale])]
-        self.each = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))  # of a scale
-        self.count = sum(1 if scale == "whole" else self.each for scale in self.scales)
+        self.each = count or self.each
+        self.count = sum(self.bag.values())
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
-        return item, partial(fixed_cuts, view=self.cache.view, scales=self.scales, count=self.each)
+        return item, partial(fixed_cuts, view=self.cache.view, scales=tuple(self.bag), count=self.each)
 
 
 def as_is(batch: Any) -> Any:

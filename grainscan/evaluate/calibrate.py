@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from grainscan.console import Progress
 from grainscan.data.labels import LabelSet, read_labels
 from grainscan.evaluate import metrics
-from grainscan.evaluate.metrics import both_classes
 from grainscan.evaluate.thresholds import OperatingPoint, fit_platt, to_logits
 from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
@@ -64,7 +63,8 @@ def calibrate(
     error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
     alarm costs time. A measured task has a single score for a file, and no fraction. Tasks without both classes get the
-    identity and 0.5, measured ones keep what they have. Clips that cannot be decoded are left out.
+    identity and 0.5. Measured ones keep what they have, also where their scores do not rank these clips: with faults
+    between the windows, they say nothing of the formula. Clips that cannot be decoded are left out.
     tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
@@ -73,13 +73,15 @@ def calibrate(
     spec = before.keeping(set(before.judged).difference(tasks))
     write_spec(directory, spec)  # so that the probability of a measured task is the plain sigmoid of its score
     samples = _samples(directory, read_labels(folder), tasks, spec, device, progress)
-    fits = {
-        task: _fit(task, known, 1.0)
-        if task in spec.measured
-        else _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
-        for task, known in samples.items()
-        if both_classes(np.array([label for label, _ in known]))
-    }
+    fits = {}
+    for task, known in samples.items():
+        area = metrics.auroc(*zip(*((label, logits.mean()) for label, logits in known), strict=True)) if known else None
+        if area is None:
+            continue
+        if task not in spec.measured:
+            fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
+        elif area >= TRUSTED:
+            fits[task] = _fit(task, known, 1.0)
     same = before.keeping(set(before.measured).difference(fits))
     spec = spec.with_(
         aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items() if task in spec.tasks},

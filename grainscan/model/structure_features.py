@@ -37,16 +37,24 @@ class Structure(nn.Module):
         features = rows + columns + 3 * len(THRESHOLDS) + 2 + depth + 2
         self.hidden = nn.Linear(features + bands, width)
         self.token = nn.Linear(width, hidden)
+        self.summary = nn.Linear(3 * width, hidden)
         self.register_buffer("colour", 255 * torch.tensor(_COLOUR), persistent=False)
 
-    def forward(self, views: Tensor, bands: Tensor | None = None) -> Tensor:
-        """views (n, frames, 3, size, size), RGB in [0, 1], bands (n, tubelets, bands) -> (n, tubelets, hidden)."""
+    def forward(self, views: Tensor, bands: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """views (n, frames, 3, size, size), RGB in [0, 1], bands (n, tubelets, bands).
+
+        Returns the tokens (n, tubelets, hidden), and a summary of the view (n, hidden): mean, maximum and minimum over
+        the tubelets tell blur, which leaves nothing sharp, from a flat place in a sharp picture, and damage in one
+        place from none.
+        """
         # Half precision would round away steps of a code.
         with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
             features = self.measure(views.float())
             if bands is not None:
                 features = torch.cat([features, bands.float()], dim=-1)
-        return self.token(F.gelu(self.hidden(features), approximate="tanh"))
+        found = F.gelu(self.hidden(features), approximate="tanh")
+        extent = torch.cat([found.mean(dim=1), found.amax(dim=1), found.amin(dim=1)], dim=-1)
+        return self.token(found), self.summary(extent)
 
     def measure(self, views: Tensor) -> Tensor:
         """(n, tubelets, features)."""

@@ -77,7 +77,8 @@ class Scaled(nn.Module):
     """What the backbone has for views of other scales than native, and what native views never see.
 
     An embedding of the scale, a projection of the tubelets and their structure features are added to the tokens, and a
-    bottleneck to each layer. So other artifacts can be learnt without a change of what native views give.
+    bottleneck to each layer; a summary of the structure features is added to the pooled token. So other artifacts can
+    be learnt without a change of what native views give.
     """
 
     def __init__(self, config: VivitConfig, width: int, *, energies: bool) -> None:
@@ -92,17 +93,18 @@ class Scaled(nn.Module):
         nn.init.normal_(self.scale.weight, std=0.02)
         nn.init.normal_(self.projection.weight, std=0.02)
 
-    def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> Tensor:
-        """(n, 1 + tubelets, hidden), added to the tokens; the class token has the embedding of the scale alone.
+    def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(n, 1 + tubelets, hidden), added to the tokens, and (n, hidden), added to the pooled one.
 
-        `bands` are the wavelet energies of the tubelets, if the model measures them.
+        The class token has the embedding of the scale alone. `bands` are the wavelet energies of the tubelets, if the
+        model measures them.
         """
         n, frames, channels, height, width = views.shape
         stacked = views.reshape(n * frames // self.depth, self.depth * channels, height, width)
         projected = self.projection(2 * stacked - 1).flatten(2).transpose(1, 2)
-        tokens = projected.reshape(n, -1, projected.shape[-1]) + self.structure(views, bands)
-        tokens = F.pad(tokens, (0, 0, 1, 0))
-        return tokens + self.scale(scales)[:, None]
+        structure, summary = self.structure(views, bands)
+        tokens = F.pad(projected.reshape(n, -1, projected.shape[-1]) + structure, (0, 0, 1, 0))
+        return tokens + self.scale(scales)[:, None], summary
 
 
 class Normalisation(nn.Module):
@@ -161,13 +163,16 @@ class GrainscanViViT(nn.Module):
             tokens = tokens + (1 - other) * F.pad(self.energies(views), (0, 0, 1, 0))
         if scaled is not None and scales is not None:
             bands = None if self.energies is None else self.energies.measured(views)
-            tokens = tokens + other * scaled(views, scales, bands)
+            added, summary = scaled(views, scales, bands)
+            tokens = tokens + other * added
         for number, layer in enumerate(self.vivit.layers):
             residual = None if scaled is None else other * scaled.bottlenecks[number](tokens)
             tokens = layer(tokens, None)
             tokens = tokens if residual is None else tokens + residual
         tokens = self.vivit.layernorm(tokens)
         pooled = tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
+        if scaled is not None:
+            pooled = pooled + other[:, 0] * summary
         logits, strengths = zip(*(adapter(pooled) for adapter in self.adapters), strict=True)
         return ViewOutputs(torch.cat(logits, dim=1), torch.cat(strengths, dim=1))
 

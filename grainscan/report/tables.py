@@ -11,7 +11,7 @@ from grainscan.console import count
 from grainscan.report.findings import CLEAN as CLEAN_WORD
 from grainscan.report.findings import Tally, experimental_of, findings, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
-from grainscan.report.words import describe_video, explain, moment, printable, times, verdict
+from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, verdict
 from grainscan.results import Result
 from grainscan.tasks import task_of
 
@@ -107,6 +107,8 @@ def _name(result: Result) -> Text:
     name = styled(printable(result["path"]))
     if "error" in result:
         name.append(f"\n{explain(result['path'], result['error']['message'])}", "red")
+    if result.get("grain"):
+        name.append(f"\n{describe_grain(result)}", DIM)
     if result.get("unreliable"):
         name.append(f"\nunreliable: {printable(', '.join(result['unreliable']))}", CAUTION)
     return name

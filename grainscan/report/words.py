@@ -65,6 +65,23 @@ def describe_video(result: Result) -> str:
     return " ".join(printable(part) for part in (size, video.get("codec") or "", fps) if part)
 
 
+def describe_grain(result: Result) -> str:
+    """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, --film-grain 12`; empty where it was not measured."""
+    grain = result.get("grain") or {}
+    parts = []
+    if "strength" in grain:
+        low, high = grain["interval"]
+        parts.append(f"grain {grain['strength']:.1f} codes ({low:.1f}–{high:.1f})")
+        parts.append(f"{grain['size']['horizontal']:.1f}×{grain['size']['vertical']:.1f} px")
+        parts += [f"{name.capitalize()} {value:.1f}" for name, value in grain.get("chroma", {}).items()]
+        parts += ["static pattern"] if grain["pattern"] == "static" else []
+        parts.append(f"--film-grain {grain['film_grain_level']}")
+    if "metadata" in grain:
+        strength = grain["metadata"]["strength"]
+        parts.append(f"grain in the stream's metadata: {strength['with']:.1f} codes, without {strength['without']:.1f}")
+    return ", ".join(parts)
+
+
 def explain(path: str, message: str) -> str:
     """The message of an error without the path, which is shown beside it."""
     return printable(message.removeprefix(f"{path}: "))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
 from grainscan.files import is_stream
+from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.tasks import SCALES, Scale
+from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec
 from grainscan.views.measures import Frames
 from grainscan.workers import alive
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
 NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.scales", "grainscan.views.estimators")
+_GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Job:
     baseline: bool = False
     every: float | None = None  # seconds: one window in each stretch; 0: every frame; None: `view.windows` in all
     measured: bool = False  # whether every decoded frame is measured
+    character: bool = False  # measure the grain of every window
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
@@ -64,6 +68,7 @@ class Piece:
     boxes: list[tuple[int, int]]
     baseline: dict[str, float] = field(default_factory=dict)
     frames: Frames | None = None
+    grain: Sample | None = None
 
 
 def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
@@ -93,11 +98,30 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
             views = views_of(window, job.view, job.scales)
             values = measure(window) if job.baseline else {}
             frames = meter.measure(window) if meter else None
-            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values, frames)
+            grain = sample(window) if job.character else None
+            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values, frames, grain)
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
-        yield {**reader.info.as_dict(), "unreliable": doubts.reasons()}
+        carried = _carried(path, job, reader.info.codec, timeout) if job.character else {}
+        yield {**reader.info.as_dict(), "unreliable": doubts.reasons(), **carried}
+
+
+def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:
+    """`carried`, what the stream says about its grain, and `bare`, samples of windows without what that adds."""
+    from grainscan.video import Reader, read_windows
+
+    if codec not in _GRAIN_CODECS:
+        return {}
+    carried: Carried | None = None
+    bare: list[dict[str, Any]] = []
+    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, synthesis=False) as reader:
+        for window in read_windows(reader, windows=job.view.windows, frames=job.view.frames, short=job.short):
+            if (carried := reader.film_grain) is None:
+                return {}
+            found = sample(window)
+            bare += [found.to_dict()] if found else []
+    return {"carried": asdict(carried), "bare": bare} if carried else {}
 
 
 def decode(request: dict[str, Any]) -> Iterator[Any]:
@@ -109,8 +133,10 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
                 "end": item.end,
                 "boxes": item.boxes,
                 "baseline": item.baseline,
+                "scales": item.scales.tolist(),
+                "frames": item.frames and item.frames.rows(),
+                "grain": item.grain and item.grain.to_dict(),
             }
-            content |= {"scales": item.scales.tolist(), "frames": item.frames and item.frames.rows()}
             yield content, item.views
         else:
             yield item
@@ -119,7 +145,7 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
 def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     """The item of `read_pieces` in a message of `decode`. Raises ValueError, TypeError or LookupError."""
     if views is None:
-        return dict(content)
+        return {**content, "bare": [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]}
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
     scales = np.array([range(len(SCALES))[int(number)] for number in content["scales"]], np.int64)
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
@@ -135,7 +161,8 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
         or (frames is not None and not 1 <= len(frames) <= job.view.frames)
     ):
         raise ValueError("these are not the views of a window")
-    return Piece(views, scales, start, end, boxes, baseline, frames)
+    grain = Sample.from_dict(content["grain"]) if content.get("grain") else None
+    return Piece(views, scales, start, end, boxes, baseline, frames, grain)
 
 
 def _refuse_devices(path: str) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
+from grainscan.grain.describe import TASK, grain_of
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy, names_in
 from grainscan.results import SCHEMA, TIMECODE, Result, timecode
@@ -82,6 +83,7 @@ class Scanner:
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
     baseline: add the values of the classical estimators.
+    character: add the character of the grain of grainy files.
     maps: add the probabilities of every view.
     tasks: those to judge, of the model's; views that none of them needs are not looked at.
     observe: called with the path of a file and the model's outputs for its views.
@@ -105,6 +107,7 @@ class Scanner:
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
         baseline: bool = False,
+        character: bool = False,
         maps: bool = False,
         tasks: Iterable[str] | None = None,
         observe: Callable[[str, Outputs], object] | None = None,
@@ -141,6 +144,7 @@ class Scanner:
             baseline=baseline,
             every=every,
             measured=measured,
+            character=character,
         )
         self.thresholds = dict(thresholds or {})
         self._maps = maps
@@ -279,7 +283,7 @@ class Scanner:
             return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, outputs)
-        unreliable = file.video.pop("unreliable", None)
+        unreliable, carried, bare = (file.video.pop(key, None) for key in ("unreliable", "carried", "bare"))
         measured = self._measured([piece.frames for piece, _ in file.pieces if piece.frames is not None])
         windows = [self._window(piece, outputs) for piece, outputs in file.pieces]
         if measured is not None:
@@ -311,6 +315,11 @@ class Scanner:
         if self.job.baseline:
             values = [piece.baseline for piece, _ in file.pieces]
             result["baseline"] = {name: float(np.median([each[name] for each in values])) for name in values[0]}
+        if self.job.character:
+            samples = [piece.grain for piece, _ in file.pieces]
+            pairs = list(zip(result["windows"], samples, strict=True))
+            if grain := grain_of(pairs, result["tasks"].get(TASK), carried, bare or ()):
+                result["grain"] = grain
         if self._maps:
             maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
             result["map"] = list(itertools.chain.from_iterable(maps))

@@ -59,9 +59,12 @@ class Plan(Report):
         yield f"run {self.name}: {', '.join(self.roles.learnt)} on {views}, in {self.precision} on {self.device}"
         if self.roles.kept:
             yield f"kept as they are, labels or not: {', '.join(self.roles.kept)}"
-        for task in self.roles.measured:
-            calibrated = task in self.roles.fitted and "val" in self.splits
-            yield f"measured, not learnt: {task}" + (", calibrated on its labels" if calibrated else "")
+        calibrated = [task for task in self.roles.measured if task in self.roles.fitted and "val" in self.splits]
+        others = [task for task in self.roles.measured if task not in calibrated]
+        if others:
+            yield f"measured, not learnt: {', '.join(others)}"
+        if calibrated:
+            yield f"measured, and calibrated on the labels: {', '.join(calibrated)}"
         yield f"{self.trainable:,} of {self.parameters:,} parameters are trained"
         for name, split in self.splits.items():
             yield f"{name}: {count(split.clips, 'clip')} from {count(split.sources, 'source')}"

@@ -6,7 +6,7 @@ Mixed precision, accumulation, processes, checkpoints and resumption are Trainer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 from transformers import (
     EarlyStoppingCallback,
@@ -32,7 +32,7 @@ from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
 from grainscan.model.vivit import ViewOutputs
-from grainscan.tasks import SCALES
+from grainscan.tasks import SCALES, Scale
 from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
@@ -114,6 +114,7 @@ class ViewTrainer(Trainer):
         if config.patience and validation is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
         draws: dict[str, Any] = {"seed": config.seed, "balanced": config.balanced, "augment": config.augment}
+        draws["by_clip"] = config.by_clip
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
@@ -176,7 +177,11 @@ class ViewTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = self._learnt(model(inputs["views"], inputs["scales"]))
-        loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
+        values: tuple[Tensor, ...] = (*outputs, inputs["labels"], inputs["strength"])
+        data = cast(TrainingViews, self.train_dataset)
+        if data.by_clip:
+            values = pooled(values, inputs["scales"], data.blind, sum(data.bag.values()))
+        loss = self.setup.objective(*values)
         return (loss, outputs) if return_outputs else loss
 
     def _learnt(self, outputs: ViewOutputs) -> ViewOutputs:
@@ -211,11 +216,7 @@ class ViewTrainer(Trainer):
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
                 outputs = self._learnt(model(inputs["views"], inputs["scales"]))
             loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
-            blind = torch.tensor([data.blind[SCALES[number]] for number in inputs["scales"].tolist()])
-            of_clip = []
-            for values in outputs:  # each clip's mean over the views that serve a task
-                seen = values.float().cpu().masked_fill(blind, torch.nan).unflatten(0, (-1, data.count))
-                of_clip.append(seen.nanmean(dim=1).numpy())
+            of_clip = [values.cpu().numpy() for values in pooled(outputs, inputs["scales"], data.blind, data.count)]
             owners = batch["clip"][:: data.count].cpu().numpy()
             shares.append((owners, *of_clip, np.full(len(owners), loss.item())))
         model.train(training)
@@ -232,6 +233,16 @@ class ViewTrainer(Trainer):
             return None
         row = {"step": entry["step"], "epoch": round(entry["step"] / self.setup.schedule.steps_per_epoch, 4)}
         return row | {key.replace("eval_", "val_"): value for key, value in entry.items() if key not in row}
+
+
+def pooled(
+    columns: Sequence[Tensor], scales: Tensor, blind: Mapping[Scale, Sequence[bool]], count: int
+) -> tuple[Tensor, ...]:
+    """(views, tasks) each -> (clips, tasks): means over the views of a clip, `count` in a row, that serve a task."""
+    unseen = torch.tensor([blind[SCALES[number]] for number in scales.tolist()], device=scales.device)
+    return tuple(
+        values.float().masked_fill(unseen, torch.nan).unflatten(0, (-1, count)).nanmean(dim=1) for values in columns
+    )
 
 
 @dataclass(frozen=True, eq=False)

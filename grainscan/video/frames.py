@@ -8,6 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.video.film_grain import Carried, parse
 from grainscan.video.planes import Matrix, PixelFormat, parse_format, plain_name
 
 SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}  # FFmpeg's numbers, for writing
@@ -35,6 +36,12 @@ def heed_note(note: str, frame: av.VideoFrame) -> None:
             frame.colorspace = space
         if int(frame.color_range) == 0:
             frame.color_range = colour_range
+
+
+def film_grain_of(frame: av.VideoFrame) -> Carried | None:
+    """The film-grain parameters that come with a frame of a decoder that exports them."""
+    data: Any = frame.side_data.get("FILM_GRAIN_PARAMS")
+    return None if data is None else parse(bytes(data), av.library_versions["libavutil"][0])
 
 
 def _planar_name(form: av.VideoFormat) -> str:

@@ -20,7 +20,8 @@ from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from grainscan.errors import VideoError, timed_out
-from grainscan.video.frames import heed_note, picture_of
+from grainscan.video.film_grain import Carried
+from grainscan.video.frames import film_grain_of, heed_note, picture_of
 from grainscan.video.planes import Block, PixelFormat
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ class Reader:
 
     `timeout` (seconds, 0: none) bounds the time from opening to the last frame: edit lists and broken indexes can make
     a decoder start over endlessly; `proceed` grants as much time again. `ahead` lets the threads decode frames ahead of
-    the one that is wanted, which serves a file that is read from end to end.
+    the one that is wanted, which serves a file that is read from end to end. Without `synthesis`, the film grain that a
+    stream describes is left out.
     """
 
     def __init__(
@@ -91,10 +93,13 @@ class Reader:
         max_pixels: int | None = None,
         timeout: float = 0.0,
         ahead: bool = False,
+        synthesis: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         self.interlaced = False  # whether the decoder has called a frame interlaced
         self.undecodable = 0  # packets that the decoder refused
+        self.film_grain: Carried | None = None  # parameters in the stream, found while reading without synthesis
+        self._synthesis = synthesis
         self._max_pixels = max_pixels
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout if timeout else math.inf
@@ -136,6 +141,8 @@ class Reader:
         # Frame threads decode ahead of the window, which costs more than it gains on eight frames.
         self._context.thread_type = "AUTO" if self._ahead else "SLICE"
         self._context.thread_count = self._threads
+        if not self._synthesis:  # a decoder that hands out the parameters leaves their use to its caller
+            self._context.options = {"export_side_data": "film_grain"}
 
     def _container_of(self, max_pixels: int | None) -> Any:
         options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
@@ -175,6 +182,8 @@ class Reader:
                 self._check_size(frame.width, frame.height)
                 self.interlaced |= frame.interlaced_frame
                 heed_note(self._note, frame)
+                if not self._synthesis and self.film_grain is None:
+                    self.film_grain = film_grain_of(frame)
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet | None]:

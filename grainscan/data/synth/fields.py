@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft, special
 
 from grainscan.data.synth.stack import Array
+from grainscan.grain.film import neighbours as neighbours
 
 Transfer = NDArray[np.float32] | NDArray[np.complex64]  # (height, width // 2 + 1)
 
@@ -120,12 +121,6 @@ def _denominator(height: int, width: int, coefficients: tuple[float, ...], lag: 
     vertical = np.exp(2j * math.pi * y * places[:, 0])  # (height, neighbours)
     horizontal = np.exp(2j * math.pi * x.T * places[:, 1])
     return 1 - np.einsum("yk,xk->yx", vertical * np.array(coefficients), horizontal)
-
-
-def neighbours(lag: int) -> list[tuple[int, int]]:
-    """(dy, dx) of the 2 lag (lag + 1) neighbours that precede a pixel in raster order, in AV1's order."""
-    above = [(dy, dx) for dy in range(-lag, 0) for dx in range(-lag, lag + 1)]
-    return above + [(0, dx) for dx in range(-lag, 0)]
 
 
 @lru_cache(maxsize=256)
