@@ -38,7 +38,7 @@ from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
 from grainscan.scan.measured import Measured
-from grainscan.scan.pooling import aggregate, probability, serving
+from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability, serving
 from grainscan.tasks import SCALES
 from grainscan.views.measures import Frames
 from grainscan.views.scales import scales_of, side_of
@@ -82,6 +82,7 @@ class Scanner:
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
+    min_strength: by task, in the unit of its strength: below it the label is 0, and the probability stays.
     baseline: add the values of the classical estimators.
     character: add the character of the grain of grainy files.
     maps: add the probabilities of every view.
@@ -106,6 +107,7 @@ class Scanner:
         max_pixels: int = ScanConfig.max_pixels,
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
+        min_strength: Mapping[str, float] | None = None,
         baseline: bool = False,
         character: bool = False,
         maps: bool = False,
@@ -147,6 +149,8 @@ class Scanner:
             character=character,
         )
         self.thresholds = dict(thresholds or {})
+        self.min_strength = dict(min_strength or {})
+        check_strengths(self.min_strength, [task for task in self.tasks if task in self.spec.strength])
         self._maps = maps
         self._observe = observe
         self._device = device
@@ -156,10 +160,11 @@ class Scanner:
 
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
-        """A scanner with the options that predict and eval share."""
+        """A scanner with the options that predict and eval share, and others, which come first."""
         shared = {each.name: getattr(config, each.name) for each in fields(ScanConfig)}
         shared["tasks"] = None if config.tasks is None else names_in(config.tasks)
-        return cls(**shared, **options)
+        shared["min_strength"] = parse_strengths(config.min_strength)
+        return cls(**{**shared, **options})
 
     def __enter__(self) -> Scanner:
         return self
@@ -195,7 +200,9 @@ class Scanner:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         free = ("threads", "timeout", "memory")
         job = {key: value for key, value in asdict(self.job).items() if key not in free}
-        digest.update(json.dumps([job, self.thresholds, self._maps, self.tasks], sort_keys=True).encode())
+        digest.update(
+            json.dumps([job, self.thresholds, self.min_strength, self._maps, self.tasks], sort_keys=True).encode()
+        )
         return digest.hexdigest()[:12]
 
     @functools.cached_property
@@ -294,7 +301,7 @@ class Scanner:
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks),
+            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks, self.min_strength),
             "windows": windows,
             "video": file.video,
             "model": self.spec.name,
