@@ -99,8 +99,10 @@ class TaskReport(Report):
 def measure(
     sample: Sample, fitted: Fitted, judged: Judged, manifest: dict[str, Any] | None, config: EvalConfig
 ) -> TaskReport:
-    """Measure one task on its labelled clips; probabilities from the threshold on count as positive, unless the strength
-    is too low."""
+    """Measure one task on its labelled clips.
+
+    Probabilities from the threshold on count as positive, unless the strength is too low.
+    """
     drawing: dict[str, Any] = {"groups": sample.sources, "resamples": config.bootstrap, "seed": config.seed}
     truth, probability, threshold = sample.labels, sample.probabilities, fitted.threshold
     called = sample.called(threshold)
