@@ -535,6 +535,7 @@ TEN_TASKS = tuple(task.name for task in STANDARD)
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int], io.StringIO]) -> None:
     from grainscan.train.plan import Plan, SplitSummary
+    from grainscan.train.roles import Roles
 
     known = {task: Prevalence(1000 + n, 20000 + n, 300 + n) for n, task in enumerate(TEN_TASKS)}
     parts = tuple(SplitPart(name, 21345, 1234, known) for name in ("train", "val", "test"))
@@ -543,7 +544,7 @@ def test_tables_of_ten_tasks_are_never_cut_off(width: int, screen: Callable[[int
     plan = Plan(
         name="first",
         config="[train]\ndata = 'x'",
-        tasks=TEN_TASKS,
+        roles=Roles(TEN_TASKS),
         view=(8, 64),
         parameters=2,
         trainable=1,

@@ -32,9 +32,11 @@ BOTTLENECK = 128
 # Larger than the clips for grain, so that the picture can be seen, and long enough for a window at any of four places.
 TRAIN_CLIPS = "--clips 2 --frames 12 --size 352 --twins 4"
 VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6"
-TRAIN = (
-    "--tune scales --batch-size 64 --max-steps 3000 --eval-every 400 --views-per-clip 4 --loss bce --balanced "
-    "--lr 1e-3 --warmup 0.03"
+TRAIN = "--tune scales --loss bce --balanced --warmup 0.03"
+# First each view by itself, which is quick to learn; then the views of a clip together, as files are judged.
+STAGES = (
+    "--batch-size 64 --views-per-clip 4 --max-steps 2000 --eval-every 400 --lr 1e-3",
+    "--by-clip --batch-size 14 --max-steps 900 --eval-every 200 --lr 1e-3",
 )
 
 
@@ -66,19 +68,23 @@ def teach(
     work: Path, training: Sequence[Path], validation: Sequence[Path], model: str | Path, quick: Sequence[str] = ()
 ) -> Path:
     """Synthesise, train and calibrate; the directory of the new model. `quick`: options for a short trial."""
-    data, start, run = work / NAME, work / f"{NAME}-start", work / "runs" / NAME
+    data, base = work / NAME, work / f"{NAME}-start"
     for side, clips, flags, seed in (
         ("train", training, TRAIN_CLIPS, SEED),
         ("val", validation, VAL_CLIPS, VALIDATION_SEED),
     ):
         if not (data / side / "labels.json").is_file():
             grainscan("prep", *clips, data / side, *shlex.split(flags), "--synthesize", "all", "--seed", seed)
-    if not (run / "metrics.json").is_file():
-        with_scales(find_model(str(model)), start)
-        resume = ("--resume", "auto") if (run / "checkpoints").is_dir() else ()
-        identity = ("--model", start, "--seed", SEED, "--runs", run.parent, "--name", run.name)
-        grainscan("train", data, *identity, *shlex.split(TRAIN), *quick, *resume)
-    return run / "model"
+    if not base.exists():
+        with_scales(find_model(str(model)), base)
+    for number, settings in enumerate(STAGES, start=1):
+        run = work / "runs" / f"{NAME}-{number}"
+        if not (run / "metrics.json").is_file():
+            resume = ("--resume", "auto") if (run / "checkpoints").is_dir() else ()
+            identity = ("--model", base, "--seed", SEED + number - 1, "--runs", run.parent, "--name", run.name)
+            grainscan("train", data, *identity, *shlex.split(f"{TRAIN} {settings}"), *quick, *resume)
+        base = run
+    return base / "model"
 
 
 def with_scales(source: Path, target: Path) -> None:

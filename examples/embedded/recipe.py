@@ -46,11 +46,12 @@ CROPS = 12  # of a window in prediction: 36 rank hardly better and take three ti
 QUICK_SCENES, QUICK_CLIPS, QUICK_TRAIN = 8, "--clips 1", "--max-steps 20 --eval-every 10"
 
 ABOUT = f"""
-The model that `grainscan predict` uses by default. Recipe: `python examples/embedded/recipe.py WORK --videos DIR` (seed
-{SEED}, {len(ROUNDS)} rounds; figures, data and configuration below are those of the last one). Material, sources and
-licences: `examples/embedded/README.md`. What was tried: `examples/DIARY.md`. The weights are stored in 16 bits; the
-ONNX file holds the same values. Calibrated on whole synthetic clips of scenes apart from training: Platt scaling;
-threshold of the best F1 in a library of which {PREVALENCE:.0%} is grainy.
+The model that `grainscan predict` uses by default. Graininess: `python examples/embedded/recipe.py WORK --videos DIR`
+(seed {SEED}, {len(ROUNDS)} rounds), calibrated on whole synthetic clips of scenes apart from training: Platt scaling;
+threshold of the best F1 in a library of which {PREVALENCE:.0%} is grainy. The other artifacts: `artifacts.py` beside
+it, which leaves all that graininess depends on as it was; figures, data and configuration below are those of its last
+stage. Material, sources and licences: `examples/embedded/README.md`. What was tried: `examples/DIARY.md`. The weights
+are stored in 16 bits in both files.
 """
 
 

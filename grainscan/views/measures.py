@@ -43,11 +43,12 @@ _STILL, _STILL_BEFORE_JUMP = 0.2, 0.5  # of their step: undecided whether a pict
 _HOLD, _HELD = 3, 0.12  # from so many frames on, a picture that stands has steps of coding noise only, if that
 _SURROUNDINGS, _MOSTLY = 250, 0.6  # frames around it; share that may stand, too: more are slides, not faults
 _CUT = 2.5  # times their step: a still picture after that is another scene
-_COHERENT = 0.5  # a steady motion adds at least this share of a step to the difference of frames two apart
+_COHERENT = 0.6  # a steady motion adds at least this share of a step to the difference of frames two apart
 _JUMP = 0.65  # excess of a step over the usual one, in units of what one missing frame would add
 _OVER_ALL = 0.45  # its excess over all that are near
-_UNSTEADY = 0.75  # by which the steps nearby may differ, in the same units
+_UNSTEADY = 0.4  # by which the steps nearby may differ, in the same units
 _AGAIN = 0.4  # of its size: a jump of the same kind
+_EACH_MORE = 0.1  # required of each further step of a jump
 _KEY_FRAMES = 4  # the nearest ones tell whether key frames look like jumps here
 _LONGEST_PERIOD = 60  # frames
 _FARTHEST = 2.5  # a larger one is a cut
@@ -281,7 +282,7 @@ def _jumps_over(
         steps = step[i:after]
         if steady and steps.min() > most and steps.max() < faster + _FARTHEST * unit:
             size[i], margin[i] = (steps.sum() - count * faster) / unit, (steps.sum() - count * most) / unit
-    result = 12 * np.fmin(size - _JUMP, margin - _OVER_ALL)
+    result = 12 * (np.fmin(size - _JUMP, margin - _OVER_ALL) - _EACH_MORE * (count - 1))
     for i in np.flatnonzero(result > 0):
         if _periodic(size, int(i)) or (fresh[i] and _pulsing(size, fresh, int(i))):
             result[i] = min(result[i], _NO_FAULT)
