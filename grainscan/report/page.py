@@ -76,7 +76,7 @@ def render(
         files=count(tally.files, "file"),
         length=span(data.length),
         looked=span(data.looked),
-        looked_share=f", {_percent(data.looked / data.length)}" if data.length else "",
+        looked_share=f", {_in_percent(data.looked / data.length)}" if data.length else "",
         settings=[(key, printable(text)) for key, text in (*settings.items(), *data.sampling())],
         strength_unit=_short(known[measured[0]]) if len(measured) == 1 else "",
         several=len(tasks) > 1,
@@ -291,7 +291,7 @@ def _natural(path: str) -> list[tuple[int, str]]:
     return [(len(part.lstrip("0")), part) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.lower())]
 
 
-def _percent(share: float) -> str:
+def _in_percent(share: float) -> str:
     """`100 %`, `42 %` or `0.31 %`: two digits, and all of a whole number."""
     value = 100 * min(1.0, share)
     return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %"
