@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         VideoError,
     )
     from grainscan.model.spec import ModelSpec
+    from grainscan.report.notebook import Results
     from grainscan.scan.scanner import Scanner, predict_video
     from grainscan.views.crops import ViewSpec
 
@@ -48,6 +49,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelSpec",
     "OutputError",
+    "Results",
     "Scanner",
     "UsageError",
     "VideoError",
@@ -60,6 +62,7 @@ _HOMES = {
     "Scanner": "scan.scanner",
     "predict_video": "scan.scanner",
     "ModelSpec": "model.spec",
+    "Results": "report.notebook",
     "ViewSpec": "views.crops",
 }
 

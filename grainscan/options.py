@@ -312,6 +312,9 @@ class ScanConfig(Options):
         metavar="MODEL",
     )
     tasks: str | None = option(None, "Artifacts to judge. Default: all that the model knows.", metavar="A,B")
+    min_strength: str | None = option(
+        None, "Strength from which an artifact counts as found, in its unit: graininess=2.", metavar="TASK=S"
+    )
     windows: int | None = option(None, "Windows per file, in time. Default: the model's.", panel=SAMPLING, above=0)
     every: float | None = option(
         None,
@@ -401,6 +404,14 @@ class EvalConfig(ScanConfig):
     bootstrap: int = option(1000, "Resamples for the 95 % intervals; 0: none.", panel=FIGURES, least=0)
     mistakes: int = option(5, "Worst mistakes to list.", panel=FIGURES, least=0)
     seed: int = option(0, "Random seed of the resampling.", panel=FIGURES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.operating_point is not None and self.min_strength is not None:
+            raise ConfigError(
+                "--operating-point does not go with --min-strength",
+                hint="Leave one of them out.",
+            )
 
 
 Config = TypeVar("Config", bound=Options)

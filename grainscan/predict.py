@@ -35,7 +35,7 @@ from grainscan.scan.finished import FinishedScans, divided
 from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pictures import add_pictures
-from grainscan.scan.pooling import parse_thresholds
+from grainscan.scan.pooling import check_strengths, parse_strengths, parse_thresholds, relabel
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import task_of
 
@@ -82,7 +82,9 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
     if config.tasks is not None:
         check_tasks(f"--tasks {config.tasks}", wanted, known)
     tasks = tuple(task for task in known if task in wanted)
-    thresholds = parse_thresholds(config.threshold, tasks)
+    thresholds, strengths = parse_thresholds(config.threshold, tasks), parse_strengths(config.min_strength)
+    measured = {*(spec.strength if spec else ()), *finished.measured}
+    check_strengths(strengths, [task for task in tasks if task in measured])
     for flag, given, others in (
         ("--fail-on", config.fail_on, (ANY,)), ("--only", config.only, (ANY,)), ("--sort", config.sort, ORDERS)
     ):  # fmt: skip
@@ -105,7 +107,7 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         _check_log(config, form, output, names, logs)
     model = spec.name if spec else ", ".join(finished.models)
     report = PredictReport(model, tasks, form, output)
-    with closing(_Scan(config, spec, finished, thresholds, report, progress or Progress())) as scan:
+    with closing(_Scan(config, spec, finished, thresholds, strengths, report, progress or Progress())) as scan:
         if output is None or is_stream(output):
             report = scan.to_stream(paths, output or stdout)
         else:
@@ -138,11 +140,12 @@ class _Scan:
         spec: ModelSpec | None,
         finished: FinishedScans,
         thresholds: dict[str, float],
+        strengths: dict[str, float],
         report: PredictReport,
         progress: Progress,
     ) -> None:
         self._config, self._report, self._progress = config, report, progress
-        self._finished, self._thresholds = finished, thresholds
+        self._finished, self._thresholds, self._strengths = finished, thresholds, strengths
         self._tally, self._left_out = Tally(), 0
         self._last: Any = None  # the latest row
         self._known: dict[str, Any] = {"tasks": report.tasks, "order": config.sort or ""}
@@ -154,6 +157,7 @@ class _Scan:
             maps = config.maps or FORMATS[report.format].maps
             character = config.character or config.grain_table is not None
             self._options: dict[str, Any] = {"thresholds": own, "maps": maps, "character": character}
+            self._options["min_strength"] = {task: value for task, value in strengths.items() if task in spec.strength}
             ours = None if config.tasks is None else ",".join(task for task in report.tasks if task in spec.judged)
             self._config = config = replace(config, tasks=ours)
             self._scanner = Scanner.from_config(config, **self._options)
@@ -256,14 +260,17 @@ class _Scan:
                 self._left_out += 1
 
     def _recalled(self, row: Result) -> Result:
-        """A row of a finished scan, with the tasks and thresholds that are asked for."""
+        """A row of a finished scan, with the tasks, thresholds and least strengths that are asked for."""
         if self._report.format != "jsonl":
             row = _unlogged(row)
         if self._config.tasks is not None and "tasks" in row:
             row["tasks"] = {task: block for task, block in row["tasks"].items() if task in self._report.tasks}
-        for task in self._thresholds.keys() & row.get("tasks", {}).keys():
-            block, threshold = row["tasks"][task], self._thresholds[task]
-            block["threshold"], block["label"] = threshold, 1 if block["probability"] >= threshold else 0
+        for task, block in row.get("tasks", {}).items():
+            block["threshold"] = self._thresholds.get(task, block["threshold"])
+            if task in self._strengths and "strength" in block:
+                block["min_strength"] = self._strengths[task]
+            if task in self._thresholds or task in self._strengths:
+                relabel(block)
         return row
 
     def _watched(self, paths: list[str]) -> Iterator[Result]:
@@ -309,6 +316,9 @@ def _settings(scanner: Scanner) -> dict[str, str]:
     if scanner.thresholds:
         pairs = (f"{task_of(task).title} {value:g}" for task, value in scanner.thresholds.items())
         settings["thresholds set by hand"] = ", ".join(pairs)
+    if scanner.min_strength:
+        pairs = (f"{task_of(task).title} {value:g}" for task, value in scanner.min_strength.items())
+        settings["strength from which an artifact counts"] = ", ".join(pairs)
     return settings
 
 

@@ -23,6 +23,7 @@ class Verdict(TypedDict, total=False):
     probability: float
     threshold: float
     strength: float
+    min_strength: float  # from which on the artifact counts as found, if that was asked for; absent otherwise
     experimental: bool  # the model is not yet good at this task; absent otherwise
 
 
@@ -70,6 +71,11 @@ class Result(TypedDict, total=False):
     file: dict[str, Any]  # size in bytes and modification time when judged
     pictures: dict[str, Any]  # for a page only: see `grainscan.scan.pictures`
     settings: str  # in a log only: identifies the model and the options
+
+
+def too_weak(verdict: Verdict) -> bool:
+    """Whether the strength is below the least that counts. The label is then 0, whatever the probability."""
+    return "min_strength" in verdict and verdict["strength"] < verdict["min_strength"]
 
 
 def timecode(seconds: float, fps: float | None) -> str:
@@ -120,7 +126,9 @@ def fault_of(row: Any) -> str:
 def _is_verdict(value: Any) -> bool:
     if not isinstance(value, dict) or value.get("label") not in (0, 1) or not _is_number(value.get("probability")):
         return False
-    return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength"))
+    if "min_strength" in value and "strength" not in value:
+        return False
+    return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength", "min_strength"))
 
 
 def _has_numbers(value: Any, needed: Set[str]) -> bool:

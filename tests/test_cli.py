@@ -175,7 +175,7 @@ def test_the_module_runs(tmp_path: Path) -> None:
         (["predict", "*.mov"], 2, "no file matches *.mov"),
         (["predict", "-"], 2, "stdin names no files"),
         (["predict", "."], 2, "no videos in ."),
-        (["predict", "a.avi", "--fail-on", "banding"], 2, "the model has no task 'banding'"),
+        (["predict", "a.avi", "--fail-on", "vignette"], 2, "the model has no task 'vignette'"),
         (["predict", "a.avi", "--threshold", "2"], 2, "not between 0 and 1"),
         (["predict", "a.avi", "--short", "stretch"], 2, "--short is 'stretch'"),
         (["predict", "a.avi", "-o", "x.pdf"], 2, "the suffix does not say which format to write"),
@@ -357,7 +357,7 @@ def test_interrupted_before_the_first_file_nothing_is_left(
 
 def test_an_interrupted_table_shows_what_was_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(2, monkeypatch)
-    result = run("predict", folder, "--workers", "0", code=130)
+    result = run("predict", folder, "--workers", "0", "--tasks", "graininess", code=130)
     assert "noisy.avi" in plain(result.stdout)
     assert "plain.avi" not in plain(result.stdout)
     assert "interrupted: 2 of 3 files judged\n" in result.stderr
@@ -518,7 +518,9 @@ def test_the_bar_shows_count_rate_time_left_and_the_best_highlights(
 
 def test_only_what_was_found_is_highlighted(folder: Path) -> None:
     seen = Seen()
-    report = predict(PredictConfig(inputs=(str(folder),), workers=0), stdout=io.StringIO(), progress=seen)
+    report = predict(
+        PredictConfig(inputs=(str(folder),), tasks="graininess", workers=0), stdout=io.StringIO(), progress=seen
+    )
     assert seen.stages == [("scanning", 3)]
     assert [text.split("  ")[1:] for text in seen.highlights] == [["grainy", str(folder / "noisy.avi")]]
     assert seen.steps == [("scanning", done, "1 error") for done in (1, 2, 3)]

@@ -69,7 +69,6 @@ TINY = {
     "EVAL_WINDOWS": "1",
     "EVAL_CROPS": "2",
     "EVAL_BOOTSTRAP": "50",
-    "PREDICT_WINDOWS": "1",
     "PREDICT_CROPS": "2",
 }
 WORKERS = {f"{command}_WORKERS": "0" for command in ("PREP", "EVAL", "PREDICT")}

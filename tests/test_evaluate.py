@@ -184,7 +184,7 @@ def test_operating_point_without_val(config: EvalConfig) -> None:
 
 
 def test_operating_point_out_of_reach_names_the_task() -> None:
-    sample = Sample("banding", ["a", "b"], np.array([0, 1]), np.array([0.9, 0.1]), None)
+    sample = Sample("banding", ["a", "b"], np.array([0, 1]), np.array([0.9, 0.1]), np.zeros(2, bool), None)
     with pytest.raises(DataError, match="banding on val"):
         operate(OperatingPoint("precision", 0.9), sample)
 
@@ -251,7 +251,9 @@ def test_model_and_data_of_the_last_run(tmp_path: Path, config: EvalConfig, monk
 
 
 def test_mistakes_are_the_farthest_and_no_more_than_asked() -> None:
-    sample = Sample("graininess", list("abcd"), np.array([0, 0, 1, 1]), np.array([0.6, 0.9, 0.2, 0.8]), None)
+    sample = Sample(
+        "graininess", list("abcd"), np.array([0, 0, 1, 1]), np.array([0.6, 0.9, 0.2, 0.8]), np.zeros(4, bool), None
+    )
     assert [row.name for row in figures._mistakes(sample, 0.5, 2)] == ["b", "c"]
     assert [row.name for row in figures._mistakes(sample, 0.5, 9)] == ["b", "c", "a"]
 

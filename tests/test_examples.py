@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import MakeClip
@@ -65,6 +66,29 @@ def test_python_api(tmp_path: Path) -> None:
     for name, probability, threshold, strength in rows:
         assert (name == "grainy") == (float(probability) >= float(threshold))
         assert (name == "grainy") == (float(strength) > 1.5)
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = json.loads((EXAMPLES / "look_into_a_clip.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    (tmp_path / "clips").symlink_to(EXAMPLES / "clips")
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    names: dict[str, Any] = {}
+    try:
+        for cell in cells:
+            exec("".join(cell["source"]), names)
+        over_time, film, half = (plt.figure(number).axes[0] for number in plt.get_fignums())
+        assert len(over_time.patches) == len(names["results"]) == len(CLIPS)
+        assert len(film.patches) > 12 and film.get_title().startswith("grainy_film.mkv: strength")
+        assert half.get_title().startswith("array 0: strength")
+    finally:
+        plt.close("all")
+    noisy = [view["graininess"] for view in names["half"]["map"] if view["x"] + view["size"] <= 160]
+    clean = [view["graininess"] for view in names["half"]["map"] if view["x"] >= 160]
+    assert min(noisy) > max(clean)
+    assert names["results"]._repr_html_().count("grainy") >= 3
 
 
 def test_a_script_says_what_it_could_not_judge(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def test_weighted_figures_equal_scikit_learn() -> None:
 
     labels, probabilities = _random()
     weights = np.random.default_rng(0).integers(0, 4, (20, labels.size)).astype(float)
-    ours = bootstrap._weighted_figures(labels.astype(float), probabilities, 0.5, weights)
+    ours = bootstrap._weighted_figures(
+        labels.astype(float), probabilities, (probabilities >= 0.5).astype(float), weights
+    )
     for row, weight in zip(ours, weights, strict=True):
         repeated = np.repeat(np.arange(labels.size), weight.astype(int))
         expected = metrics.scores(labels[repeated], probabilities[repeated], 0.5)

@@ -314,8 +314,8 @@ def test_edl_of_windows_and_events() -> None:
 
 
 def test_the_order_of_a_task_needs_its_name() -> None:
-    with pytest.raises(UsageError, match="--sort banding"):
-        predict(PredictConfig(inputs=("a.avi",), sort="banding"), stdout=io.StringIO())
+    with pytest.raises(UsageError, match="--sort vignette"):
+        predict(PredictConfig(inputs=("a.avi",), sort="vignette"), stdout=io.StringIO())
     with pytest.raises(ConfigError):
         PredictConfig(inputs=("a.avi",), timeout=-1.0)
 

@@ -27,11 +27,12 @@ def intervals(
     probabilities: npt.ArrayLike,
     threshold: float = 0.5,
     *,
+    called: npt.ArrayLike | None = None,
     groups: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval | None]:
-    """95 % percentile bootstrap intervals [low, high] of every figure in FIGURES.
+    """95 % percentile bootstrap intervals [low, high] of every figure in FIGURES; `called` as in `scores`.
 
     With `groups` (n,), whole groups are drawn with replacement instead of clips: clips of one source resemble each
     other, and drawing them singly would make the intervals too narrow. Resamples in which a figure is undefined are
@@ -41,7 +42,8 @@ def intervals(
     truth, probability = as_arrays(labels, probabilities)
     if truth.size == 0 or resamples == 0:
         return dict.fromkeys(FIGURES)
-    measure = partial(_weighted_figures, truth, probability, threshold)
+    labelled = probability >= threshold if called is None else np.asarray(called)
+    measure = partial(_weighted_figures, truth, probability, labelled.astype(np.float64))
     drawn = _bootstrap(measure, truth.size, groups, resamples, seed)
     return {name: _percentiles(drawn[:, column]) for column, name in enumerate(FIGURES)}
 
@@ -141,9 +143,8 @@ def _percentiles(drawn: Floats) -> Interval | None:
     return [float(low), float(high)]
 
 
-def _weighted_figures(truth: Floats, probability: Floats, threshold: float, weights: Floats) -> Floats:
+def _weighted_figures(truth: Floats, probability: Floats, called: Floats, weights: Floats) -> Floats:
     """Figures (b, len(FIGURES)), defined as in `scores`, of clips with weights (b, n); NaN where undefined."""
-    called = (probability >= threshold).astype(np.float64)
     errors = (probability - truth) ** 2
     columns = np.stack([truth * called, (1 - truth) * called, truth * (1 - called), errors], axis=1)
     tp, fp, fn, squares = (weights @ columns).T

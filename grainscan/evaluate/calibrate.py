@@ -28,6 +28,7 @@ from grainscan.scan.scanner import Scanner
 
 PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
 TRUSTED = 0.8  # AUROC on whole validation clips from which a task is not experimental
+FALSE_ALARMS = 0.02  # share of the clips without an artifact that is experimental
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the views
 
 
@@ -62,9 +63,11 @@ def calibrate(
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
     error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
-    alarm costs time. A measured task has a single score for a file, and no fraction. Tasks without both classes get the
-    identity and 0.5. Measured ones keep what they have, also where their scores do not rank these clips: with faults
-    between the windows, they say nothing of the formula. Clips that cannot be decoded are left out.
+    alarm costs time. A task that ranks badly, with an AUROC below TRUSTED, calls at most FALSE_ALARMS of the clips
+    without the artifact: what it then finds is worth a look. A measured task has a single score for a file, and no
+    fraction. Tasks without both classes get the identity and 0.5. Measured ones keep what they have, also where their
+    scores do not rank these clips: with faults between the windows, they say nothing of the formula. Clips that cannot
+    be decoded are left out.
     tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
@@ -177,6 +180,8 @@ def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: floa
     a, b = fit_platt(truth, logits)
     likely = 1 / (1 + np.exp(-(a * logits + b)))
     threshold = OperatingPoint("f1", prevalence=PREVALENCE).threshold(truth, likely)
+    if (metrics.auroc(truth, logits) or 0.0) < TRUSTED:
+        threshold = max(threshold, float(np.quantile(likely[truth == 0], 1 - FALSE_ALARMS)))
     kept = np.clip(likely, 1e-6, 1 - 1e-6)
     losses = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept))
     return _Fit(fraction, losses, (a, b), round(threshold, 4))

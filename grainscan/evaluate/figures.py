@@ -92,19 +92,24 @@ class TaskReport(Report):
     sources: dict[str, Source] | None = None  # the worst first, if sources are known
     operating_point: ChosenPoint | None = None
     calibration: Calibration | None = None
+    min_strength: float | None = None  # from which on a clip counts as positive, if that was asked for
     experimental: bool | None = None  # true if the model is not yet good at the task
 
 
 def measure(
     sample: Sample, fitted: Fitted, judged: Judged, manifest: dict[str, Any] | None, config: EvalConfig
 ) -> TaskReport:
-    """Measure one task on its labelled clips; probabilities from the threshold on count as positive."""
+    """Measure one task on its labelled clips.
+
+    Probabilities from the threshold on count as positive, unless the strength is too low.
+    """
     drawing: dict[str, Any] = {"groups": sample.sources, "resamples": config.bootstrap, "seed": config.seed}
     truth, probability, threshold = sample.labels, sample.probabilities, fitted.threshold
+    called = sample.called(threshold)
     return TaskReport(
-        **metrics.scores(truth, probability, threshold),
+        **metrics.scores(truth, probability, threshold, called=called),
         clips=len(sample.names),
-        ci95=bootstrap.intervals(truth, probability, threshold, **drawing),
+        ci95=bootstrap.intervals(truth, probability, threshold, called=called, **drawing),
         baseline=_baseline(sample, judged, drawing),
         reliability=_reliability(truth, probability),
         mistakes=_mistakes(sample, threshold, config.mistakes),
@@ -112,6 +117,7 @@ def measure(
         sources=_sources(sample, threshold),
         operating_point=fitted.operating_point,
         calibration=fitted.calibration,
+        min_strength=judged.min_strength.get(sample.task),
         experimental=True if sample.task in judged.experimental else None,
     )
 
@@ -158,7 +164,7 @@ def _reliability(truth: np.ndarray, probability: np.ndarray) -> list[dict[str, f
 
 
 def _mistakes(sample: Sample, threshold: float, most: int) -> list[Mistake]:
-    wrong = np.flatnonzero((sample.probabilities >= threshold) != (sample.labels == 1))
+    wrong = np.flatnonzero(sample.called(threshold) != (sample.labels == 1))
     distance = np.abs(sample.probabilities[wrong] - threshold)
     sources: Sequence[str | None] = sample.sources or [None] * len(sample.names)
     return [
@@ -173,13 +179,13 @@ def _sources(sample: Sample, threshold: float) -> dict[str, Source] | None:
     members: defaultdict[str, list[int]] = defaultdict(list)
     for index, source in enumerate(sample.sources):
         members[source].append(index)
-    table = {}
+    table, called = {}, sample.called(threshold)
     for source, indices in members.items():
         truth, probability = sample.labels[indices], sample.probabilities[indices]
         table[source] = Source(
             clips=len(indices),
             positives=int(truth.sum()),
-            accuracy=float(np.mean((probability >= threshold) == (truth == 1))),
+            accuracy=float(np.mean(called[indices] == (truth == 1))),
             auroc=metrics.auroc(truth, probability),
             brier=float(np.mean((probability - truth) ** 2)),
         )

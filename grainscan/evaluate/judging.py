@@ -16,7 +16,7 @@ from grainscan.data.labels import LabelSet
 from grainscan.data.sources import group_clips
 from grainscan.errors import DataError
 from grainscan.options import EvalConfig
-from grainscan.results import Failure, Result
+from grainscan.results import Failure, Result, too_weak
 from grainscan.scan.scanner import Scanner
 
 
@@ -38,6 +38,8 @@ class Judged:
     known: tuple[str, ...] = ()  # all tasks of the model
     probability: dict[str, dict[str, float]] = field(default_factory=dict)
     strength: dict[str, dict[str, float]] = field(default_factory=dict)
+    weak: dict[str, set[str]] = field(default_factory=dict)  # the tasks whose strength is too low to count
+    min_strength: dict[str, float] = field(default_factory=dict)  # by task, where one was asked for
     baseline: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: list[ClipError] = field(default_factory=list)
 
@@ -51,6 +53,7 @@ class Judged:
         self.strength[name] = {
             task: verdict["strength"] for task, verdict in verdicts.items() if verdict.get("strength") is not None
         }
+        self.weak[name] = {task for task, verdict in verdicts.items() if too_weak(verdict)}
         self.baseline[name] = result.get("baseline", {})
 
 
@@ -62,6 +65,7 @@ class Sample:
     names: list[str]
     labels: np.ndarray
     probabilities: np.ndarray
+    weak: np.ndarray  # of bool: whether the strength is too low to count
     sources: list[str] | None  # None: no clip has a known source
 
     @classmethod
@@ -72,8 +76,14 @@ class Sample:
             names,
             np.array([labels.clips[name][task] for name in names], dtype=np.int64),
             np.array([judged.probability[name][task] for name in names], dtype=np.float64),
+            np.array([task in judged.weak.get(name, ()) for name in names], dtype=np.bool_),
             None if sources is None else [sources[name] for name in names],
         )
+
+    def called(self, threshold: float) -> np.ndarray:
+        """The labels by the model (n,), as bool."""
+        found: np.ndarray = (self.probabilities >= threshold) & ~self.weak
+        return found
 
 
 def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
@@ -85,7 +95,12 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
             hint = f"The labels are for: {', '.join(labels.tasks) or 'nothing'}."
             raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(tasks)})", hint=hint)
         judged = Judged(
-            spec.name, tasks, {task: spec.threshold_of(task) for task in tasks}, spec.experimental, spec.judged
+            spec.name,
+            tasks,
+            {task: spec.threshold_of(task) for task in tasks},
+            spec.experimental,
+            spec.judged,
+            min_strength=scanner.min_strength,
         )
         progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])

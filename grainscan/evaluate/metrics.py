@@ -18,15 +18,18 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 Floats = npt.NDArray[np.float64]
 
 
-def scores(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
+def scores(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5, *, called: npt.ArrayLike | None = None
+) -> dict[str, Any]:
     """Every figure of a binary task, with `threshold`, `prevalence` and `confusion` [[tn, fp], [fn, tp]].
 
-    labels (n,) of 0 and 1, probabilities (n,) in [0, 1]; the predicted label is `probability >= threshold`. The ranking
+    labels (n,) of 0 and 1, probabilities (n,) in [0, 1]; the predicted label is `probability >= threshold`, or that of
+    `called` (n,), where more than the probability decides. The ranking
     figures (auroc, average_precision) need both classes, precision a clip called positive, recall a positive clip,
     f1 either of them. Raises ValueError if the arrays do not match.
     """
     truth, probability = as_arrays(labels, probabilities)
-    table = confusion(truth, probability, threshold)
+    table = confusion(truth, *((probability, threshold) if called is None else (called, 1)))
     (tn, fp), (fn, tp) = table
     figures: dict[str, Any] = {
         "accuracy": _ratio(tp + tn, truth.size),

@@ -180,6 +180,7 @@ def _details(task: str, block: TaskReport, *, mistakes: bool) -> Iterator[Render
         f"  {count(tn + fp + fn + tp, 'clip')}, {tp + fn} {verdict(task, 1)}: {tp} found, {fn} missed, ",
         f"{count(fp, 'false alarm')}; threshold {block.threshold:.3g}",
         (f" ({point.name} on {point.split})" if point else " (the model's)", DIM),
+        "" if block.min_strength is None else f"; strength at least {block.min_strength:g}",
     )
     if block.strength:
         yield styled(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grainscan.report.words import verdict
-from grainscan.results import Event, Result, Verdict
+from grainscan.results import Event, Result, Verdict, too_weak
 
 CLEAN = "clean"  # a file in which none of several artifacts was found
 
@@ -46,7 +46,9 @@ def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
 
 def stretches(result: Result, tasks: Sequence[str]) -> list[Event]:
     """Where artifacts were found, in order of their starts: the events of a file that was looked at as a whole, else
-    its windows with a probability from the threshold on, those that touch each other as one."""
+    its windows with a probability from the threshold on, those that touch each other as one. None for an artifact
+    that is too weak to count."""
+    tasks = [task for task in tasks if not too_weak(result.get("tasks", {}).get(task, {}))]
     if "events" in result:
         return [event for event in result["events"] if event["task"] in tasks]
     found: list[Event] = []

@@ -21,7 +21,7 @@ from grainscan.console import count, span
 from grainscan.report.findings import Tally, experimental_of, findings, overall_words, verdicts_of
 from grainscan.report.selection import in_order
 from grainscan.report.words import explain, printable
-from grainscan.results import Result
+from grainscan.results import Result, too_weak
 from grainscan.tasks import task_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -76,7 +76,7 @@ def render(
         files=count(tally.files, "file"),
         length=span(data.length),
         looked=span(data.looked),
-        looked_share=f", {100 * min(1.0, data.looked / data.length):.2g} %" if data.length else "",
+        looked_share=f", {_in_percent(data.looked / data.length)}" if data.length else "",
         settings=[(key, printable(text)) for key, text in (*settings.items(), *data.sampling())],
         strength_unit=_short(known[measured[0]]) if len(measured) == 1 else "",
         several=len(tasks) > 1,
@@ -120,11 +120,11 @@ class _Data:
 
     Keys of a file, absent where unknown: d and v (positions in the tables of folders and videos), n (name), e (message
     and hint of an error), p (probability by task), l (positions of the tasks found), h (thresholds other than those of
-    most files), s (strength by task), t (duration), b (bytes), k (views), c (seconds the scan took), g (number of
-    windows and their seconds), u (why it is unreliable), w (start and end of each window), q (percent by task and
-    window), a (events: task, start, end, probability), m (map: b is x, y and size of each view, q percent by task and
-    view), y (pictures, JPEG as base64: t is the thumbnail, c are crops: task, percent, the crop, and the same crop
-    stretched in contrast).
+    most files), s (strength by task), x (positions of the tasks too weak to count), t (duration), b (bytes), k (views),
+    c (seconds the scan took), g (number of windows and their seconds), u (why it is unreliable), w (start and end of
+    each window), q (percent by task and window), a (events: task, start, end, probability), m (map: b is x, y and size
+    of each view, q percent by task and view), y (pictures, JPEG as base64: t is the thumbnail, c are crops: task,
+    percent, the crop, and the same crop stretched in contrast).
     """
 
     def __init__(self, results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> None:
@@ -209,6 +209,7 @@ class _Data:
         known_values: dict[str, Any] = {
             "l": found,
             "h": own,
+            "x": [t for t, block in enumerate(blocks) if block and too_weak(block)],
             "s": {t: round(block["strength"], 2) for t, block in enumerate(blocks) if block and "strength" in block},
             "t": round(length, 3),
             "b": (result.get("file") or {}).get("size"),
@@ -288,3 +289,9 @@ def _union(windows: Sequence[Mapping[str, Any]]) -> float:
 def _natural(path: str) -> list[tuple[int, str]]:
     """A key that sorts `reel 9` before `reel 10`."""
     return [(len(part.lstrip("0")), part) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.lower())]
+
+
+def _in_percent(share: float) -> str:
+    """`100 %`, `42 %` or `0.31 %`: two digits, and all of a whole number."""
+    value = 100 * min(1.0, share)
+    return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %"

@@ -39,7 +39,7 @@ def margin(verdict: Verdict) -> float:
     probability, threshold = verdict["probability"], verdict["threshold"]
     if verdict["label"]:
         return (probability - threshold) / (1 - threshold) if threshold < 1 else 0.0
-    return (probability - threshold) / threshold if threshold > 0 else 0.0
+    return min(0.0, (probability - threshold) / threshold) if threshold > 0 else 0.0
 
 
 def _rank(result: Result, order: str) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.findings import CLEAN as CLEAN_WORD
-from grainscan.report.findings import Tally, experimental_of, findings, overall_words, tasks_of, worth_showing
+from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
 from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, verdict
 from grainscan.results import Result
@@ -57,7 +57,8 @@ class _Results:
             cells = self._found(result, room) if len(self._tasks) > 1 else self._verdicts(result)
             table.add_row(_name(result), *cells, *([describe_video(result)] if videos else []))
         yield table
-        if set(experimental_of(self._results)) & set(self._tasks):
+        shown = (each for result in self._results for each in worth_showing(findings(result, self._tasks)))
+        if any(finding.marked.endswith("*") for finding in shown):
             yield styled(EXPERIMENTAL, DIM)
 
     def _found(self, result: Result, room: int) -> list[Text]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,14 @@ from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.tasks import SCALES, Scale
+from grainscan.video import Pictures
 from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec
 from grainscan.views.measures import Frames
 from grainscan.workers import alive
+
+if TYPE_CHECKING:
+    from grainscan.video import Reader
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
 NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.scales", "grainscan.views.estimators")
@@ -71,22 +75,21 @@ class Piece:
     grain: Sample | None = None
 
 
-def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
-    """The views of a file window by window, then its `video` object, with `unreliable`: the reasons for doubt.
+def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
+    """The views of a file, or of a clip in memory, window by window, then its `video` object, with `unreliable`: the
+    reasons for doubt.
 
     `timeout` (seconds) is for callers that nobody else can end. All frames of a film may take hours: with `every` it is
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
-    from grainscan.video import Doubts, Reader, read_windows
+    from grainscan.video import Doubts, read_windows
     from grainscan.views.measures import Meter
     from grainscan.views.scales import views_of
 
-    _refuse_devices(path)
     if job.baseline:
         from grainscan.views.estimators import measure
     meter, reached = Meter() if job.measured else None, -math.inf
-    ahead = job.every == 0
-    with Reader(path, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, ahead=ahead) as reader:
+    with _opened(source, job, timeout) as reader:
         doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
         sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
         for window in read_windows(reader, **sampling):
@@ -103,8 +106,22 @@ def read_pieces(path: str, job: Job, *, timeout: float = 0.0) -> Iterator[dict[s
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
-        carried = _carried(path, job, reader.info.codec, timeout) if job.character else {}
+        carried = {}
+        if job.character and isinstance(source, str):
+            carried = _carried(source, job, reader.info.codec, timeout)
         yield {**reader.info.as_dict(), "unreliable": doubts.reasons(), **carried}
+
+
+def _opened(source: str | Pictures, job: Job, timeout: float) -> Reader:
+    if isinstance(source, Pictures):
+        from grainscan.video.arrays import ArrayReader
+
+        return ArrayReader(source)
+    from grainscan.video import Reader
+
+    _refuse_devices(source)
+    ahead = job.every == 0
+    return Reader(source, threads=job.threads, max_pixels=job.max_pixels, timeout=timeout, ahead=ahead)
 
 
 def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:

@@ -19,20 +19,22 @@ SUFFIX = ".jsonl"
 class FinishedScans:
     """The rows of JSONL files, each path once: the row that comes last.
 
-    tasks: those of the rows, in order of first appearance. models: names, likewise. Raises UsageError for a file that
-    cannot be read or holds anything but results; a last row that was cut off is left out.
+    tasks: those of the rows, in order of first appearance. measured: those with a strength. models: names, likewise.
+    Raises UsageError for a file that cannot be read or holds anything but results; a last row that was cut off is left
+    out.
     """
 
     def __init__(self, files: Iterable[str | os.PathLike[str]]) -> None:
         self.files = [Path(file) for file in files]
         self._places: dict[str, tuple[Path, int]] = {}
-        tasks, models = dict[str, None](), dict[str, None]()
+        tasks, measured, models = dict[str, None](), dict[str, None](), dict[str, None]()
         for file in self.files:
             for offset, row in _rows(file):
                 self._places[row["path"]] = (file, offset)
                 tasks |= dict.fromkeys(row.get("tasks", ()))
+                measured |= dict.fromkeys(task for task, block in row.get("tasks", {}).items() if "strength" in block)
                 models |= dict.fromkeys([row["model"]] if "model" in row else [])
-        self.tasks, self.models = tuple(tasks), tuple(models)
+        self.tasks, self.measured, self.models = tuple(tasks), tuple(measured), tuple(models)
 
     def __len__(self) -> int:
         return len(self._places)

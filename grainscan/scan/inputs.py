@@ -2,7 +2,7 @@
 
 Whatever is named is tried; a folder is searched for the suffixes of videos. Nothing is opened here, so that a missing
 file stays in the list and becomes an error row like any other file that cannot be judged. URLs (s3://, gs://, …) need
-fsspec; such files are copied to a local temporary file while they are judged.
+fsspec; such files, and open ones that Python hands over, are copied to a local temporary file while they are judged.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 import contextlib
 import datetime
 import glob
+import io
 import itertools
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from grainscan.errors import DependencyError, GrainscanError, UsageError, VideoError
 from grainscan.files import walk
-from grainscan.video import is_video_name
+from grainscan.video import Pictures, is_video_name
 
 # The many os.path calls here keep names of any bytes as they are, and are hot over whole libraries.
 # ruff: noqa: PTH111, PTH112, PTH116, PTH122, PTH207
@@ -61,6 +66,77 @@ def in_order(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         folder = not is_url(path) and os.path.isdir(path)
         names += sorted(_expand(path)) if folder or _is_pattern(path) else [path]
     return names
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """An open binary file, read from where it stands; `name` is for the result."""
+
+    name: str
+    file: BinaryIO
+
+
+File = str | Stream  # a name, or an open file
+Item = File | Pictures
+
+
+def items_of(given: Any, fps: float) -> Iterator[Item]:
+    """What a scan is given from Python, one by one: a path, array or open file, or several of them.
+
+    A single path means what it means on the command line, see `collect`. Among several, folders and globs are replaced
+    by their videos, sorted. Arrays (frames, height, width, 3) are called `array 0`, … and open files without a name
+    `file 0`, …, by their place among the inputs. Raises UsageError for anything else.
+    """
+    if isinstance(given, str | os.PathLike):
+        yield from collect([given])
+    elif (item := in_memory(given, 0, fps)) is not None:
+        yield item
+    elif not isinstance(given, Iterable):
+        raise _no_input(given, 0)
+    else:
+        for number, each in enumerate(given):
+            if isinstance(each, str | os.PathLike):
+                yield from in_order([each])
+            elif (item := in_memory(each, number, fps)) is not None:
+                yield item
+            else:
+                raise _no_input(each, number)
+
+
+def item_of(given: Any, fps: float) -> Item:
+    """A single path, array or open file. Raises UsageError for anything else."""
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    item = in_memory(given, 0, fps)
+    if item is None:
+        raise _no_input(given, 0)
+    return item
+
+
+def in_memory(given: Any, number: int, fps: float) -> Stream | Pictures | None:
+    """An open file or an array; None for anything else, also for an array of names. Raises UsageError."""
+    if hasattr(given, "read"):
+        name = getattr(given, "name", None)
+        name = name if isinstance(name, str) else f"file {number}"
+        if isinstance(given, io.TextIOBase):
+            raise UsageError(f"{name}: was opened as text", hint="Open it as binary: open(name, 'rb').")
+        return Stream(name, given)
+    if not hasattr(given, "__array__"):
+        return None
+    array = np.asarray(given)
+    return None if array.dtype.kind in "OSTU" else Pictures.of(f"array {number}", array, fps)
+
+
+def name_of(item: Item) -> str:
+    """What an item is called in its result."""
+    return item if isinstance(item, str) else item.name
+
+
+def _no_input(given: object, number: int) -> UsageError:
+    return UsageError(
+        f"input {number} is of type {type(given).__name__}",
+        hint="Give paths, arrays of shape (frames, height, width, 3), or files that are open as binary.",
+    )
 
 
 def _is_pattern(name: str) -> bool:
@@ -124,8 +200,10 @@ def _read_names(stream: BinaryIO) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- identity
 
 
-def identify(name: str) -> dict[str, Any] | None:
-    """Size and time of change, by which a second scan recognises a file; None for a missing one."""
+def identify(name: Item) -> dict[str, Any] | None:
+    """Size and time of change, by which a second scan recognises a file; None for a missing one, or one in memory."""
+    if not isinstance(name, str):
+        return None
     if is_url(name):
         return _identify_url(name)
     try:
@@ -185,13 +263,13 @@ def _identify_url(url: str) -> dict[str, Any] | None:
 
 
 class Supply:
-    """The files of a scan as they become available: local ones at once, remote ones when a copy has been fetched.
+    """The files of a scan as they become available: local ones at once, others when a copy has been fetched.
 
     `ahead` files are fetched in advance, so that decoding need not wait for the network. `ready` is called, from any
     thread, when another copy has arrived. Use as a context manager; it removes the copies.
     """
 
-    def __init__(self, names: Sequence[str], *, ahead: int, ready: Callable[[], None]) -> None:
+    def __init__(self, names: Sequence[File], *, ahead: int, ready: Callable[[], None]) -> None:
         self._names = names
         self._ahead = ahead
         self._ready = ready
@@ -213,20 +291,21 @@ class Supply:
         """The number of the next file and its local name, or why it cannot be fetched; None if there is none yet."""
         while len(self._queue) < self._ahead and self._next < len(self._names):
             name = self._names[self._next]
-            self._queue.append((self._next, self._fetch(name) if is_url(name) else None))
+            self._queue.append((self._next, None if _is_local(name) else self._fetch(name)))
             self._next += 1
         for item in self._queue:
             number, copy = item
             if copy is None or copy.done():
                 self._queue.remove(item)
-                return number, self._names[number] if copy is None else _outcome(copy, self._names[number])
+                name = name_of(self._names[number])
+                return number, name if copy is None else _outcome(copy, name)
         return None
 
-    def _fetch(self, url: str) -> Future[str]:
+    def _fetch(self, file: File) -> Future[str]:
         if self._fetchers is None or self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="grainscan-")
             self._fetchers = ThreadPoolExecutor(self._ahead, thread_name_prefix="grainscan-fetch")
-        future = self._fetchers.submit(fetch, url, Path(self._folder.name), self._next)
+        future = self._fetchers.submit(fetch, file, Path(self._folder.name), self._next)
         future.add_done_callback(lambda _: self._ready())
         return future
 
@@ -239,17 +318,37 @@ def _outcome(copy: Future[str], url: str) -> str | GrainscanError:
 
 
 @contextlib.contextmanager
-def local_copy(name: str) -> Iterator[str]:
-    """The local name of a file; a remote one is copied for the length of the `with` block."""
-    if not is_url(name):
-        yield name
+def local_copy(file: File) -> Iterator[str]:
+    """The local name of a file; a remote or an open one is copied for the length of the `with` block."""
+    if _is_local(file):
+        yield name_of(file)
         return
     with tempfile.TemporaryDirectory(prefix="grainscan-") as folder:
-        yield fetch(name, Path(folder), 0)
+        yield fetch(file, Path(folder), 0)
 
 
-def fetch(url: str, folder: Path, number: int) -> str:
-    """Copy a remote file into a folder and return its local name. Raises VideoError, DependencyError, UsageError."""
+def _is_local(file: File) -> bool:
+    return isinstance(file, str) and not is_url(file)
+
+
+def fetch(file: File, folder: Path, number: int) -> str:
+    """Copy a remote or an open file into a folder and return its local name.
+
+    Raises VideoError, DependencyError, UsageError.
+    """
+    return _fetch_url(file, folder, number) if isinstance(file, str) else _spool(file, folder / str(number))
+
+
+def _spool(stream: Stream, local: Path) -> str:
+    try:
+        with local.open("wb") as copy:
+            shutil.copyfileobj(stream.file, copy)
+    except Exception as error:  # of any object that can be read
+        raise VideoError(f"{stream.name}: cannot be read: {error}", hint="It must be open, and hold bytes.") from None
+    return str(local)
+
+
+def _fetch_url(url: str, folder: Path, number: int) -> str:
     system, path = _open_filesystem(url)
     local = folder / f"{number}{os.path.splitext(path)[1]}"
     try:

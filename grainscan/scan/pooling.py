@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from grainscan.errors import UsageError
 from grainscan.model.spec import ModelSpec
+from grainscan.options import names_in
+from grainscan.results import Verdict, too_weak
 from grainscan.scan.engine import Outputs
 from grainscan.tasks import SCALES, task_of
 from grainscan.views.scales import scales_of
@@ -49,11 +52,12 @@ def aggregate(
     spec: ModelSpec,
     thresholds: Mapping[str, float] | None = None,
     chosen: Iterable[str] | None = None,
+    min_strength: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The `tasks` object of a result, from all views of a file; of the `chosen` tasks, or of all that views serve.
 
     Strength is 2^m - 1 in the unit of the task, where m is the mean output of the deciding views; tasks without a
-    strength have none.
+    strength have none. `min_strength` is the least one that counts, by task: below it the label is 0.
     """
     tasks: dict[str, Any] = {}
     for column, task in enumerate(spec.tasks):
@@ -67,7 +71,15 @@ def aggregate(
         if task in spec.strength:
             estimates = outputs.strength[views, column][deciding(logits, spec.aggregation_of(task), task)]
             tasks[task]["strength"] = round(max(0.0, float(np.exp2(np.mean(estimates, dtype=np.float64))) - 1.0), 3)
+        if min_strength and task in min_strength:
+            tasks[task]["min_strength"] = min_strength[task]
+            relabel(tasks[task])
     return tasks
+
+
+def relabel(verdict: Verdict) -> None:
+    """Give a verdict the label that its probability, threshold and strength call for."""
+    verdict["label"] = 1 if verdict["probability"] >= verdict["threshold"] and not too_weak(verdict) else 0
 
 
 def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]:
@@ -90,3 +102,30 @@ def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]
             raise UsageError(f"threshold {value:g} is not between 0 and 1", hint=hint)
         thresholds.update(dict.fromkeys([name] if found else known, value))
     return thresholds
+
+
+def parse_strengths(text: str | None) -> dict[str, float]:
+    """`graininess=2,banding=0.5` by task, each in the unit of its strength. Raises UsageError."""
+    strengths: dict[str, float] = {}
+    for part in names_in(text):
+        name, _, number = (each.strip() for each in part.rpartition("="))
+        try:
+            strengths[name] = float(number)
+        except ValueError:
+            strengths[name] = math.nan
+        if not name or not 0 <= strengths[name] < math.inf:
+            raise UsageError(
+                f"minimum strength {part!r} is not a task with a strength", hint="Write --min-strength graininess=2."
+            )
+    return strengths
+
+
+def check_strengths(strengths: Iterable[str], measured: Iterable[str]) -> None:
+    """Raise UsageError for a task that has no strength, or that is not judged; `measured` are those that qualify."""
+    known = tuple(measured)
+    for task in strengths:
+        if task not in known:
+            raise UsageError(
+                f"minimum strength of {task!r}: no strength is measured for it",
+                hint=f"Tasks with a strength: {', '.join(known) or 'none'}.",
+            )

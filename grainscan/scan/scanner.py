@@ -23,9 +23,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grainscan.errors import ConfigError, GrainscanError, ModelError, UsageError, VideoError
 from grainscan.grain.describe import TASK, grain_of
@@ -36,13 +37,17 @@ from grainscan.scan import decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
-from grainscan.scan.inputs import Supply, collect, identify, in_order, is_url, local_copy
+from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_of, local_copy, name_of
 from grainscan.scan.measured import Measured
-from grainscan.scan.pooling import aggregate, probability, serving
+from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability, serving
 from grainscan.tasks import SCALES
+from grainscan.video import Pictures
 from grainscan.views.measures import Frames
 from grainscan.views.scales import scales_of, side_of
 from grainscan.workers import Ended, Message, Pool, describe, limited, processors, unexpected, worker_count
+
+Input = str | os.PathLike[str] | NDArray[Any] | BinaryIO
+FPS = 25.0  # frames per second of arrays, if nothing else is said
 
 _LEAST_MEMORY = 0.2  # GB
 _FEWER = 3  # one in so many views of a window suffices where windows follow one another
@@ -82,6 +87,7 @@ class Scanner:
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
+    min_strength: by task, in the unit of its strength: below it the label is 0, and the probability stays.
     baseline: add the values of the classical estimators.
     character: add the character of the grain of grainy files.
     maps: add the probabilities of every view.
@@ -106,6 +112,7 @@ class Scanner:
         max_pixels: int = ScanConfig.max_pixels,
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
+        min_strength: Mapping[str, float] | None = None,
         baseline: bool = False,
         character: bool = False,
         maps: bool = False,
@@ -147,6 +154,8 @@ class Scanner:
             character=character,
         )
         self.thresholds = dict(thresholds or {})
+        self.min_strength = dict(min_strength or {})
+        check_strengths(self.min_strength, [task for task in self.tasks if task in self.spec.strength])
         self._maps = maps
         self._observe = observe
         self._device = device
@@ -156,10 +165,11 @@ class Scanner:
 
     @classmethod
     def from_config(cls, config: ScanConfig, **options: Any) -> Scanner:
-        """A scanner with the options that predict and eval share."""
+        """A scanner with the options that predict and eval share, and others, which come first."""
         shared = {each.name: getattr(config, each.name) for each in fields(ScanConfig)}
         shared["tasks"] = None if config.tasks is None else names_in(config.tasks)
-        return cls(**shared, **options)
+        shared["min_strength"] = parse_strengths(config.min_strength)
+        return cls(**{**shared, **options})
 
     def __enter__(self) -> Scanner:
         return self
@@ -195,7 +205,9 @@ class Scanner:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         free = ("threads", "timeout", "memory")
         job = {key: value for key, value in asdict(self.job).items() if key not in free}
-        digest.update(json.dumps([job, self.thresholds, self._maps, self.tasks], sort_keys=True).encode())
+        digest.update(
+            json.dumps([job, self.thresholds, self.min_strength, self._maps, self.tasks], sort_keys=True).encode()
+        )
         return digest.hexdigest()[:12]
 
     @functools.cached_property
@@ -203,54 +215,68 @@ class Scanner:
         """The loaded model."""
         return load_engine(self.directory, self._device)
 
-    def predict(self, path: str | os.PathLike[str]) -> Result:
-        """The result for one file. Raises VideoError when it cannot be judged."""
-        (result,) = self._scan([os.fspath(path)])
+    def predict(self, path: Input, *, fps: float = FPS) -> Result:
+        """The result for one path, array or open file, as in `scan`. Raises VideoError when it cannot be judged."""
+        (result,) = self._scan([item_of(path, fps)])
         if result["status"] == "error":
             raise VideoError(result["error"]["message"], hint=result["error"]["hint"])
         return result
 
-    def scan(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Result]:
+    def scan(self, paths: Input | Iterable[Input], *, fps: float = FPS) -> Iterator[Result]:
         """A result for each file; files that cannot be judged have error rows.
 
         A single path may be a file, folder, glob or URL as on the command line: its videos are sorted, each once, and
         UsageError is raised when there are none. Several paths have their results in order of the paths; folders and
         globs among them are replaced by their videos.
+
+        Clips in memory are arrays of RGB frames (frames, height, width, 3), uint8, uint16 (full range) or float from 0
+        to 1, which are rounded to 16 bits. They are judged in this process, without a copy of the whole, whatever
+        `workers` is. The path in the result is `array 0`, by the place among the inputs, and times count frames at
+        `fps` per second. Files that are open as binary are read from where they stand into a temporary file. UsageError
+        is raised for other inputs.
         """
-        yield from self._scan(collect([paths]) if isinstance(paths, str | os.PathLike) else in_order(paths))
+        yield from self._scan(items_of(paths, fps))
 
     def job_with(self, workers: int) -> Job:
         """The job for so many workers: decoders that read files from end to end use the processors that are left."""
         return replace(self.job, threads=max(1, processors() // workers)) if self.job.every == 0 else self.job
 
-    def _scan(self, names: list[str]) -> Iterator[Result]:
-        workers = worker_count(self._workers, len(names))
-        if workers:
-            yield from self._scan_with(workers, names)
-        else:
-            yield from (self._judge_here(name) for name in names)
+    def _scan(self, items: Iterable[Item]) -> Iterator[Result]:
+        for held, group in itertools.groupby(items, key=lambda item: isinstance(item, Pictures)):
+            if held:
+                yield from map(self._judge_here, group)
+                continue
+            files = [item for item in group if not isinstance(item, Pictures)]
+            workers = worker_count(self._workers, len(files))
+            yield from self._scan_with(workers, files) if workers else map(self._judge_here, files)
 
     # -- in this process
 
-    def _judge_here(self, path: str) -> Result:
-        file = _File(path, time.monotonic(), identify(path))
+    def _judge_here(self, item: Item) -> Result:
+        file = _File(name_of(item), time.monotonic(), identify(item))
         try:
-            with local_copy(path) as file.source:
-                pieces = read_pieces(file.source, self.job_with(1), timeout=self.job.timeout)
-                for piece in limited(pieces, self.job.memory):
-                    if isinstance(piece, Piece):
-                        file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views, piece.scales)))
-                    else:
-                        file.video = piece
+            if isinstance(item, Pictures):
+                self._judge_pieces(file, read_pieces(item, self.job))
+            else:
+                with local_copy(item) as file.source:
+                    pieces = read_pieces(file.source, self.job_with(1), timeout=self.job.timeout)
+                    self._judge_pieces(file, limited(pieces, self.job.memory))
         except GrainscanError as error:
             file.error = error
         except Exception as error:
-            file.error = unexpected(path, error, self.job.memory)
+            file.error = unexpected(file.path, error, self.job.memory)
         return self._result(file)
+
+    def _judge_pieces(self, file: _File, pieces: Iterable[dict[str, Any] | Piece]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Piece):
+                file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views, piece.scales)))
+            else:
+                file.video = piece
 
     # -- with workers
 
-    def _scan_with(self, workers: int, names: list[str]) -> Iterator[Result]:
+    def _scan_with(self, workers: int, files: list[File]) -> Iterator[Result]:
         if self._pool is None or self._pool.size != workers:
             self.close()
             self._pool = Pool(
@@ -263,7 +289,7 @@ class Scanner:
                 parse=functools.partial(decode.parse, job=self.job),
             )
         try:
-            yield from _Run(self, self._pool, names).results()
+            yield from _Run(self, self._pool, files).results()
         except BaseException:  # also when the consumer stops early: leave no half-done work behind
             self.close()
             raise
@@ -294,7 +320,7 @@ class Scanner:
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks),
+            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks, self.min_strength),
             "windows": windows,
             "video": file.video,
             "model": self.spec.name,
@@ -358,9 +384,11 @@ class Scanner:
 
 
 def predict_video(
-    path: str | os.PathLike[str], *, model: str | Path | None = None, task: str | None = None, **options: Any
+    path: Input, *, model: str | Path | None = None, task: str | None = None, **options: Any
 ) -> tuple[int, float]:
-    """(predicted class, confidence) for one file: class 1 if it has the artifact, else 0, and how certain that is.
+    """(predicted class, confidence) for one path, array or open file, as in `Scanner.scan`.
+
+    Class 1 if it has the artifact, else 0, and how certain that is.
 
     The confidence is 0.5 for a probability at the threshold, between the classes, and grows with the distance from it,
     up to 1 for a probability of 1 (class 1) or 0 (class 0): see `confidence_of`. With a threshold of 0.5 it is the
@@ -390,7 +418,7 @@ _NOTHING = np.empty(0, np.float32)
 class _Run:
     """One call of `Scanner.scan` with workers: feed them, batch their pieces, keep the order of the files."""
 
-    def __init__(self, scanner: Scanner, pool: Pool, names: list[str]) -> None:
+    def __init__(self, scanner: Scanner, pool: Pool, names: list[File]) -> None:
         self._scanner = scanner
         self._pool = pool
         self._names = names
@@ -421,7 +449,7 @@ class _Run:
     def _feed(self) -> None:
         while self._pool.idle and (item := self._supply.take()) is not None:
             key, source = item
-            file = _File(self._names[key], time.monotonic(), identify(self._names[key]))
+            file = _File(name_of(self._names[key]), time.monotonic(), identify(self._names[key]))
             self._files[key] = file
             if isinstance(source, str):
                 file.source = source
@@ -432,7 +460,7 @@ class _Run:
 
     def _finish(self, key: int) -> Result:
         file = self._files.pop(key)
-        if is_url(file.path) and file.source:
+        if file.source not in ("", file.path):  # a copy
             Path(file.source).unlink(missing_ok=True)
         return self._scanner._result(file)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from grainscan.video.damage import DAMAGEABLE, Damage, DamageKind
 from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
-from grainscan.video.planes import Block, PixelFormat, Stamp, Window
+from grainscan.video.planes import Block, Pictures, PixelFormat, Stamp, Window
 
 if TYPE_CHECKING:
     from grainscan.video.doubts import Doubts
@@ -33,6 +33,7 @@ __all__ = [
     "Damage",
     "DamageKind",
     "Doubts",
+    "Pictures",
     "PixelFormat",
     "Reader",
     "Stamp",

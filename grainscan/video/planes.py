@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.errors import UsageError
+
 Layout = Literal["yuv", "gray", "rgb"]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 
+_BEYOND = 1e-3  # how far floats may be outside 0 to 1, as resampling leaves them; they are clipped
 _SUBSAMPLING = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
 
 
@@ -139,6 +144,42 @@ class Window:
             left, top, right, bottom = plane_box(self.format, i, x, y, width, height)
             planes.append(np.stack([picture[i][top:bottom, left:right] for picture in self.pictures]))
         return Block(tuple(planes), self.format)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A clip in memory: RGB `frames` (n, height, width, 3), uint8, uint16 (to 65535) or float (to 1)."""
+
+    name: str
+    frames: NDArray[Any]
+    fps: Fraction
+
+    @classmethod
+    def of(cls, name: str, frames: NDArray[Any], fps: float) -> Pictures:
+        """Nothing is copied. Raises UsageError for another shape, type or range."""
+        hint = "Give RGB frames of shape (frames, height, width, 3), in uint8, uint16 or float from 0 to 1."
+        if frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+            raise UsageError(f"{name}: an array of shape {frames.shape} is not a clip", hint=hint)
+        if frames.dtype.kind not in "uf" or (frames.dtype.kind == "u" and frames.dtype.itemsize > 2):
+            raise UsageError(f"{name}: an array of {frames.dtype} is not a clip", hint=hint)
+        if frames.dtype.kind == "f":
+            low, high = float(frames.min()), float(frames.max())
+            if not -_BEYOND <= low <= high <= 1 + _BEYOND:  # also for numbers that are none
+                raise UsageError(f"{name}: values from {low:g} to {high:g} are not between 0 and 1", hint=hint)
+        if not 0 < fps < math.inf:
+            raise UsageError(f"{name}: {fps:g} frames per second", hint="Use a number greater than zero.")
+        return cls(name, frames, Fraction(fps).limit_denominator(1001))
+
+    @property
+    def format(self) -> PixelFormat:
+        return PixelFormat.of("gbrp" if self.frames.dtype == np.uint8 else "gbrp16le")
+
+    def planes(self, number: int) -> tuple[NDArray[Any], ...]:
+        """Red, green and blue of a frame, each (height, width), in codes of `format`: floats are rounded to 16 bits."""
+        frame = self.frames[number]
+        if frame.dtype.kind == "f":
+            frame = np.rint(np.clip(frame.astype(np.float64), 0, 1) * 65535).astype(np.uint16)
+        return frame[..., 0], frame[..., 1], frame[..., 2]
 
 
 def parse_format(name: str) -> tuple[Layout, int, int, int] | None:

@@ -64,7 +64,7 @@ class VideoInfo:
             "height": self.height,
             "fps": None if self.fps is None else round(float(self.fps), 3),
             "duration": None if self.duration is None else round(self.duration, 3),
-            "codec": self.codec,
+            "codec": self.codec or None,
             "pix_fmt": self.pix_fmt,
         }
 

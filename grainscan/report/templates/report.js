@@ -36,7 +36,7 @@ function measure(t) {
     margins[t][i] = -2;
     if (!judged(file, t)) return;
     const p = file.p[t], threshold = thresholdOf(file, t);
-    const found = moved[t] ? p >= threshold : file.l?.includes(t) ?? false;
+    const found = moved[t] ? p >= threshold && !file.x?.includes(t) : file.l?.includes(t) ?? false;
     if (found) margins[t][i] = threshold < 1 ? Math.max(0, p - threshold) / (1 - threshold) : 0;
     else margins[t][i] = threshold > 0 ? Math.min(-1e-9, (p - threshold) / threshold) : -1e-9;
   });
