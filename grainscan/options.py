@@ -174,6 +174,7 @@ class SplitConfig(Options):
 
 
 _LR, _ADDED_LR = 3e-4, 1e-2  # peak learning rates: of a trained model, and of an adapter that starts from nothing
+EPOCHS, ADDED_STEPS = 10, 120  # passes over the clips; steps at least for such an adapter
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,13 @@ class TrainConfig(Options):
         None, "Teach MODEL this artifact, too, and change nothing else in it.", metavar="NAME|A,B"
     )
     name: str | None = option(None, "Run name. Default: model, date and time.", metavar="NAME")
-    epochs: float = option(10.0, "Passes over the training clips.", "-e", above=0)
+    epochs: float | None = option(
+        None,
+        f"Passes over the training clips. Default: {EPOCHS}; with --add-task at least {ADDED_STEPS} steps.",
+        "-e",
+        metavar="X",
+        above=0,
+    )
     batch_size: int = option(16, "Views per device and forward pass.", "-b", above=0)
     lr: float | None = option(
         None, f"Peak learning rate. Default: {_LR:g}; with --add-task {_ADDED_LR:g}.", metavar="X", above=0
