@@ -173,6 +173,10 @@ class SplitConfig(Options):
     dry_run: bool = option(False, "Print the plan and move nothing.")
 
 
+_LR, _ADDED_LR = 3e-4, 1e-2  # peak learning rates: of a trained model, and of an adapter that starts from nothing
+EPOCHS, ADDED_STEPS = 10, 120  # passes over the clips; steps at least for such an adapter
+
+
 @dataclass(frozen=True)
 class TrainConfig(Options):
     """`grainscan train DATA`: fine-tune a ViViT with an adapter per artifact."""
@@ -189,9 +193,17 @@ class TrainConfig(Options):
         None, "Teach MODEL this artifact, too, and change nothing else in it.", metavar="NAME|A,B"
     )
     name: str | None = option(None, "Run name. Default: model, date and time.", metavar="NAME")
-    epochs: float = option(10.0, "Passes over the training clips.", "-e", above=0)
+    epochs: float | None = option(
+        None,
+        f"Passes over the training clips. Default: {EPOCHS}; with --add-task at least {ADDED_STEPS} steps.",
+        "-e",
+        metavar="X",
+        above=0,
+    )
     batch_size: int = option(16, "Views per device and forward pass.", "-b", above=0)
-    lr: float = option(3e-4, "Peak learning rate.", above=0)
+    lr: float | None = option(
+        None, f"Peak learning rate. Default: {_LR:g}; with --add-task {_ADDED_LR:g}.", metavar="X", above=0
+    )
     device: DeviceName = option("auto", "Device to use.")
     resume: str | None = option(None, "Continue a run from this checkpoint; auto: its last one.", metavar="auto|DIR")
     seed: int = option(0, "Random seed.")
@@ -267,6 +279,11 @@ class TrainConfig(Options):
             hint = "Use full, adapters, head, scales or last-N, such as last-4."
             raise ConfigError(f"--tune is {self.tune!r}", hint=hint)
         self._check_kept()
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate."""
+        return self.lr or (_LR if self.add_task is None else _ADDED_LR)
 
     def _check_kept(self) -> None:
         """Raise ConfigError for options that would change what --add-task or --tune scales keeps."""

@@ -79,7 +79,7 @@ def config(data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     return TrainConfig(
         data, str(base), add_task="vignette", name="run", runs=tmp_path / "runs", device="cpu", precision="fp32",
-        batch_size=16, max_steps=40, eval_every=20, lr=1e-2, workers=0,
+        batch_size=16, max_steps=40, eval_every=20, workers=0,
     )  # fmt: skip
 
 

@@ -679,6 +679,9 @@ def test_the_schedule_of_a_small_and_a_large_data_set() -> None:
     assert changed(eval_every=3).validation_interval == 3
     assert changed(max_steps=5).validation_interval == 5
     assert changed(views_per_clip=2).steps == 125
+    assert changed(clips=20, epochs=None).steps == 13
+    assert changed(clips=20, epochs=None, add_task="vignette").steps == 120
+    assert changed(clips=20, add_task="vignette").steps == 13
 
 
 @pytest.mark.parametrize(("every", "steps", "rows"), [(100, 10_000, 25), (7, 10_000, 7), (97, 20_000, 1), (1, 3, 1)])

@@ -162,7 +162,7 @@ def bare_loop(setup: Setup, batches: list[Batch]) -> Rate:
     model.to(device).train()
     inside = [{name: values.to(device) for name, values in batch.items()} for batch in batches]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(trained, lr=config.peak, weight_decay=config.weight_decay, fused=True)
     clock = Clock()
     for step, batch in zip(range(steps), itertools.cycle(inside), strict=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=setup.machine.precision == "bf16"):

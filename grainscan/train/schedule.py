@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from grainscan.options import TrainConfig
+from grainscan.options import ADDED_STEPS, EPOCHS, TrainConfig
 
 _LOGGED_ROWS = 400  # about, in a run's history
 _BETWEEN_VALIDATIONS = 20  # steps, at least by default: a small data set has epochs of a step or two
@@ -29,7 +29,10 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        return self.config.max_steps or max(1, math.ceil(self.config.epochs * self.steps_per_epoch))
+        if self.config.max_steps:
+            return self.config.max_steps
+        least = ADDED_STEPS if self.config.add_task is not None and self.config.epochs is None else 1
+        return max(least, math.ceil((self.config.epochs or EPOCHS) * self.steps_per_epoch))
 
     @property
     def views(self) -> int:

@@ -46,7 +46,7 @@ _FREE_TO_CHANGE = frozenset(
 class Setup:
     """A training about to start."""
 
-    config: TrainConfig  # with precision `auto` resolved
+    config: TrainConfig  # with precision and learning rate resolved
     run: RunFolder
     model: GrainscanViViT
     lora: LoraModel | None
@@ -78,7 +78,7 @@ def prepare(config: TrainConfig) -> Setup:
     started = {} if run.checkpoint is None else run.options()
     precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
     machine = find_machine(config.device, precision, config.workers)
-    config = replace(config, precision=machine.precision)
+    config = replace(config, precision=machine.precision, lr=config.peak)
     if started:
         _compare_options(started, config, run)
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:

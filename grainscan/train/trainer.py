@@ -47,7 +47,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
     return TrainingArguments(
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
-        learning_rate=config.lr,
+        learning_rate=config.peak,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,  # below 1: a fraction of all steps
         lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
