@@ -234,7 +234,7 @@ class ClipCache:
         """The name depends on everything that the excerpt depends on, such as the clip's time of change."""
         status = path.stat()
         place = os.path.abspath(path)  # noqa: PTH100 (does not resolve links: once per view)
-        whole = self.view.scales != ("native",)
+        whole = self.view.larger
         identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size, whole)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
@@ -294,7 +294,7 @@ def decode(path: Path, view: ViewSpec, *, budget: int | None = None) -> list[Blo
     """The excerpt of a clip: all of it if that fits the budget (bytes), else windows, and crops of them if no view
     shows more. Raises VideoError."""
     if budget is None:
-        budget = EXCERPT_BYTES if view.scales == ("native",) else WHOLE_BYTES
+        budget = WHOLE_BYTES if view.larger else EXCERPT_BYTES
     info = probe(path)
     form = _nominal_format(info.pix_fmt)
     frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
@@ -303,7 +303,7 @@ def decode(path: Path, view: ViewSpec, *, budget: int | None = None) -> list[Blo
         block = read_clip(path, frames=affordable + 1)
         if block.frames <= affordable:
             return [_without_bars(block)]
-    if view.scales != ("native",):
+    if view.larger:
         windows = max(1, min(view.windows, affordable // view.frames))
         blocks = [window.block() for window in read_windows(path, windows=windows, frames=view.frames)]
         return [block for block in blocks if block.format == blocks[0].format]

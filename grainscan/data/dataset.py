@@ -394,9 +394,7 @@ class TrainingViews(_Views):
         self.augment = augment
         self.weights = class_weights(clips.labels) if balanced else None
         self.known = known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
-        view = cache.view
-        counts = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
-        frequency = np.array([counts[scale] ** 0.5 for scale in SCALES])
+        frequency = np.array([cache.view.counts[scale] ** 0.5 for scale in SCALES])
         # (clips, scales): how often a clip's views are of each scale; none that says nothing about its labels
         self.frequency = frequency * np.stack([~(~known | self.blind[scale]).all(axis=1) for scale in SCALES], axis=1)
         self._orders: dict[int, NDArray[np.int64]] = {}  # of the current passes

@@ -21,7 +21,7 @@ from grainscan.video.planes import plane_box
 from grainscan.views.colour import brightness, levels, shows_something
 
 _CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
-_BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
+BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
 _BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
 _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
 
@@ -40,15 +40,24 @@ class ViewSpec:
     whole: int = 0
 
     @property
+    def counts(self) -> dict[Scale, int]:
+        """The largest number of a window's views of each scale."""
+        return {"native": self.crops, "detail": self.detail, "quarter": self.quarter, "whole": self.whole}
+
+    @property
     def count(self) -> int:
         """The largest number of views of a window."""
-        return self.crops + self.detail + self.quarter + self.whole
+        return sum(self.counts.values())
 
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The scales that a window's views have."""
-        counts = {"native": self.crops, "detail": self.detail, "quarter": self.quarter, "whole": self.whole}
-        return tuple(scale for scale in SCALES if counts[scale])
+        return tuple(scale for scale in SCALES if self.counts[scale])
+
+    @property
+    def larger(self) -> bool:
+        """Whether some views show more of the picture than their own size."""
+        return self.scales != ("native",)
 
     def to_dict(self) -> dict[str, int | float]:
         return asdict(self)
@@ -81,15 +90,15 @@ def pad(block: Block, width: int, height: int, *, mode: Literal["symmetric", "ed
 def active_area(window: Window) -> tuple[int, int, int, int]:
     """(x, y, width, height) of the picture without black bars, from its first, middle and last frame."""
     black, _ = levels(window.format)
-    limit = black + _BAR_TOLERANCE * window.format.unit
+    limit = black + BAR_TOLERANCE * window.format.unit
     pictures = [window.pictures[i] for i in sorted({0, window.frames // 2, window.frames - 1})]
     lumas = [brightness(picture, window.format) for picture in pictures]
-    top, bottom = _lit(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
-    left, right = _lit(np.max([luma.max(axis=0) for luma in lumas], axis=0) > limit)
+    top, bottom = lit_part(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
+    left, right = lit_part(np.max([luma.max(axis=0) for luma in lumas], axis=0) > limit)
     return left, top, right - left, bottom - top
 
 
-def _lit(lit: NDArray[np.bool_]) -> tuple[int, int]:
+def lit_part(lit: NDArray[np.bool_]) -> tuple[int, int]:
     """First and one past the last bright line; all lines where nearly everything is dark."""
     where = np.flatnonzero(lit)
     if not len(where) or len(lit) - (where[-1] + 1 - where[0]) > _BAR_MOST * len(lit):

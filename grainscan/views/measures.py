@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from grainscan.video import Window
 from grainscan.video.planes import PixelFormat
 from grainscan.views.colour import brightness, levels
+from grainscan.views.crops import BAR_TOLERANCE, lit_part
 
 _SIDE = 4  # of a cell, samples
 _LINES = 270  # samples in the shorter side of a picture, at most
-_BAR = 12  # 8-bit codes above black that a black bar may reach: encoders ring at its edge
-_BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
 _MOST_OF_IT = 0.7  # share of a dark picture that has to be dark: night may have its lamps
 _OUTLIERS = 1  # columns of cells that are left out of the range: a dead pixel is no picture
 
@@ -118,8 +117,8 @@ class Meter:
             self._before = []
         known = np.stack([*self._before, *cells]) if self._before else cells
         self._before = [*known[-2:]]
-        top, bottom = _lit(cells.max(axis=(0, 2)))
-        left, right = _lit(cells.max(axis=(0, 1)))
+        top, bottom = lit_part(cells.max(axis=(0, 2)) > BAR_TOLERANCE)
+        left, right = lit_part(cells.max(axis=(0, 1)) > BAR_TOLERANCE)
         picture = cells[:, top:bottom, left:right]
         picture = picture[:, ::2, ::2].reshape(len(cells), -1)
         most = int(_MOST_OF_IT * (picture.shape[1] - 1))
@@ -439,14 +438,6 @@ def _cells(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     black, _ = levels(form)
     result: NDArray[np.float32] = (total / np.float32(side * side) - np.float32(black)) / np.float32(form.unit)
     return result
-
-
-def _lit(brightest: NDArray[np.float32]) -> tuple[int, int]:
-    """First and one past the last line of cells that is no black bar; all lines where nearly everything is dark."""
-    where = np.flatnonzero(brightest > _BAR)
-    if not len(where) or len(brightest) - (where[-1] + 1 - where[0]) > _BAR_MOST * len(brightest):
-        return 0, len(brightest)
-    return int(where[0]), int(where[-1]) + 1
 
 
 def _differences(cells: NDArray[np.float32], distance: int) -> NDArray[np.float64]:

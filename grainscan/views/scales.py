@@ -76,14 +76,13 @@ def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area) -> list
     """Where the views of a scale lie in the window's active area, at most as many as the specification says."""
     if scale == "native":
         return view_boxes(window, spec, area)
-    if scale == "whole":
+    side, wanted = side_of(scale, spec), spec.counts[scale]
+    if side is None:
         return [area[:2]]
-    side = spec.size if scale == "detail" else QUARTER * spec.size
     if area[2] < side or area[3] < side:
         area = (0, 0, window.width, window.height)
     if area[2] < side or area[3] < side:
         return [(0, 0)]
-    wanted = spec.detail if scale == "detail" else spec.quarter
     places = list(_on_grid(area, side, wanted))
     contrast, roughness = _structure(window, places, side)
     sharpest = np.argsort(-contrast, kind="stable")
@@ -100,11 +99,10 @@ def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area) -> list
 
 def render(window: Window, spec: ViewSpec, scale: Scale, places: list[Corner], area: Area) -> NDArray[np.float32]:
     """(len(places), frames, 3, size, size) float32 RGB in [0, 1] of the views at some corners, or of the area."""
-    size = spec.size
-    if scale == "whole":
+    size, side = spec.size, side_of(scale, spec)
+    if side is None:
         blocks = [averaged(window, area, size)]
     else:
-        side = side_of(scale, spec) or size
         blocks = []
         for x, y in places:
             block = fit(window.block(x, y, min(side, window.width), min(side, window.height)), side)
@@ -211,21 +209,18 @@ def _cells(
 def _apart(aims: list[NDArray[np.intp]], places: list[Corner], side: int, wanted: int) -> list[int]:
     """The best squares by each aim in turn, none of which overlaps another if there are enough."""
     chosen: list[int] = []
-    orders = [list(aim) for aim in aims]
     for overlapping in (False, True):
-        queues = [iter(order) for order in orders]
-        while queues and len(chosen) < wanted:
+        queues = [iter(aim.tolist()) for aim in aims]
+        while queues:
             for queue in list(queues):
                 for i in queue:
                     if i not in chosen and (overlapping or not _overlaps(i, chosen, places, side)):
-                        chosen.append(int(i))
+                        chosen.append(i)
                         break
                 else:
                     queues.remove(queue)
                 if len(chosen) == wanted:
-                    break
-        if len(chosen) == wanted:
-            break
+                    return chosen
     return chosen
 
 
