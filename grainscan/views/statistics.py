@@ -133,6 +133,7 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
         for pool in (1, 2, 4):
             found.update(_contours(f"{axis}{pool}", along))
             along = _halved(along)
+    found.update(_inside_blocks(tiles))
     found.update(_spectrum(tiles))
     table = np.stack(list(found.values()))  # (numbers, tiles)
     contrast = np.exp2(found["steps_x8_peak"] + found["steps_y8_peak"])
@@ -191,6 +192,33 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
         found[f"waves_{axis}{low}"] = _log(waves[:, low:high].max(axis=1))
     found[f"waves_{axis}_grid"] = _log(waves[:, [8, 16, 24]].mean(axis=1))
     return found
+
+
+def _inside_blocks(tiles: Floats) -> Iterator[tuple[str, Floats]]:
+    """Deviation inside blocks, and how much less it is than inside blocks that lie between them."""
+    squares = tiles * tiles
+    for side in (4, _GRID, _LARGE_GRID):
+        inside = _deviations(tiles, squares, side, 0)
+        between = _deviations(tiles, squares, side, side // 2)
+        yield f"inside_{side}", _log(_mean(inside))
+        yield f"inside_{side}_over_between", _log(_mean(inside)) - _log(_mean(between))
+        yield f"inside_{side}_flat", _mean(inside < 0.7) - _mean(between < 0.7)
+
+
+def _deviations(tiles: Floats, squares: Floats, side: int, start: int) -> Floats:
+    """(n, blocks down, blocks across): deviation inside blocks, the first of which begins at `start`."""
+    count = (TILE - start) // side
+    part = slice(start, start + count * side)
+    mean, square = (
+        each[:, part, part]
+        .reshape(-1, count, side, count * side)
+        .sum(axis=2)
+        .reshape(-1, count, count, side)
+        .sum(axis=3)
+        / np.float32(side * side)
+        for each in (tiles, squares)
+    )
+    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)))
 
 
 def _halved(tiles: Floats) -> Floats:
@@ -284,9 +312,27 @@ def _doubled_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
     yield "doubled", abs(ratios[0])
     yield "doubled_next", abs(ratios[1])
     yield "doubled_alike", ratios[0] * ratios[1]
+    yield from _bent_lines(frames)
     above, here, below = frames[0][:, :-2], frames[0][:, 1:-1], frames[0][:, 2:]
     comb = np.abs(here - (above + below) / 2).mean() + 0.1
     yield "comb", float(np.log2(comb / (np.abs(above - below).mean() + 0.1)))
+
+
+def _bent_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
+    """Second differences down at even rows against those at odd ones, as interpolated lines have them, in two frames in
+    a row; and those of the change between them, in which fields flicker."""
+    ratios = []
+    for columns in frames:
+        bend = np.abs(columns[:, 2:] - 2 * columns[:, 1:-1] + columns[:, :-2]).mean(axis=0)
+        even = len(bend) // 2 * 2
+        ratios.append(float(np.log2((bend[:even:2].mean() + 0.1) / (bend[1:even:2].mean() + 0.1))))
+    yield "bent", abs(ratios[0])
+    yield "bent_next", abs(ratios[1])
+    yield "bent_alike", ratios[0] * ratios[1]
+    change = frames[1] - frames[0]
+    bend = np.abs(change[:, 2:] - 2 * change[:, 1:-1] + change[:, :-2])
+    yield "flicker", float(_log(bend.mean()) - _log(np.abs(change).mean()))
+    yield "flicker_of_two", float(_log(bend.mean()) - _log(np.abs(change[:, 2:] - change[:, :-2]).mean()))
 
 
 def _levels(luma: NDArray[Any], form: PixelFormat) -> Iterator[tuple[str, float]]:
@@ -444,4 +490,4 @@ def _place(part: float, count: int) -> int:
     return round(part * (count - 1))
 
 
-COUNT = 728  # numbers of a window; a model is made for them
+COUNT = 787  # numbers of a window; a model is made for them
