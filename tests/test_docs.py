@@ -138,6 +138,7 @@ class Session:
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "COLUMNS": "120",
+            "RAY_worker_niceness": "0",  # with Ray's usual one, its workers get nothing from a busy machine
         }
 
     def follow(self, block: Block) -> None:
