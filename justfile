@@ -2,6 +2,7 @@
 
 bin := env("VIRTUAL_ENV", justfile_directory() / ".venv") / if os_family() == "windows" { "Scripts" } else { "bin" }
 python := bin / "python"
+parallel := "-n auto --dist worksteal"
 
 _list:
     @just --list --unsorted
@@ -20,11 +21,11 @@ fix:
 
 # All tests, or those of the files and with the options given
 test *arguments:
-    {{ python }} -m pytest {{ arguments }}
+    {{ python }} -m pytest {{ if arguments == "" { parallel } else { arguments } }}
 
 # The tests that take less than a few seconds each
 fast *arguments:
-    {{ python }} -m pytest -m "not slow and not bench" {{ arguments }}
+    {{ python }} -m pytest {{ parallel }} -m "not slow and not bench" {{ arguments }}
 
 # Property tests with thousands of new examples instead of a few fixed ones
 long *arguments:
@@ -32,7 +33,7 @@ long *arguments:
 
 # Branch coverage, with the lines and branches that no test reaches
 coverage *arguments:
-    {{ python }} -m pytest --cov --cov-report=term-missing:skip-covered {{ arguments }}
+    {{ python }} -m pytest {{ parallel }} --cov --cov-report=term-missing:skip-covered {{ arguments }}
 
 # The fast tests with another Python and the lowest (lowest-direct) or newest (highest) versions; needs uv
 compat version="3.11" resolution="lowest-direct":

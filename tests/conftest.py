@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from grainscan.data import cache
 from grainscan.video import Block, PixelFormat, write_clip
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that forgets itself fails at once instead of waiting for a network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, which wait for a busy processor
+
+# Under nohup, or in the background of a script, signals are ignored, and so they would be in every process that a test
+# starts. A handler that does nothing is as good for this process, and is not inherited.
+for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    _number = getattr(signal, _name, None)  # Windows has no SIGHUP
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 
 class Seen(Progress):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,13 @@ from typing import Any
 import pytest
 from conftest import MakeClip
 from scan_kit import plain, write_toy_model
+from test_examples import CLIPS, EXAMPLES, run_script
 
 from grainscan.errors import DependencyError
 from grainscan.options import PredictConfig
 from grainscan.scan import ray as cluster
 from grainscan.scan.log import ResultLog
-from grainscan.scan.ray import _in_order, scan_on_ray
+from grainscan.scan.ray import FILES_AT_ONCE, _in_order, scan_on_ray
 from grainscan.scan.scanner import Scanner
 
 
@@ -113,17 +112,20 @@ def test_a_machine_that_dies_loses_nothing(nodes: Any, tmp_path: Path, make_clip
     victim = nodes.add_node(**MACHINE)
     nodes.wait_for_nodes()
 
-    def kill() -> None:
-        time.sleep(1)
-        nodes.remove_node(victim, allow_graceful=False)
-
-    rows, thread = [], None
+    rows = []
     for row in scan_on_ray(PredictConfig(model=str(model), ray="auto"), names):
         rows.append(row)
-        if thread is None:
-            thread = threading.Thread(target=kill)
-            thread.start()
-    assert thread is not None
-    thread.join()
+        if len(rows) == 2 * FILES_AT_ONCE:
+            nodes.remove_node(victim, allow_graceful=False)
     assert [row["path"] for row in rows] == names
     assert {row["status"] for row in rows} == {"ok"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_for_many_machines(nodes: Any, tmp_path: Path) -> None:
+    library, log = EXAMPLES / "clips", tmp_path / "scan.jsonl"
+    said = run_script(EXAMPLES / "many_machines.py", library, log, nodes.address, cwd=tmp_path)
+    shown = said.splitlines()[-len(CLIPS) :]
+    assert sorted(line.split("  ")[1] for line in shown) == CLIPS
+    assert "grainy" in shown[0]

@@ -197,11 +197,11 @@ OLD_NAMES = (
 )
 
 
-def write_checkpoint(directory: Path, *, old: bool) -> VivitForVideoClassification:
-    """A ViViT with a head of 400 classes, as transformers 4 (`old`) or 5 writes it."""
+def write_checkpoint(directory: Path, *, old: bool, **changes: int) -> VivitForVideoClassification:
+    """A ViViT with a head of 400 classes, as transformers 4 (`old`) or 5 writes it; `changes` of its configuration."""
     torch.manual_seed(3)
     labels = {str(i): f"LABEL_{i}" for i in range(400)}
-    config = {**TINY.to_dict(), "hidden_act": "gelu_fast", "id2label": labels, "video_size": [4, 32, 32]}
+    config = {**TINY.to_dict(), "hidden_act": "gelu_fast", "id2label": labels, "video_size": [4, 32, 32]} | changes
     config["label2id"] = {name: int(key) for key, name in labels.items()}
     config["architectures"] = ["VivitForVideoClassification"]
     stock = VivitForVideoClassification(VivitConfig(**config)).eval()

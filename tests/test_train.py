@@ -176,6 +176,7 @@ def run_in_two_processes(words: list[str]) -> tuple[int, str, str]:
     return process.returncode, stdout, stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 def test_one_batch_accumulated_batches_and_two_processes_learn_the_same(
     options: dict[str, Any], tmp_path: Path

@@ -127,6 +127,17 @@ def test_a_worker_that_is_ended_removes_its_temporary_files(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_array_is_safe_from_the_requests_after_it() -> None:
+    with Pool(1, "worker_kit:lend", array_bytes=4000, parse=lambda content, array: (content, array)) as pool:
+        events: list[Message | Ended] = []
+        for key, request in enumerate(("first", "spoil")):
+            pool.submit(key, request, name=request)
+            until(lambda: events.extend(pool.wait()) or isinstance(events[-1], Ended))
+        found = [event for event in events if isinstance(event, Message)]
+        assert [message.content[0] for message in found] == ["first", "spoil"]
+        assert set(found[0].content[1]) == {5.0}
+
+
 def test_a_lost_server_is_replaced() -> None:
     with Pool(1, "worker_kit:who") as pool:
         first = answer(pool)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,15 @@ def keep(megabytes: int) -> int:
 
 def who(_: Any) -> int:
     return os.getpid()
+
+
+def lend(content: str) -> Iterator[Any]:
+    """An array; "spoil" writes over all that the parent may see, as a file that takes over its decoder can."""
+    if content == "spoil":
+        for handle in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.pwrite(handle, bytes(1 << 16), 0)
+    yield content, np.full(1000, len(content), np.float32)
 
 
 def refuse(_: Any) -> None:

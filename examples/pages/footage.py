@@ -1,4 +1,4 @@
-"""Footage to follow the tutorial with: `python examples/pages/footage.py [--clips 100]`.
+"""Footage to follow the tutorial with: `python examples/pages/footage.py [--clips 100] [--frames 24]`.
 
 Writes to the current folder:
 
@@ -29,7 +29,7 @@ from camera import to_block
 from procedural import SCENES
 from teach import Tape
 
-SIZE, FRAMES = (256, 192), 24
+SIZE = (256, 192)
 NEW = 6  # clips in new-footage/
 
 
@@ -40,13 +40,14 @@ class Clip:
     name: str
     seed: int
     noisy: bool
+    frames: int
 
 
 def make(clip: Clip, folder: Path) -> None:
     """Write a clip, encoded by H.264 at ordinary quality."""
     rng = np.random.default_rng(clip.seed)
     scene = list(SCENES.values())[clip.seed // 2 % len(SCENES)]
-    block = to_block(scene(rng, SIZE, FRAMES), PixelFormat.of("yuv420p"))
+    block = to_block(scene(rng, SIZE, clip.frames), PixelFormat.of("yuv420p"))
     if clip.noisy:
         stack = from_block(block)
         block = from_stack(add_luma(stack, Tape.draw(rng).field(stack.shape, rng)))
@@ -63,12 +64,13 @@ def write(folder: Path, clips: list[Clip]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=100, metavar="N", help="clips in footage/ (default: 100)")
-    count = parser.parse_args().clips
-    clips = [Clip(f"reel{number + 1:03}.mp4", number, bool(number % 2)) for number in range(count)]
+    parser.add_argument("--frames", type=int, default=24, metavar="N", help="frames of each clip (default: 24)")
+    options = parser.parse_args()
+    clips = [Clip(f"reel{n + 1:03}.mp4", n, bool(n % 2), options.frames) for n in range(options.clips)]
     write(Path("footage"), clips)
     labels = {clip.name: int(clip.noisy) for clip in clips}
     Path("footage/labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
-    write(Path("new-footage"), [Clip(f"new{n + 1}.mp4", 1000 + n, bool(n % 2)) for n in range(NEW)])
+    write(Path("new-footage"), [Clip(f"new{n + 1}.mp4", 1000 + n, bool(n % 2), options.frames) for n in range(NEW)])
 
 
 if __name__ == "__main__":

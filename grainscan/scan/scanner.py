@@ -474,7 +474,7 @@ class _Run:
             file.video = event.content
 
     def _infer(self, engine: Engine, lanes: ThreadPoolExecutor) -> None:
-        """Give every free lane a batch. A single piece is passed as it is, in the worker's memory."""
+        """Give every free lane a batch. A single piece is passed as it is."""
         while self._waiting and len(self._running) < engine.lanes:
             batch = [self._waiting.popleft()]
             size = len(batch[0].content.views)
@@ -488,7 +488,7 @@ class _Run:
             future.add_done_callback(lambda _: self._pool.wake())
 
     def _gather(self) -> None:
-        """Hand outputs to their files, and memory back to the workers."""
+        """Hand outputs to their files, and let the workers send more."""
         for future in [future for future in self._running if future.done()]:
             start, error = 0, future.exception()
             for message in self._running.pop(future):

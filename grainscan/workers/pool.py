@@ -30,7 +30,7 @@ _LONGEST_LINE = 1 << 26  # bytes
 class Message:
     """Something that the work on a request has found; `content` as converted by `parse`.
 
-    An array in it lies in the worker's memory until the message is passed to `Pool.release`.
+    The worker may send as many arrays ahead as it has slots: `Pool.release` of a message makes room for another.
     """
 
     key: int
@@ -152,7 +152,7 @@ class Pool:
             self._button.send(b"!")
 
     def release(self, message: Message) -> None:
-        """Let the worker overwrite the array of this message."""
+        """Let the worker send another array in place of this message's."""
         number, slot = message.slot or (0, 0)
         worker = self._workers.get(number)
         if worker is not None:
@@ -190,7 +190,8 @@ class Pool:
         self._selector.unregister(worker.connection)
         worker.connection.close()
         self._server.forget(worker.number)
-        del self._workers[worker.number]  # its memory is freed with the last array in it
+        worker.memory.close()
+        del self._workers[worker.number]
 
     def _send(self, worker: _Worker, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it may just have died; `wait` will see the end of its socket
@@ -245,7 +246,8 @@ class Pool:
         if size * dtype.itemsize > self._stride:
             raise ValueError("it names more memory than it has")
         worker.lent.add(slot)
-        return slot, np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape)
+        # A copy: the worker goes on to the next file, which may take it over and write into all of its memory.
+        return slot, np.frombuffer(worker.memory, dtype, size, slot * self._stride).reshape(shape).copy()
 
     def _end(self, worker: _Worker, error: GrainscanError | None = None) -> Iterator[Ended]:
         """A worker has ended unasked. That costs its request, and nothing else."""
