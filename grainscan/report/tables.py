@@ -60,7 +60,7 @@ class _Results:
     def _layout(self, rows: list[list[Text]], console: Console, options: ConsoleOptions) -> tuple[str, bool]:
         """The folder to leave out of the names, and whether to describe the videos, so that no name is broken.
 
-        Names give way first: they lose the folder that they share, and then the videos go.
+        Names give way first: they lose the folder that they share. Then the videos go, if that is of use.
         """
         from rich.cells import cell_len
         from rich.measure import Measurement
@@ -76,7 +76,7 @@ class _Results:
             for folder in ("", shared):
                 if width + max(len(_FILE), longest - cell_len(printable(folder))) <= options.max_width:
                     return folder, videos
-        return shared, False
+        return shared, roomy
 
     def _table(self, folder: str, videos: bool) -> Table:
         """An empty table of files whose names are shown without `folder`, which its head names."""
