@@ -117,7 +117,9 @@ def misbehave(request: dict[str, Any]) -> Iterator[Any]:
     if name.startswith("bug"):
         raise ZeroDivisionError("of its own")
     if name.startswith("lie"):
-        for handle in range(3, 64):  # whatever socket it may hold; not the memory, where an earlier file may be read yet
+        for handle in range(
+            3, 64
+        ):  # whatever socket it may hold; not the memory, where an earlier file may be read yet
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(handle).st_mode):
                     os.write(handle, LIES[name.split(".")[0]] + b"\n")
