@@ -435,6 +435,14 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     assert "frame drop" not in only and "experimental" not in only
 
 
+@pytest.mark.parametrize(("high", "ends"), [(5.0, "--film-grain 12"), (9.0, "uncertain")])
+def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) -> None:
+    grain = {"strength": 4.1, "interval": [3.8, high], "size": {"horizontal": 1.6, "vertical": 1.5}, "chroma": {}}
+    grain |= {"pattern": "temporal", "film_grain_level": 12}
+    text = words.describe_grain(ok(grain=grain))
+    assert text == f"grain 4.1 codes (3.8–{high:.1f}), 1.6×1.5 px, {ends}"
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_table_shows_every_name_and_lets_none_act(name: str) -> None:
     text = shown(report.results_table([ok(name), failed(name)]))
