@@ -68,8 +68,8 @@ def describe_video(result: Result) -> str:
 def describe_grain(result: Result) -> str:
     """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, --film-grain 12`; empty where it was not measured.
 
-    Where the interval spans more than a factor of two, `uncertain` stands in place of a level for encoders: texture that
-    moves was probably measured, too.
+    Where the interval spans more than a factor of two, `uncertain` stands in place of a level for encoders: moving
+    texture was probably measured, too.
     """
     grain = result.get("grain") or {}
     parts = []
