@@ -209,7 +209,7 @@ class TrainConfig(Options):
     seed: int = option(0, "Random seed.")
     dry_run: bool = option(False, "Print the plan with estimated time and memory, and train nothing.")
 
-    tune: str = option("full", "Weights to train.", metavar="full|adapters|head|scales|last-N", panel=MODEL)
+    tune: str = option("full", "Weights to train.", metavar="full|adapters|head|picture|last-N", panel=MODEL)
     lora: int = option(
         0, "Rank of low-rank updates (LoRA) of attention and MLP; 0: none.", metavar="RANK", panel=MODEL, least=0
     )
@@ -227,11 +227,6 @@ class TrainConfig(Options):
     frames: int | None = option(None, "Consecutive frames per view. Default: the model's.", panel=DATA, above=0)
     size: int | None = option(None, "Side of a view's square, in pixels. Default: the model's.", panel=DATA, above=0)
     views_per_clip: int = option(1, "Views drawn from each clip per epoch.", panel=DATA, above=0)
-    by_clip: bool = option(
-        False,
-        "Learn from a clip's views together, as files are judged, instead of from each; --batch-size counts clips.",
-        panel=DATA,
-    )
     augment: bool = option(True, "Augment views: flips, crops, and jitter in time, brightness and colour.", panel=DATA)
     balanced: bool = option(False, "Draw clips with and without the artifact equally often.", panel=DATA)
     workers: int = option(-1, "Loader processes; -1: automatic, 0: load in this process.", panel=DATA, least=-1)
@@ -275,8 +270,8 @@ class TrainConfig(Options):
             alpha = _convert(self.focal_alpha, float, "--focal-alpha")
             if not 0 < alpha < 1:
                 raise ConfigError(f"--focal-alpha is {alpha}", hint="Use auto, none or a number between 0 and 1.")
-        if not re.fullmatch("full|adapters|head|scales|last-0*[1-9][0-9]*", self.tune):
-            hint = "Use full, adapters, head, scales or last-N, such as last-4."
+        if not re.fullmatch("full|adapters|head|picture|last-0*[1-9][0-9]*", self.tune):
+            hint = "Use full, adapters, head, picture or last-N, such as last-4."
             raise ConfigError(f"--tune is {self.tune!r}", hint=hint)
         self._check_kept()
 
@@ -286,8 +281,8 @@ class TrainConfig(Options):
         return self.lr or (_LR if self.add_task is None else _ADDED_LR)
 
     def _check_kept(self) -> None:
-        """Raise ConfigError for options that would change what --add-task or --tune scales keeps."""
-        flag = "--add-task" if self.add_task is not None else "--tune scales" if self.tune == "scales" else None
+        """Raise ConfigError for options that would change what --add-task or --tune picture keeps."""
+        flag = "--add-task" if self.add_task is not None else "--tune picture" if self.tune == "picture" else None
         if flag is None:
             return
         changes: dict[str, object] = {

@@ -302,15 +302,14 @@ class _Scan:
 def _settings(scanner: Scanner) -> dict[str, str]:
     """How files are looked at, for people."""
     view, job = scanner.job.view, scanner.job
-    numbers = {"native": view.crops, "detail": view.detail, "quarter": view.quarter, "whole": view.whole}
-    views = ", ".join(f"{numbers[scale]:,} {scale}" for scale in view.scales if scale in job.scales)
+    views = f"up to {view.crops:,}, of {view.size} × {view.size} pixels"
     often = f"up to {view.windows:,} per file" if job.every is None else f"one every {job.every:g} seconds"
     if job.every == 0:
         often = "every frame"
     settings = {
         "artifacts": ", ".join(task_of(task).title for task in scanner.tasks),
         "windows": f"{often}, of {count(view.frames, 'frame')} each",
-        "views of a window": f"{views}, of {view.size} × {view.size} pixels",
+        "views of a window": f"{views}, and statistics of the picture" if job.statistics else views,
         "files shorter than a window": "refused" if job.short == "error" else f"extended ({job.short})",
         "time limit": f"{job.timeout:g} seconds per file" if job.timeout else "none",
     }

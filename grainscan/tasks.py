@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Scale = Literal["native", "detail", "quarter", "whole"]  # of a view: see `grainscan.views.crops`
-SCALES: tuple[Scale, ...] = ("native", "detail", "quarter", "whole")  # their numbers are the model's input
 Augmentation = Literal["reverse", "mirror", "flip", "light"]
 AUGMENTATIONS: frozenset[Augmentation] = frozenset({"reverse", "mirror", "flip", "light"})
 
@@ -28,7 +26,8 @@ class Task:
     published_mark: str | None = None  # in BVI-Artefact's names of clips that have it
     unit: str | None = None  # of its strength; None: that of the training data
     flat_crops: float = 0.5  # share of a window's crops where the picture is flattest; the others form a grid
-    scales: tuple[Scale, ...] = SCALES  # the views that show it, if the model has them
+    views: bool = True  # whether the network judges it by views; if not, by statistics of the picture alone
+    statistics: bool = True  # whether by statistics of the picture, if the model reads them
     decided_by: Literal["lowest", "highest"] = "lowest"  # the views that decide if not all do
     measured: bool = False  # by a formula over every decoded frame (`grainscan.views.measures`), not by the network
     augmentations: frozenset[Augmentation] = AUGMENTATIONS  # those that preserve its label
@@ -59,7 +58,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         folders=("grainy", "noisy"),
         published_mark="graininess",
         unit="8-bit luma codes (standard deviation)",
-        scales=("native",),
+        statistics=False,
         synthesiser="graininess",
         estimator="temporal",
     ),
@@ -67,7 +66,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         "blockiness",
         folders=("blocky",),
         published_mark="QP47",
-        scales=("detail", "quarter"),
+        views=False,
         synthesiser="blockiness",
     ),
     Task(
@@ -75,28 +74,26 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
         folders=("banded",),
         published_mark="banding",
         unit="8-bit luma codes (height of a step)",
-        scales=("detail", "quarter"),
-        decided_by="highest",
+        views=False,
         synthesiser="banding",
     ),
     Task(
         "spatial_blur",
         folders=("blurred", "blurry"),
-        scales=("detail", "quarter"),
+        views=False,
         synthesiser="spatial_blur",
     ),
     Task(
         "motion_blur",
         published_mark="Motion",
-        scales=("detail", "quarter", "whole"),
+        views=False,
         synthesiser="motion_blur",
     ),
     Task(
         "aliasing",
         folders=("aliased",),
         published_mark="aliasing",
-        scales=("detail", "quarter"),
-        decided_by="highest",
+        views=False,
         synthesiser="aliasing",
     ),
     Task(
@@ -122,7 +119,7 @@ STANDARD: tuple[Task, ...] = (  # the artifacts of BVI-Artefact, in the order of
     ),
     Task(
         "transmission_error",
-        scales=("detail", "quarter", "whole"),
+        views=False,
         decided_by="highest",
         synthesiser="transmission_error",
     ),

@@ -28,10 +28,11 @@ from grainscan.train.plan import describe
 from grainscan.train.setup import prepare
 from grainscan.video import Block, write_clip
 from grainscan.views.crops import ViewSpec
+from grainscan.views.statistics import COUNT
 
 __all__ = ["no_export"]  # a fixture
 
-VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3, detail=2, quarter=1, whole=1)
+VIEW = ViewSpec(frames=4, size=32, windows=2, crops=3)
 OLD: dict[str, Any] = {
     "calibration": {"graininess": (1.7, -0.3), "banding": (0.9, 0.2), "black_screen": (1.1, 0.0)},
     "threshold": {"graininess": 0.41, "banding": 0.63},
@@ -65,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("base") / "two"
-    model = tiny("graininess", "banding", bottleneck=4)
+    model = tiny("graininess", "banding", statistics=COUNT)
     with torch.no_grad():  # smaller weights than the drawn ones, whose layers drown what they are given
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.ones(()) if name.endswith("norm.weight") else parameter / 2)
@@ -96,13 +97,13 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
     assert after.provenance["learnt"] == ["vignette"] and after.provenance["experimental"] == ["banding"]
 
     old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
-    assert {name.split(".")[1] for name in new.keys() - old.keys()} == {"2"}
+    assert all(name.startswith(("adapters.2.", "picture.adapters.2.")) for name in new.keys() - old.keys())
     assert all(torch.equal(value.float(), new[name]) for name, value in old.items())
     random = np.random.default_rng(0)
     sessions = [onnxruntime.InferenceSession(folder / "model.onnx") for folder in (base, run.model)]
     for count in (1, 3, 24):
         pixels = random.random((count, 4, 3, 32, 32), dtype=np.float32)
-        inputs = {"views": pixels, "scales": random.integers(0, 4, count)}
+        inputs = {"views": pixels, "statistics": random.standard_normal((count, COUNT), dtype=np.float32)}
         for first, second in zip(*(session.run(["logits", "strength"], inputs) for session in sessions), strict=True):
             np.testing.assert_array_equal(second[:, :2], first)
     clip = str(data / "test" / "test0.avi")
@@ -122,8 +123,8 @@ def test_the_plan_says_what_is_learnt_kept_and_measured(config: TrainConfig) -> 
     lines = list(describe(setup).lines())
     assert lines[0].startswith("run run: vignette on views of 4 frames")
     assert lines[1:3] == ["kept as they are, labels or not: graininess, banding", "measured, not learnt: black_screen"]
-    trained = {name.split(".")[1] for name, value in setup.model.named_parameters() if value.requires_grad}
-    assert trained == {"2"}
+    trained = [name for name, value in setup.model.named_parameters() if value.requires_grad]
+    assert trained and all(name.startswith(("adapters.2.", "picture.adapters.2.")) for name in trained)
 
 
 @pytest.mark.usefixtures("no_export")
@@ -139,14 +140,13 @@ def test_an_interrupted_addition_goes_on(config: TrainConfig) -> None:
 
 
 @pytest.mark.usefixtures("no_export")
-def test_the_other_scales_are_learnt_beside_grain(config: TrainConfig, base: Path) -> None:
-    """A task that other scales judge changes with them: it would have to be learnt again, and is not labelled here."""
-    run = train(replace(config, add_task=None, tune="scales", max_steps=2))
+def test_the_picture_is_learnt_beside_grain(config: TrainConfig, base: Path) -> None:
+    """Tasks that the picture's statistics judge are learnt; those that are not labelled here are dropped."""
+    run = train(replace(config, add_task=None, tune="picture", max_steps=2))
     assert read_spec(run.model).tasks == ("graininess", "vignette")
     old, new = (load_file(folder / "model.safetensors") for folder in (base, run.model))
     changed = {name for name, value in new.items() if name not in old or not torch.equal(value, old[name].float())}
-    assert {".".join(name.split(".")[:2]) for name in changed if name.startswith("adapters")} == {"adapters.1"}
-    assert {name.split(".")[0] for name in changed} == {"adapters", "scaled"}
+    assert changed and all(name.startswith(("adapters.1.", "picture.adapters.1.")) for name in changed)
     assert read_spec(run.model).calibration["graininess"] == read_spec(base).calibration["graininess"]
 
 

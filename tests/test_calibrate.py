@@ -50,7 +50,7 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                         yield {"path": path, "status": "error"}
                         continue
                     logits = np.repeat(np.array(views, np.float32)[:, None], 2, axis=1)
-                    self._observe(path, Outputs(logits, np.zeros_like(logits), np.zeros(len(logits), np.int64)))
+                    self._observe(path, Outputs(logits, np.zeros_like(logits)))
                     measured = {task: {"probability": calibrated(views[0], task, self._spec)} for task in MEASURED}
                     yield {"path": path, "status": "ok", "tasks": measured}
 

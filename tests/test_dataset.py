@@ -25,9 +25,9 @@ from grainscan.data.dataset import (
     grid_cuts,
     random_cut,
     read_clips,
-    read_cuts,
     render,
 )
+from grainscan.data.labels import write_labels
 from grainscan.errors import DataError, UsageError, VideoError
 from grainscan.tasks import AUGMENTATIONS, Task
 from grainscan.video import Block, PixelFormat, write_clip
@@ -134,7 +134,7 @@ def test_a_long_clip_is_sampled_within_the_budget(tmp_path: Path) -> None:
     block = scene_block(frames=40, width=256, height=192, grain=2)
     write_clip(tmp_path / "a.avi", block)
     budget = 500_000  # the clip has 2.9 million bytes
-    blocks = decode(tmp_path / "a.avi", VIEW, budget=budget)
+    blocks = decode(tmp_path / "a.avi", VIEW, budget=budget).blocks
     assert len(blocks) > 1
     assert sum(b.frames * frame_bytes(b.format, b.height, b.width) for b in blocks) <= budget
     for part in blocks:  # longer and larger than a view, and found in the clip pixel for pixel
@@ -171,9 +171,9 @@ def test_a_damaged_excerpt_is_decoded_again(tmp_path: Path) -> None:
     whole = file.read_bytes()
     cache.read(tmp_path / "a.avi")
     file.unlink()  # by another training, while this one knows where its planes were
-    cut = Cut(0, 0, 0, 0)
-    blocks, cuts = read_cuts(cache, tmp_path / "a.avi", lambda excerpt: [cut])
-    assert blocks[0].frames == 4 and cuts == [cut] and file.read_bytes() == whole
+    write_labels(tmp_path, {"a.avi": {"graininess": 0}})
+    batch = TrainingViews(read_clips(tmp_path), cache, draws=1)[0]
+    assert batch["views"].shape[:2] == (1, 4) and file.read_bytes() == whole
     cache.forget(tmp_path / "a.avi")
     for damaged in (b"", whole[:-1], b"not json\n", b'{"format": {}, "shapes": []}\n'):
         file.write_bytes(damaged)
@@ -211,7 +211,7 @@ def test_the_disk_keeps_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     fill(cache, paths[1])
     assert cache.full
     assert not list((tmp_path / "cache").rglob("*.planes"))  # the disk is wanted back, and nothing is added
-    assert cache.read(paths[1]).shapes == DecodedExcerpt(decode(paths[1], VIEW)).shapes
+    assert cache.read(paths[1]).shapes == decode(paths[1], VIEW).shapes
 
 
 def test_a_disk_that_fills_up_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_processes_that_fill_the_cache_together_keep_its_limit(tmp_path: Path) -
     assert fill(whole, *paths, workers=2) == {}
     size = Path(whole._file(paths[0])).stat().st_size
     for path in paths:  # the same as decoded here
-        stored, here = whole.read(path), DecodedExcerpt(decode(path, VIEW))
+        stored, here = whole.read(path), decode(path, VIEW)
         assert isinstance(stored, StoredExcerpt)
         for plane, same in zip(stored.block(0, 0, 8).planes, here.block(0, 0, 8).planes, strict=True):
             np.testing.assert_array_equal(plane, same)
@@ -304,7 +304,7 @@ def test_the_cache_has_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def excerpt_of(tmp_path: Path, block: Block) -> StoredExcerpt:
-    StoredExcerpt.write(tmp_path / "x.planes", [block])
+    StoredExcerpt.write(tmp_path / "x.planes", DecodedExcerpt([block]))
     return StoredExcerpt(str(tmp_path / "x.planes"))
 
 
@@ -462,17 +462,16 @@ def test_an_augmentation_is_left_out_only_where_it_could_forge_a_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = {
-        "still": Task("still", scales=("native",), augmentations=AUGMENTATIONS - {"reverse"}),
-        "dim": Task("dim", scales=("whole",), augmentations=AUGMENTATIONS - {"light"}),
+        "still": Task("still", augmentations=AUGMENTATIONS - {"reverse"}),
+        "dim": Task("dim", augmentations=AUGMENTATIONS - {"light"}),
     }
     monkeypatch.setattr("grainscan.tasks._BY_NAME", records)
     labels = np.array([[1, np.nan], [np.nan, 0], [0, 1]], np.float32)
     names = ("a", "b", "c")
     clips = ClipSet(tmp_path, ("still", "dim"), names, tmp_path, names, labels, np.full_like(labels, np.nan))
-    data = TrainingViews(clips, ClipCache(None, ViewSpec(whole=1)), draws=3)
-    assert data.augmentations(0, "native") == AUGMENTATIONS - {"reverse"}
-    assert data.augmentations(1, "whole") == AUGMENTATIONS - {"light"}
-    assert data.augmentations(2, "native") == AUGMENTATIONS - {"reverse"}  # such a view does not show the other task
-    assert data.augmentations(2, "whole") == AUGMENTATIONS - {"light"}
-    plain = TrainingViews(clips, ClipCache(None, ViewSpec(whole=1)), draws=3, augment=False)
-    assert plain.augmentations(2, "whole") == frozenset()
+    data = TrainingViews(clips, ClipCache(None, ViewSpec()), draws=3)
+    assert data.augmentations(0) == AUGMENTATIONS - {"reverse"}
+    assert data.augmentations(1) == AUGMENTATIONS - {"light"}
+    assert data.augmentations(2) == AUGMENTATIONS - {"reverse", "light"}
+    plain = TrainingViews(clips, ClipCache(None, ViewSpec()), draws=3, augment=False)
+    assert plain.augmentations(2) == frozenset()

@@ -490,7 +490,7 @@ def test_windows_of_equal_start_have_a_fixed_order(tmp_path: Path) -> None:
         items = [
             (
                 Piece(np.empty(0, np.float32), np.zeros(1, np.int64), 1.0, 2.0, [(0, 0)]),
-                Outputs(*rng.normal(size=(2, 1, 2)).astype(np.float32), np.zeros(1, np.int64)),
+                Outputs(*rng.normal(size=(2, 1, 2)).astype(np.float32)),
             )
             for _ in range(6)
         ]

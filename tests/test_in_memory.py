@@ -43,7 +43,7 @@ def without_place(row: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
 def test_no_pixel_changes(kind: str) -> None:
-    array, job = rgb(kind, frames=9), Job(ViewSpec(frames=4, size=32, windows=1, crops=2), scales=("native",))
+    array, job = rgb(kind, frames=9), Job(ViewSpec(frames=4, size=32, windows=1, crops=2))
     piece, video = read_pieces(Pictures.of("array 0", array, 25), job)
     assert isinstance(piece, Piece) and isinstance(video, dict)
     first = round(piece.start * 25)

@@ -39,7 +39,7 @@ def clip(make_clip: MakeClip) -> Path:
 
 
 def verdict(strength: float, least: float) -> dict[str, Any]:
-    outputs = Outputs(np.full((2, 2), 3, np.float32), np.full((2, 2), np.log2(1 + strength)), np.zeros(2, np.int64))
+    outputs = Outputs(np.full((2, 2), 3, np.float32), np.full((2, 2), np.log2(1 + strength)))
     return dict(aggregate(outputs, toy_spec(), min_strength={TASK: least})[TASK])
 
 

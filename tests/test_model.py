@@ -23,6 +23,7 @@ from grainscan.model.store import load, save
 from grainscan.model.vivit import GrainscanViViT, TaskAdapter, count_parameters
 from grainscan.train.finetune import add_lora, decayed, tune, whiten
 from grainscan.views.crops import ViewSpec
+from grainscan.views.statistics import COUNT
 
 torch.set_num_threads(1)  # the models are tiny, and threads that wait for a busy processor take long
 
@@ -67,7 +68,7 @@ def test_forward_is_backbone_pooling_and_adapter(pooling: str) -> None:
     normalised = (pixels - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     tokens = model.backbone(normalised).last_hidden_state
     pooled = tokens[:, 0] if pooling == "cls" else tokens[:, 1:].mean(1)
-    adapter = model.adapters[1]
+    adapter = model.adapters["1"]
     token = adapter.norm(pooled)
     token = token + adapter.up(torch.nn.functional.gelu(adapter.down(token)))
     torch.testing.assert_close(logits[:, 1:], adapter.logit(token))
@@ -98,7 +99,7 @@ def test_energies_are_added_to_the_tokens_of_tubelets() -> None:
     tokens[:, 1:] += model.energies(views(2))
     for layer in model.backbone.layers:
         tokens = layer(tokens, None)
-    expected = model.adapters[0](model.backbone.layernorm(tokens)[:, 1:].mean(dim=1))
+    expected = model.adapters["0"](model.backbone.layernorm(tokens)[:, 1:].mean(dim=1))
     torch.testing.assert_close(model(views(2)).logits, expected[0])
 
 
@@ -164,8 +165,8 @@ def test_other_views_and_tasks_keep_what_is_known(tmp_path: Path) -> None:
     model = build(str(tmp_path / "m"), tasks=["motion_blur", "banding"], frames=8, size=64, pooling="cls")
     assert model.spec.view == ViewSpec(frames=8, size=64) and model.spec.pooling == "cls"
     assert model.spec.tasks == ("motion_blur", "banding")
-    torch.testing.assert_close(model.adapters[1].state_dict(), source.adapters[1].state_dict())
-    assert not torch.equal(model.adapters[0].logit.weight, source.adapters[0].logit.weight)
+    torch.testing.assert_close(model.adapters["1"].state_dict(), source.adapters["1"].state_dict())
+    assert not torch.equal(model.adapters["0"].logit.weight, source.adapters["0"].logit.weight)
     positions = "embeddings.position_embeddings"
     torch.testing.assert_close(
         model.backbone.state_dict()[positions],
@@ -425,20 +426,14 @@ def test_scopes_of_tuning() -> None:
         tune(model, "last-3")
 
 
-def test_the_other_scales_are_trained_beside_what_native_views_use() -> None:
-    model = tiny("graininess", "banding", energies=True, bottleneck=4)
-    tune(model, "scales", kept=1)
-    assert {name.split(".")[0] for name in trainable(model)} == {"scaled", "adapters"}
-    assert not any(name.startswith("adapters.0.") for name in trainable(model))
-    pixels = views()
-    before = model(pixels, torch.zeros(3, dtype=torch.int64))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(std=0.3)
-    after = model(pixels, torch.zeros(3, dtype=torch.int64))
-    assert torch.equal(after.logits[:, 0], before.logits[:, 0])
-    assert not torch.equal(after.logits[:, 1], before.logits[:, 1])
+def test_the_picture_is_trained_beside_what_judges_views() -> None:
+    model = tiny("graininess", "banding", energies=True, statistics=COUNT)
+    tune(model, "picture", kept=1)
+    assert trainable(model) and all(name.startswith("picture.adapters.1.") for name in trainable(model))
+    tune(model, "full", kept=1)  # nothing that is learnt is judged by views
+    assert all(name.startswith("picture.adapters.1.") for name in trainable(model))
+    tune(model, "head", kept=1)
+    assert {name.split(".")[3] for name in trainable(model)} == {"logit", "strength"}
 
 
 def test_lora_adapts_attention_and_mlp_and_leaves_no_trace() -> None:

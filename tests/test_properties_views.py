@@ -11,8 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from grainscan.video import PixelFormat, Window, fill_indices
-from grainscan.views.crops import ViewSpec, active_area, fit, view_boxes
-from grainscan.views.scales import views_of
+from grainscan.views.crops import ViewSpec, active_area, crop_views, fit, view_boxes
 
 FORMATS = ("yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "gbrp")
 
@@ -82,8 +81,7 @@ def test_the_same_picture_gives_the_same_crops_whatever_was_seen_before(window: 
 
 @given(windows(), specs)
 def test_views_are_pictures_between_0_and_1(window: Window, spec: ViewSpec) -> None:
-    made = views_of(window, spec)
-    views, boxes = made.rgb, made.corners
+    views, boxes = crop_views(window, spec)
     assert views.shape == (len(boxes), window.frames, 3, spec.size, spec.size)
     assert views.dtype == np.float32
     assert np.isfinite(views).all()

@@ -12,10 +12,11 @@ from grainscan.model.spec import ModelSpec
 from grainscan.options import TrainConfig
 from grainscan.tasks import STANDARD
 from grainscan.train.roles import Roles, assign
+from grainscan.views.statistics import COUNT
 
 LABELLED = ("banding", "black_screen", "graininess", "vignette")
-GRAIN = ModelSpec("grain", ("graininess",), bottleneck=8)
-MANY = ModelSpec("many", ("graininess", "banding"), bottleneck=8, measured=("frame_drop",))
+GRAIN = ModelSpec("grain", ("graininess",), statistics=COUNT)
+MANY = ModelSpec("many", ("graininess", "banding"), statistics=COUNT, measured=("frame_drop",))
 
 
 def roles(start: ModelSpec | None = MANY, labelled: tuple[str, ...] = LABELLED, **options: Any) -> Roles:
@@ -40,12 +41,12 @@ def test_an_added_task_leaves_the_others_alone() -> None:
 
 
 def test_tuning_the_other_scales_keeps_what_native_views_alone_judge() -> None:
-    found = roles(GRAIN, tune="scales")
+    found = roles(GRAIN, tune="picture")
     assert (found.kept, found.learnt) == (("graininess",), ("banding", "vignette"))
     assert found.measured == ("black_screen",) and found.fitted == ("banding", "vignette", "black_screen")
-    again = roles(MANY, tune="scales")  # what other scales judge changes with them, so it is learnt again
+    again = roles(MANY, tune="picture")
     assert (again.kept, again.measured) == (("graininess",), ("frame_drop", "black_screen"))
-    assert roles(MANY, tune="scales", tasks="vignette").learnt == ("vignette",)
+    assert roles(MANY, tune="picture", tasks="vignette").learnt == ("vignette",)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +57,10 @@ def test_tuning_the_other_scales_keeps_what_native_views_alone_judge() -> None:
         (MANY, {"add_task": "black_screen"}, "black_screen is measured by a formula"),
         (MANY, {"add_task": "Vignette"}, "'Vignette' is not a name"),
         (None, {"add_task": "vignette"}, "has no tasks yet"),
-        (MANY.with_(bottleneck=0), {"tune": "scales"}, "judges native views only"),
-        (None, {"tune": "scales"}, "judges native views only"),
+        (MANY.with_(statistics=0), {"tune": "picture"}, "reads no statistics of the picture"),
+        (None, {"tune": "picture"}, "reads no statistics of the picture"),
         (MANY, {"tasks": "black_screen"}, "nothing to learn: black_screen is only kept or measured"),
-        (MANY, {"tune": "scales", "tasks": "graininess"}, "nothing to learn: graininess is only kept or measured"),
+        (MANY, {"tune": "picture", "tasks": "graininess"}, "nothing to learn: graininess is only kept or measured"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_hint(start: ModelSpec | None, options: dict[str, Any], message: str) -> None:
@@ -77,7 +78,7 @@ def test_what_cannot_be_is_refused_with_a_hint(start: ModelSpec | None, options:
         ({"add_task": "vignette", "lora": 4}, "--lora does not go with --add-task"),
         ({"add_task": "vignette", "size": 32}, "--size does not go with --add-task"),
         ({"add_task": " , "}, "--add-task names no task"),
-        ({"tune": "scales", "pooling": "cls"}, "--pooling does not go with --tune scales"),
+        ({"tune": "picture", "pooling": "cls"}, "--pooling does not go with --tune picture"),
     ],
 )
 def test_options_that_would_change_the_rest_are_refused(options: dict[str, Any], message: str) -> None:

@@ -36,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 def outputs(*logits: float, strength: tuple[float, ...] | None = None) -> Outputs:
     column = np.array(logits, np.float32)[:, None]
     estimates = np.array(strength or [0.0] * len(logits), np.float32)[:, None]
-    return Outputs(np.hstack([column, -column]), np.hstack([estimates, estimates]), np.zeros(len(column), np.int64))
+    return Outputs(np.hstack([column, -column]), np.hstack([estimates, estimates]))
 
 
 def sigmoid(value: float) -> float:
@@ -75,8 +75,8 @@ def test_aggregate_by_hand() -> None:
         "threshold": 0.6,
         "strength": round(2**2.5 - 1, 3),
     }
-    # banding has the opposite logits, of which the highest decide, a default threshold and no strength
-    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-0.5), 6), "threshold": 0.5}
+    # banding has the opposite logits, the lowest of views 0 and 2, a default threshold and no strength
+    assert tasks["banding"] == {"label": 0, "probability": round(sigmoid(-3.5), 6), "threshold": 0.5}
 
 
 def test_strength_is_never_negative() -> None:
@@ -211,9 +211,9 @@ def test_a_broken_model_ends_the_scan_before_it_begins(model: Path, make_clip: M
 
 def test_a_fault_of_the_model_is_an_error_row(model: Path, make_clip: MakeClip) -> None:
     class Moody:
-        lanes, batch = 1, 4
+        lanes, batch, spec = 1, 4, toy_spec()
 
-        def __call__(self, views: np.ndarray[Any, Any], scales: Any) -> Outputs:
+        def __call__(self, views: np.ndarray[Any, Any], statistics: Any) -> Outputs:
             raise RuntimeError("out of memory")
 
     paths = [make_clip("a.avi"), make_clip("b.avi")]

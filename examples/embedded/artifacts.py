@@ -1,43 +1,46 @@
 """Teach the grain model the other artifacts: `python examples/embedded/artifacts.py WORK [--material DIR]`.
 
-The model gets views of other scales and what the network needs for them (`with_scales`), and learns the artifacts of
-the standard tasks that are not measured, on clips of the recipe's clean material with one to four artifacts each
-(`grainscan prep --synthesize all`). Everything that native views use is frozen, so graininess stays as it was. Each
-stage is skipped when its result exists. `recipe.py` ends with these stages; from the embedded model alone, DIR is the
-folder that `material.py` wrote (made first if none is given). `--install` puts the model into the package.
+The model gets adapters of the picture's statistics (`with_statistics`), and learns the artifacts of the standard tasks
+that are not measured, on clips of the recipe's clean material with one to four artifacts each (`grainscan prep
+--synthesize all`, twice: both times other places and other artifacts). Everything that judges views is kept, so
+graininess stays as it was. What exists is not made again. `recipe.py` ends with these stages; from the embedded model
+alone, DIR is the folder that `material.py` wrote (made first if none is given). `--install` puts the model into the
+package.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from common import TASK, grainscan, make_material, read_set, share
 
+from grainscan.data.cache import ClipCache, default_directory
+from grainscan.data.dataset import read_clips
+from grainscan.files import write_json
 from grainscan.model.spec import find_model
 from grainscan.model.store import load, save
 from grainscan.model.vivit import GrainscanViViT
 from grainscan.tasks import MEASURED
+from grainscan.views.statistics import COUNT
 
 NAME = "artifacts"
-SEED, VALIDATION_SEED = 1, 11
+SEEDS, VALIDATION_SEED = (1, 2), 11
 VALIDATION = 0.12  # of the scenes
-VIEWS = {"detail": 6, "quarter": 6, "whole": 1}  # of a window, besides those for grain
-BOTTLENECK = 128
-# Larger than the clips for grain, so that the picture can be seen, and long enough for a window at any of four places.
-TRAIN_CLIPS = "--clips 2 --frames 12 --size 352 --twins 4"
+# Larger than the clips for grain, so that the picture can be seen, and as long as a window and a half.
+TRAIN_CLIPS = ("--clips 2 --frames 12 --size 352 --twins 4", "--clips 2 --frames 12 --size 352 --twins 5")
 VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6"
-TRAIN = "--tune scales --loss bce --balanced --warmup 0.03"
-# First each view by itself, which is quick to learn; then the views of a clip together, as files are judged.
-STAGES = (
-    "--batch-size 64 --views-per-clip 4 --max-steps 2000 --eval-every 400 --lr 1e-3",
-    "--by-clip --batch-size 14 --max-steps 900 --eval-every 200 --lr 1e-3",
+TRAIN = (
+    "--tune picture --loss bce --batch-size 128 --epochs 60 --lr 2e-3 --warmup 0.1 --weight-decay 0.3 "
+    "--strength-weight 0.1 --eval-every 200"
 )
+BY_HAND = {"frame_drop": 0.8}  # thresholds that are right on real footage, where synthetic clips say little
 
 
 def main() -> int:
@@ -68,43 +71,53 @@ def teach(
     work: Path, training: Sequence[Path], validation: Sequence[Path], model: str | Path, quick: Sequence[str] = ()
 ) -> Path:
     """Synthesise, train and calibrate; the directory of the new model. `quick`: options for a short trial."""
-    data, base = work / NAME, work / f"{NAME}-start"
-    for side, clips, flags, seed in (
-        ("train", training, TRAIN_CLIPS, SEED),
-        ("val", validation, VAL_CLIPS, VALIDATION_SEED),
-    ):
-        if not (data / side / "labels.json").is_file():
-            grainscan("prep", *clips, data / side, *shlex.split(flags), "--synthesize", "all", "--seed", seed)
+    data, base, run = work / NAME, work / f"{NAME}-start", work / "runs" / NAME
+    parts = [(f"train/{seed}", training, flags, seed) for seed, flags in zip(SEEDS, TRAIN_CLIPS, strict=True)]
+    for part, clips, flags, seed in (*parts, ("val", validation, VAL_CLIPS, VALIDATION_SEED)):
+        if not (data / part / "labels.json").is_file():
+            grainscan("prep", *clips, data / part, *shlex.split(flags), "--synthesize", "all", "--seed", seed)
+    join([data / part for part, *_ in parts], data / "train")
     if not base.exists():
-        with_scales(find_model(str(model)), base)
-    for number, settings in enumerate(STAGES, start=1):
-        run = work / "runs" / f"{NAME}-{number}"
-        if not (run / "metrics.json").is_file():
-            resume = ("--resume", "auto") if (run / "checkpoints").is_dir() else ()
-            identity = ("--model", base, "--seed", SEED + number - 1, "--runs", run.parent, "--name", run.name)
-            grainscan("train", data, *identity, *shlex.split(f"{TRAIN} {settings}"), *quick, *resume)
-        base = run
-    return base / "model"
+        with_statistics(find_model(str(model)), base, data / "train")
+    if not (run / "metrics.json").is_file():
+        resume = ("--resume", "auto") if (run / "checkpoints").is_dir() else ()
+        identity = ("--model", base, "--runs", run.parent, "--name", run.name)
+        grainscan("train", data, *identity, *shlex.split(TRAIN), *quick, *resume)
+    return run / "model"
 
 
-def with_scales(source: Path, target: Path) -> None:
-    """Write a grain model with untrained parts for views of other scales; other tasks that it knows are dropped."""
-    torch.manual_seed(SEED)
+def join(parts: Sequence[Path], folder: Path) -> None:
+    """Write the labels and the manifest of a folder whose subfolders are data sets."""
+    for file in ("labels.json", "manifest.json"):
+        found = [(part.name, json.loads((part / file).read_text(encoding="utf-8"))) for part in parts]
+        clips = {f"{name}/{clip}": entry for name, each in found for clip, entry in each.get("clips", each).items()}
+        write_json(folder / file, {**found[0][1], "clips": clips} if "clips" in found[0][1] else clips)
+
+
+def with_statistics(source: Path, target: Path, folder: Path) -> None:
+    """Write a grain model that reads the statistics of the picture, brought to the scale of the clips of a folder.
+
+    Other tasks that it knows are dropped.
+    """
     old = load(source)
     of_grain = {
         name: {TASK: values[TASK]} if TASK in (values := getattr(old.spec, name)) else {}
         for name in ("aggregation", "calibration", "threshold", "strength")
     }
-    view = replace(old.spec.view, **VIEWS)
-    spec = old.spec.with_(
-        name=target.name, tasks=(TASK,), view=view, bottleneck=BOTTLENECK, measured=MEASURED, **of_grain
-    )
+    of_grain["threshold"] |= BY_HAND
+    spec = old.spec.with_(name=target.name, tasks=(TASK,), statistics=COUNT, measured=MEASURED, **of_grain)
     new = GrainscanViViT(old.config, spec)
     state = new.state_dict()
-    state |= {key: value for key, value in old.state_dict().items() if not key.startswith(("scaled.", "adapters."))}
-    adapter = old.adapters[old.spec.tasks.index(TASK)].state_dict()
+    state |= {key: value for key, value in old.state_dict().items() if not key.startswith(("picture.", "adapters."))}
+    adapter = old.adapters[str(old.spec.tasks.index(TASK))].state_dict()
     state |= {f"adapters.0.{key}": value for key, value in adapter.items()}
     new.load_state_dict(state)
+    assert new.picture is not None
+    cache = ClipCache(default_directory(), old.spec.view, statistics=True)
+    clips = read_clips(folder)
+    paths = [clips.path(index) for index in range(len(clips))]
+    read = [path for path, error in cache.fill(paths) if error is None]
+    new.picture.normalise(torch.from_numpy(np.concatenate([cache.read(path).statistics for path in read])))
     save(new, target)
 
 

@@ -2,7 +2,8 @@
 
 A clip becomes an *excerpt*: one or a few blocks of native planes. A short clip is kept whole; of a longer one, a few
 windows and crops are kept, sampled as in `predict` but larger than a view by a margin within which training varies the
-position. Each excerpt is a file, named after everything it depends on, written under a temporary name and renamed: any
+position. If a model reads them, the statistics of the picture are part of it: those of the windows that `predict` would
+look at. Each excerpt is a file, named after everything it depends on, written under a temporary name and renamed: any
 number of processes can fill the cache at once, and an interruption loses one clip.
 
 Memory use does not depend on the number of clips: no file stays open, and a view reads only its own frames.
@@ -27,31 +28,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grainscan.errors import DataError, VideoError
 from grainscan.files import replacing
-from grainscan.video import Block, PixelFormat, probe, read_clip, read_windows
+from grainscan.video import Block, PixelFormat, Window, fill_indices, probe, read_clip, read_windows
 from grainscan.views.crops import ViewSpec, active_area, view_boxes
+from grainscan.views.statistics import COUNT, describe
 from grainscan.workers import spread
 
 CACHE_VARIABLE = "GRAINSCAN_CACHE_DIR"
 EXCERPT_BYTES = 12_000_000  # larger clips are sampled
-WHOLE_BYTES = 48_000_000  # the same where views show the whole picture; one window is kept whatever its size
 _FRAME_MARGIN = 8  # additional frames of an excerpt, compared with a view
 _PIXEL_MARGIN = 64  # additional pixels of width and height, at most the size of the view
 RESERVE = 10_000_000_000  # bytes of the disk left to others
 _LONGEST_UNUSED = 30 * 86_400  # seconds for which an unused excerpt is kept
-_VERSION = 2  # of the file format; part of the names
+_VERSION = 3  # of the file format; part of the names
 _LONGEST_HEADER = 1 << 20
 _HEADERS_KEPT = 4096  # in memory
 _STORE = "grainscan.data.cache:store_request"
 
 
 class DecodedExcerpt:
-    """Blocks of one clip in memory, all of one pixel format. `shapes`: (frames, height, width) of each."""
+    """Blocks of one clip in memory, all of one pixel format. `shapes`: (frames, height, width) of each.
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    `statistics` are those of the clip's windows, float32 (windows, count), without rows if they are not wanted.
+    """
+
+    def __init__(self, blocks: Sequence[Block], statistics: Sequence[NDArray[np.float32]] = ()) -> None:
         self.blocks = tuple(blocks)
+        self.statistics = np.array(statistics, np.float32).reshape(-1, COUNT)
         self.format = blocks[0].format
         self.shapes = tuple((block.frames, block.height, block.width) for block in blocks)
 
@@ -62,7 +68,8 @@ class DecodedExcerpt:
 
 
 class StoredExcerpt:
-    """The same on disk: one line of JSON (format, shapes), then the planes of each block one after another."""
+    """The same on disk: one line of JSON (format, shapes, windows with statistics), the statistics, then the planes of
+    each block one after another."""
 
     def __init__(self, path: str) -> None:
         """Reads the first line. Raises OSError, ValueError, KeyError or TypeError if it is not an excerpt."""
@@ -73,19 +80,26 @@ class StoredExcerpt:
         self.path = path
         self.format = PixelFormat(**header["format"])
         self.shapes = tuple((int(t), int(h), int(w)) for t, h, w in header["shapes"])
-        self._offset = len(line)
+        self._windows, self._described = int(header["windows"]), len(line)
+        self._offset = len(line) + 4 * COUNT * self._windows
         if not self.shapes or self._offset + sum(map(self._bytes, self.shapes)) != size:
             raise ValueError(f"{path}: its length does not match its header")
 
     @classmethod
-    def write(cls, path: Path, blocks: Sequence[Block]) -> None:
-        shapes = [(block.frames, block.height, block.width) for block in blocks]
-        header = {"format": asdict(blocks[0].format), "shapes": shapes}
+    def write(cls, path: Path, excerpt: DecodedExcerpt) -> None:
+        header = {"format": asdict(excerpt.format), "shapes": excerpt.shapes, "windows": len(excerpt.statistics)}
         with path.open("wb") as file:
             file.write(json.dumps(header).encode() + b"\n")
-            for block in blocks:
+            file.write(excerpt.statistics.tobytes())
+            for block in excerpt.blocks:
                 for plane in block.planes:
                     file.write(np.ascontiguousarray(plane).data)
+
+    @property
+    def statistics(self) -> NDArray[np.float32]:
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+            file.seek(self._described)
+            return np.fromfile(file, np.float32, COUNT * self._windows).reshape(-1, COUNT)
 
     def block(self, index: int, start: int, frames: int) -> Block:
         """Reads only the frames asked for."""
@@ -124,13 +138,17 @@ def frame_bytes(form: PixelFormat, height: int, width: int) -> int:
 class ClipCache:
     """Excerpts of clips for views of one specification, kept below `directory` (None: decoded anew each time).
 
+    `statistics`: whether they have the statistics of the picture.
     `limit` is in bytes, for all data sets together. If it or the reserve of the disk is reached, the excerpts unused
     for longest are removed, once; what does not fit even then is decoded each time.
     """
 
-    def __init__(self, directory: Path | None, view: ViewSpec, *, limit: float = float("inf")) -> None:
+    def __init__(
+        self, directory: Path | None, view: ViewSpec, *, statistics: bool = False, limit: float = float("inf")
+    ) -> None:
         self.directory = None if directory is None else os.fspath(directory)
         self.view = view
+        self.statistics = statistics
         self.limit = limit
         self._room: float | None = None  # bytes that may still be added; counted before the first excerpt
         self._known: dict[Path, StoredExcerpt] = {}  # headers of recently read excerpts
@@ -143,17 +161,17 @@ class ClipCache:
     def read(self, path: Path) -> Excerpt:
         """The excerpt of a clip, decoded if it is not there yet. Raises VideoError, DataError."""
         if self.directory is None:
-            return DecodedExcerpt(decode(path, self.view))
+            return decode(path, self.view, statistics=self.statistics)
         if path in self._known:
             return self._known[path]
         file = self._file(path)
         try:
             stored = StoredExcerpt(file)
         except (OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
-            excerpt = DecodedExcerpt(decode(path, self.view))
+            excerpt = decode(path, self.view, statistics=self.statistics)
             room = self._remaining()
             if room > 0:
-                self._room = room - _write(Path(file), excerpt.blocks)
+                self._room = room - _write(Path(file), excerpt)
             return excerpt
         if len(self._known) >= _HEADERS_KEPT:
             self._known.clear()
@@ -185,7 +203,8 @@ class ClipCache:
                     known.append(path)
                     continue
                 keep = file is not None and self._remaining() > 0  # each worker may exceed it by one excerpt
-                yield str(path), {"path": str(path), "view": self.view.to_dict(), "file": file if keep else None}
+                wanted = {"view": self.view.to_dict(), "statistics": self.statistics}
+                yield str(path), {"path": str(path), **wanted, "file": file if keep else None}
 
         for name, written in spread(_STORE, requests(), workers=workers, parse=float):
             if isinstance(written, VideoError):
@@ -234,8 +253,8 @@ class ClipCache:
         """The name depends on everything that the excerpt depends on, such as the clip's time of change."""
         status = path.stat()
         place = os.path.abspath(path)  # noqa: PTH100 (does not resolve links: once per view)
-        whole = self.view.larger
-        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size, whole)
+        wanted = (self.view.frames, self.view.size, self.statistics and (COUNT, self.view.windows))
+        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, *wanted)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
@@ -245,8 +264,8 @@ def store_request(request: dict[str, Any]) -> float:
 
     Returns the bytes written, or infinity if the disk is full. Raises VideoError, DataError.
     """
-    blocks = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]))
-    return _write(Path(request["file"]), blocks) if request["file"] else 0.0
+    excerpt = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]), statistics=request["statistics"])
+    return _write(Path(request["file"]), excerpt) if request["file"] else 0.0
 
 
 def _touched(file: str) -> bool:
@@ -259,12 +278,12 @@ def _touched(file: str) -> bool:
     return True
 
 
-def _write(file: Path, blocks: Sequence[Block]) -> float:
+def _write(file: Path, excerpt: DecodedExcerpt) -> float:
     """Write an excerpt. Returns the bytes written, or infinity if the disk is full. Raises DataError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file, durable=False) as temporary:
-            StoredExcerpt.write(temporary, blocks)
+            StoredExcerpt.write(temporary, excerpt)
             return temporary.stat().st_size
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others have used up the reserve
@@ -290,11 +309,8 @@ def default_directory() -> Path:
 # ------------------------------------------------------------------------------------------------------ decoding
 
 
-def decode(path: Path, view: ViewSpec, *, budget: int | None = None) -> list[Block]:
-    """The excerpt of a clip: all of it if that fits the budget (bytes), else windows, and crops of them if no view
-    shows more. Raises VideoError."""
-    if budget is None:
-        budget = WHOLE_BYTES if view.larger else EXCERPT_BYTES
+def decode(path: Path, view: ViewSpec, *, statistics: bool = False, budget: int = EXCERPT_BYTES) -> DecodedExcerpt:
+    """The excerpt of a clip: all of it if that fits the budget (bytes), else crops of windows. Raises VideoError."""
     info = probe(path)
     form = _nominal_format(info.pix_fmt)
     frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
@@ -302,26 +318,34 @@ def decode(path: Path, view: ViewSpec, *, budget: int | None = None) -> list[Blo
     if frames <= affordable and affordable >= view.frames:
         block = read_clip(path, frames=affordable + 1)
         if block.frames <= affordable:
-            return [_without_bars(block)]
-    if view.larger:
-        windows = max(1, min(view.windows, affordable // view.frames))
-        blocks = [window.block() for window in read_windows(path, windows=windows, frames=view.frames)]
-        return [block for block in blocks if block.format == blocks[0].format]
-    return _sampled(path, view, form, budget)
+            rows = [describe(window) for window in _moments(block, view)] if statistics else []
+            return DecodedExcerpt([_without_bars(block)], rows)
+    return _sampled(path, view, form, budget, statistics=statistics)
 
 
-def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int) -> list[Block]:
+def _moments(block: Block, view: ViewSpec) -> Iterator[Window]:
+    """Evenly spread windows of a clip, as many as `predict` looks at or as differ. Short clips play back and forth."""
+    latest = max(0, block.frames - view.frames)
+    for start in sorted({round(place) for place in np.linspace(0, latest, view.windows)}):
+        order = np.array(fill_indices(min(block.frames, view.frames), view.frames, "mirror")) + start
+        yield Block(tuple(plane[order] for plane in block.planes), block.format).window()
+
+
+def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int, *, statistics: bool) -> DecodedExcerpt:
     side = view.size + min(view.size, _PIXEL_MARGIN)
     frames = view.frames + _FRAME_MARGIN
     crops = max(1, min(view.crops, budget // (view.windows * frames * frame_bytes(form, side, side))))
     larger = replace(view, frames=frames, size=side, crops=crops)
     blocks: list[Block] = []
+    rows: list[NDArray[np.float32]] = []
     for window in read_windows(path, windows=view.windows, frames=frames):
         if blocks and window.format != blocks[0].format:
             continue
         width, height = min(side, window.width), min(side, window.height)
         blocks += [window.block(x, y, width, height) for x, y in view_boxes(window, larger)]
-    return blocks
+        if statistics:
+            rows.append(describe(replace(window, pictures=window.pictures[: view.frames])))
+    return DecodedExcerpt(blocks, rows)
 
 
 def _without_bars(block: Block) -> Block:

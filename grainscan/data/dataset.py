@@ -9,7 +9,7 @@ continues exactly. Views are cut from native planes (`cache`) and never resample
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,22 +25,21 @@ from grainscan.data.labels import read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.sources import Side, group_clips
 from grainscan.errors import DataError, UsageError
-from grainscan.tasks import AUGMENTATIONS, SCALES, Augmentation, Scale, task_of
+from grainscan.tasks import AUGMENTATIONS, Augmentation, task_of
 from grainscan.video import Block, PixelFormat, fill_indices
 from grainscan.views.colour import to_rgb
-from grainscan.views.crops import Area, ViewSpec, fit
-from grainscan.views.scales import QUARTER, averaged, corners_of, scales_of, shrunk, side_of
+from grainscan.views.crops import ViewSpec, fit
 
 GAIN = 0.1  # brightness: pixel values times 1 +- GAIN, which changes grain as little
 COLOUR = 0.03  # each channel times 1 +- COLOUR
 OFFSET = 0.02  # added, +- OFFSET of the range [0, 1]
 VALIDATION_VIEWS = 4  # per clip, or fewer of large views: at most _VALIDATION_PIXELS
 _VALIDATION_PIXELS = 400_000
-_LEAST_PART = 0.6  # of a side of the picture: the part that stands for it when a view of another scale is drawn
-_GRID = 3  # log2 of the side of the codecs' blocks, pixels
 _TOGETHER = 4  # views converted at a time: as many as fit into a processor's cache
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
+Chooser = Callable[[Excerpt], "list[tuple[Cut, float]]"]
+_NO_STATISTICS = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,24 +147,16 @@ class Cut:
     reverse: bool = False
     mirror: bool = False
     flip: bool = False
-    scale: Scale = "native"
-    area: Area = (0, 0, 0, 0)  # of a view of the whole picture: the part that it takes for the picture
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: float = 0.0
 
 
 def random_cut(
-    excerpt: Excerpt,
-    view: ViewSpec,
-    rng: np.random.Generator,
-    *,
-    scale: Scale = "native",
-    augment: Collection[Augmentation] = (),
+    excerpt: Excerpt, view: ViewSpec, rng: np.random.Generator, *, augment: Collection[Augmentation] = ()
 ) -> Cut:
     """A view anywhere in the excerpt, with each augmentation in `augment` applied at random.
 
-    Views of other scales than native are drawn from those that `predict` would take of a random part of the picture. A
-    view always uses the same random numbers, so that enabling an augmentation does not change the others.
+    A view always uses the same random numbers, so that enabling an augmentation does not change the others.
     """
     u = rng.random(12).tolist()  # one call: calls cost more than numbers
     patch = int(u[0] * len(excerpt.shapes))
@@ -175,45 +166,11 @@ def random_cut(
     y = _on_grid(u[3], height - view.size, excerpt.format.sub_h)
     reverse, mirror = "reverse" in augment and u[4] < 0.5, "mirror" in augment and u[5] < 0.5
     flip = "flip" in augment and u[6] < 0.5
-    area = (0, 0, 0, 0)
-    if scale != "native":
-        area = _part(rng, width, height)
-        block = excerpt.block(patch, start, view.frames).crop(*area)
-        places = corners_of(block.window(), view, scale, (0, 0, block.width, block.height))
-        left, top = places[int(rng.integers(len(places)))]
-        x, y = area[0] + left, area[1] + top
     if "light" not in augment:
-        return Cut(patch, start, x, y, reverse, mirror, flip, scale, area)
+        return Cut(patch, start, x, y, reverse, mirror, flip)
     gain = 1 + GAIN * (2 * u[7] - 1)
     red, green, blue = (gain * (1 + COLOUR * (2 * value - 1)) for value in u[8:11])
-    return Cut(patch, start, x, y, reverse, mirror, flip, scale, area, (red, green, blue), OFFSET * (2 * u[11] - 1))
-
-
-def random_bag(
-    excerpt: Excerpt,
-    view: ViewSpec,
-    rng: np.random.Generator,
-    *,
-    counts: Mapping[Scale, int],
-    augment: Collection[Augmentation] = (),
-) -> list[Cut]:
-    """Views of the same moment and part of a clip, as many of each scale as `counts` says, augmented alike."""
-    first = random_cut(excerpt, view, rng, augment=augment)
-    _, height, width = excerpt.shapes[first.patch]
-    area = _part(rng, width, height)
-    block = excerpt.block(first.patch, first.start, view.frames).crop(*area)
-    window = block.window()
-    cuts = []
-    for scale, count in counts.items():
-        if scale == "native":
-            others = (random_cut(excerpt, view, rng) for _ in range(count))
-            cuts += [replace(first, x=other.x, y=other.y) for other in others]
-            continue
-        places = corners_of(window, view, scale, (0, 0, block.width, block.height))
-        order = rng.permutation(len(places))
-        chosen = [places[order[i % len(places)]] for i in range(count)]
-        cuts += [replace(first, x=area[0] + x, y=area[1] + y, scale=scale, area=area) for x, y in chosen]
-    return cuts
+    return Cut(patch, start, x, y, reverse, mirror, flip, (red, green, blue), OFFSET * (2 * u[11] - 1))
 
 
 def grid_cuts(excerpt: Excerpt, view: ViewSpec, count: int) -> list[Cut]:
@@ -231,31 +188,6 @@ def grid_cuts(excerpt: Excerpt, view: ViewSpec, count: int) -> list[Cut]:
     return cuts
 
 
-def fixed_cuts(excerpt: Excerpt, view: ViewSpec, scales: Sequence[Scale], count: int) -> list[Cut]:
-    """The same views of each scale every time: `count` of each, or a single one of the whole picture.
-
-    Those of other scales than native are the ones that `predict` takes of the middle of the clip.
-    """
-    cuts = grid_cuts(excerpt, view, count) if "native" in scales else []
-    patch = len(excerpt.shapes) // 2
-    frames, height, width = excerpt.shapes[patch]
-    start, area = max(0, frames - view.frames) // 2, (0, 0, width, height)
-    window = excerpt.block(patch, start, view.frames).window()
-    for scale in scales:
-        if scale != "native":
-            places = corners_of(window, view, scale, area)
-            chosen = [places[i % len(places)] for i in range(1 if scale == "whole" else count)]
-            cuts += [Cut(patch, start, x, y, scale=scale, area=area) for x, y in chosen]
-    return cuts
-
-
-def _part(rng: np.random.Generator, width: int, height: int) -> Area:
-    """A part of the picture, its corner on the grid of the codecs, so that what they do stays where it is."""
-    wide, high = (int(side * rng.uniform(_LEAST_PART, 1)) for side in (width, height))
-    x, y = (int(rng.integers((room >> _GRID) + 1)) << _GRID for room in (width - wide, height - high))
-    return x, y, wide, high
-
-
 def _on_grid(part: float, room: int, shift: int) -> int:
     """A coordinate at the fraction `part`, in [0, 1), of the room, on the chroma grid."""
     return int(part * ((max(0, room) >> shift) + 1)) << shift
@@ -264,29 +196,11 @@ def _on_grid(part: float, room: int, shift: int) -> int:
 def cut_block(excerpt: Excerpt, cut: Cut, view: ViewSpec) -> Block:
     """The native planes of a view. Short clips play back and forth, small pictures are mirrored at their edges."""
     block = excerpt.block(cut.patch, cut.start, view.frames)
-    side = side_of(cut.scale, view)
-    if side is not None:
-        block = block.crop(cut.x, cut.y, min(side, block.width), min(side, block.height))
+    block = block.crop(cut.x, cut.y, min(view.size, block.width), min(view.size, block.height))
     if block.frames < view.frames:
         order = fill_indices(block.frames, view.frames, "mirror")
         block = Block(tuple(plane[order] for plane in block.planes), block.format)
-    if side is None:
-        return averaged(block.window(), cut.area, view.size)
-    if block.width < side or block.height < side:
-        block = fit(block, side).crop(0, 0, side, side)
-    return shrunk(block, QUARTER) if cut.scale == "quarter" else block
-
-
-def read_cuts(cache: ClipCache, path: Path, choose: Callable[[Excerpt], list[Cut]]) -> tuple[list[Block], list[Cut]]:
-    """The views of a clip that `choose` selects. Raises VideoError, DataError."""
-    excerpt = cache.read(path)
-    cuts = choose(excerpt)
-    try:
-        return [cut_block(excerpt, cut, cache.view) for cut in cuts], cuts
-    except OSError:  # another training that needed room has removed it
-        cache.forget(path)
-    excerpt = cache.read(path)
-    return [cut_block(excerpt, cut, cache.view) for cut in cuts], cuts
+    return fit(block, view.size).crop(0, 0, view.size, view.size)
 
 
 def render(blocks: Sequence[Block], cuts: Sequence[Cut], view: ViewSpec) -> NDArray[np.float32]:
@@ -325,56 +239,66 @@ def _turned(block: Block, cut: Cut) -> list[NDArray[Any]]:
 
 
 class _Views(Dataset[Any]):
-    """Batches of views, each {"views", "scales", "labels", "strength", "clip"}, `clip` the index of the clip.
+    """Batches of samples, each {"views", "statistics", "labels", "strength", "clip"}, `clip` the index of the clip.
 
-    Labels and strengths are NaN if they are unknown, and where a task is not judged by views of that scale.
+    Labels and strengths are NaN if they are unknown. `views` is None if no task that is learnt is judged by views.
     """
 
-    def __init__(self, clips: ClipSet, cache: ClipCache) -> None:
+    def __init__(self, clips: ClipSet, cache: ClipCache, *, views: bool = True) -> None:
         self.clips = clips
         self.cache = cache
-        served = {task: scales_of(task, cache.view) for task in clips.tasks}
-        self.blind = {scale: [scale not in served[task] for task in clips.tasks] for scale in SCALES}
-        pixels = cache.view.frames * cache.view.size**2
-        self.each = max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))  # of a scale, where a clip is judged
-
-    @property
-    def bag(self) -> dict[Scale, int]:
-        """How many views of each scale judge a clip."""
-        scales = [scale for scale in self.cache.view.scales if not all(self.blind[scale])]
-        return {scale: 1 if scale == "whole" else self.each for scale in scales}
+        self.views = views
 
     def __getitem__(self, item: int) -> Batch:
         return self.__getitems__([item])
 
     def __getitems__(self, items: Sequence[int]) -> Batch:
         rows: list[int] = []
+        statistics: list[NDArray[np.float32]] = []
         blocks: list[Block] = []
         cuts: list[Cut] = []
         for item in items:
             index, choose = self._choice(item)
-            found, chosen = read_cuts(self.cache, self.clips.path(index), choose)
-            rows += [index] * len(found)
+            described, found, chosen = self._read(self.clips.path(index), choose)
+            rows += [index] * len(described)
+            statistics += described
             blocks += found
             cuts += chosen
-        labels, strength = self.clips.labels[rows], self.clips.strength[rows]
-        blind = np.array([self.blind[cut.scale] for cut in cuts])
-        labels[blind] = strength[blind] = np.nan
         return {
-            "views": torch.from_numpy(render(blocks, cuts, self.cache.view)),
-            "scales": torch.tensor([SCALES.index(cut.scale) for cut in cuts]),
-            "labels": torch.from_numpy(labels),
-            "strength": torch.from_numpy(strength),
+            "views": torch.from_numpy(render(blocks, cuts, self.cache.view)) if self.views else None,
+            "statistics": torch.from_numpy(np.stack(statistics)),
+            "labels": torch.from_numpy(self.clips.labels[rows]),
+            "strength": torch.from_numpy(self.clips.strength[rows]),
             "clip": torch.tensor(rows),
         }
 
-    def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
-        """The clip of an item, and a function that chooses its views."""
+    def _read(self, path: Path, choose: Chooser) -> tuple[list[NDArray[np.float32]], list[Block], list[Cut]]:
+        """What `choose` selects of a clip: statistics, the views' planes if they are wanted, and their cuts.
+
+        Raises VideoError, DataError.
+        """
+        excerpt = self.cache.read(path)
+        try:
+            return self._chosen(excerpt, choose)
+        except OSError:  # another training that needed room has removed it
+            self.cache.forget(path)
+        return self._chosen(self.cache.read(path), choose)
+
+    def _chosen(self, excerpt: Excerpt, choose: Chooser) -> tuple[list[NDArray[np.float32]], list[Block], list[Cut]]:
+        table = excerpt.statistics
+        chosen = choose(excerpt)
+        statistics = [table[int(place * len(table))] if len(table) else _NO_STATISTICS for _, place in chosen]
+        cuts = [cut for cut, _ in chosen]
+        blocks = [cut_block(excerpt, cut, self.cache.view) for cut in cuts] if self.views else []
+        return statistics, blocks, cuts
+
+    def _choice(self, item: int) -> tuple[int, Chooser]:
+        """The clip of an item, and a function that chooses its views, each with a place in time from 0 to below 1."""
         raise NotImplementedError
 
 
 class TrainingViews(_Views):
-    """`draws` random views, in shuffled (or class-balanced) passes over the clips; or bags of views with `by_clip`."""
+    """`draws` random views, in shuffled (or class-balanced) passes over the clips."""
 
     def __init__(
         self,
@@ -385,18 +309,14 @@ class TrainingViews(_Views):
         seed: int = 0,
         balanced: bool = False,
         augment: bool = True,
-        by_clip: bool = False,
+        views: bool = True,
     ) -> None:
-        super().__init__(clips, cache)
+        super().__init__(clips, cache, views=views)
         self.draws = draws
-        self.by_clip = by_clip
         self.seed = seed % 2**63  # NumPy accepts no negative seeds
         self.augment = augment
         self.weights = class_weights(clips.labels) if balanced else None
-        self.known = known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
-        frequency = np.array([cache.view.counts[scale] ** 0.5 for scale in SCALES])
-        # (clips, scales): how often a clip's views are of each scale; none that says nothing about its labels
-        self.frequency = frequency * np.stack([~(~known | self.blind[scale]).all(axis=1) for scale in SCALES], axis=1)
+        self.known = np.isfinite(clips.labels) | np.isfinite(clips.strength)
         self._orders: dict[int, NDArray[np.int64]] = {}  # of the current passes
 
     def __len__(self) -> int:
@@ -415,45 +335,40 @@ class TrainingViews(_Views):
             )
         return int(self._orders[turn][place])
 
-    def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
+    def _choice(self, item: int) -> tuple[int, Chooser]:
         clip = self.clip_of(item)
         return clip, partial(self._cut, item, clip)
 
-    def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[Cut]:
+    def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[tuple[Cut, float]]:
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
-        if self.by_clip:
-            kept = frozenset(AUGMENTATIONS).intersection(*(self.augmentations(clip, scale) for scale in self.bag))
-            return random_bag(excerpt, self.cache.view, rng, counts=self.bag, augment=kept)
-        frequency = self.frequency[clip]
-        number = int(np.flatnonzero(frequency)[0])
-        if np.count_nonzero(frequency) > 1:
-            number = int(rng.choice(len(SCALES), p=frequency / frequency.sum()))
-        scale = SCALES[number]
-        return [random_cut(excerpt, self.cache.view, rng, scale=scale, augment=self.augmentations(clip, scale))]
+        cut = random_cut(excerpt, self.cache.view, rng, augment=self.augmentations(clip))
+        return [(cut, float(rng.random()))]
 
-    def augmentations(self, clip: int, scale: Scale) -> frozenset[Augmentation]:
-        """Those that keep true what is known of a clip and seen in views of a scale."""
+    def augmentations(self, clip: int) -> frozenset[Augmentation]:
+        """Those that keep true what is known of a clip."""
         if not self.augment:
             return frozenset()
-        seen = self.known[clip] & ~np.array(self.blind[scale])
-        return AUGMENTATIONS.intersection(
-            *(task_of(task).augmentations for task, one in zip(self.clips.tasks, seen, strict=True) if one)
-        )
+        known = zip(self.clips.tasks, self.known[clip], strict=True)
+        return AUGMENTATIONS.intersection(*(task_of(task).augmentations for task, one in known if one))
 
 
 class ValidationViews(_Views):
     """A few views of each clip, always the same: item i is clip i with all its views, one after another."""
 
-    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None) -> None:
-        super().__init__(clips, cache)
-        self.each = count or self.each
-        self.count = sum(self.bag.values())
+    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None, views: bool = True) -> None:
+        super().__init__(clips, cache, views=views)
+        pixels = cache.view.frames * cache.view.size**2
+        self.count = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def _choice(self, item: int) -> tuple[int, Callable[[Excerpt], list[Cut]]]:
-        return item, partial(fixed_cuts, view=self.cache.view, scales=tuple(self.bag), count=self.each)
+    def _choice(self, item: int) -> tuple[int, Chooser]:
+        return item, self._cuts
+
+    def _cuts(self, excerpt: Excerpt) -> list[tuple[Cut, float]]:
+        cuts = grid_cuts(excerpt, self.cache.view, self.count)
+        return [(cut, i / self.count) for i, cut in enumerate(cuts)]
 
 
 def as_is(batch: Any) -> Any:

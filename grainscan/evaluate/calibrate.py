@@ -23,8 +23,9 @@ from grainscan.files import write_json
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ModelSpec, read_spec
 from grainscan.options import DeviceName
 from grainscan.scan.engine import Outputs
-from grainscan.scan.pooling import deciding, probability, serving
+from grainscan.scan.pooling import deciding, probability
 from grainscan.scan.scanner import Scanner
+from grainscan.tasks import task_of
 
 PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen for
 TRUSTED = 0.8  # AUROC on whole validation clips from which a task is not experimental
@@ -61,7 +62,7 @@ def calibrate(
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
-    error of the least (Breiman et al. 1984). Each task's threshold is the one with the best F1 if PREVALENCE
+    error of the least (Breiman et al. 1984); the least such fraction, if the highest views decide. Each task's threshold is the one with the best F1 if PREVALENCE
     of the clips had the artifact: labelled clips are balanced, but a library is mostly clean, and there every false
     alarm costs time. A task that ranks badly, with an AUROC below TRUSTED, calls at most FALSE_ALARMS of the clips
     without the artifact: what it then finds is worth a look. A measured task has a single score for a file, and no
@@ -82,7 +83,7 @@ def calibrate(
         if area is None:
             continue
         if task not in spec.measured:
-            fits[task] = _choose([_fit(task, known, fraction) for fraction in FRACTIONS])
+            fits[task] = _choose(task, [_fit(task, known, fraction) for fraction in FRACTIONS])
         elif area >= TRUSTED:
             fits[task] = _fit(task, known, 1.0)
     same = before.keeping(set(before.measured).difference(fits))
@@ -117,7 +118,7 @@ def _samples(
     device: DeviceName,
     progress: Progress,
 ) -> dict[str, list[tuple[int, NDArray[np.float32]]]]:
-    """By task, the label and the logits of each clip: of the views that serve the task, or the score of a measured one.
+    """By task, the label and the logits of each clip: of its views, or the score of a measured task.
 
     In the order of the clips' paths; without those that cannot be decoded.
     """
@@ -139,7 +140,7 @@ def _samples(
                 score = to_logits(np.array([verdicts[task]["probability"]]))
                 samples[task].append((label, score.astype(np.float32)))
             elif task in spec.tasks and outputs is not None:
-                samples[task].append((label, _logits(outputs, task, spec)))
+                samples[task].append((label, outputs.logits[:, spec.tasks.index(task)]))
     return samples
 
 
@@ -157,20 +158,19 @@ class _Fit:
     threshold: float
 
 
-def _logits(outputs: Outputs, task: str, spec: ModelSpec) -> NDArray[np.float32]:
-    """Those of the views that serve a task."""
-    return outputs.logits[serving(outputs.scales, task, spec), spec.tasks.index(task)]
+def _choose(task: str, fits: list[_Fit]) -> _Fit:
+    """The largest fraction that is no worse than the best one beyond chance; the least, if the highest views decide.
 
-
-def _choose(fits: list[_Fit]) -> _Fit:
-    """The largest fraction that is no worse than the best one beyond chance."""
+    What is in one place only must not be outvoted, and short clips for calibration show the same everywhere.
+    """
     best = min(fits, key=lambda fit: fit.losses.sum())
 
     def as_good(fit: _Fit) -> bool:
         worse = fit.losses - best.losses
         return bool(worse.sum() <= np.sqrt(len(worse)) * worse.std())
 
-    return max(filter(as_good, fits), key=lambda fit: fit.fraction)
+    pick = max if task_of(task).decided_by == "lowest" else min
+    return pick(filter(as_good, fits), key=lambda fit: fit.fraction)
 
 
 def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: float) -> _Fit:

@@ -72,6 +72,7 @@ def build(
         tasks=wanted,
         view=model.spec.view if kept else _resized(model.spec.view, frames, size, wanted),
         pooling=model.spec.pooling if pooling == "auto" else pooling,
+        statistics=model.spec.statistics if any(task_of(task).statistics for task in wanted) else 0,
     )
     config = _config_for(model.config, spec)
     if spec == model.spec and (not scratch or name == "small"):
@@ -113,14 +114,17 @@ def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor
     """The source's weights for the target's view size and tasks; the target's own for what the source lacks."""
     state = target.state_dict()
     for key, value in source.state_dict().items():
-        if key.startswith(("vivit.", "energies.", "scaled.")):
+        if key.startswith(("vivit.", "energies.", "picture.mean", "picture.deviation")):
             state[key] = value
     positions = "vivit.embeddings.position_embeddings"
     state[positions] = interpolate_positions(state[positions], grid_of(source.config), grid_of(target.config))
     for index, task in enumerate(target.spec.tasks):
         if task in source.spec.tasks:
-            adapter = source.adapters[source.spec.tasks.index(task)]
-            state.update({f"adapters.{index}.{key}": value for key, value in adapter.state_dict().items()})
+            before = source.spec.tasks.index(task)
+            for adapters in ("adapters", "picture.adapters"):
+                old, new = f"{adapters}.{before}.", f"{adapters}.{index}."
+                known = [key for key in source.state_dict() if key.startswith(old)]
+                state.update({new + key.removeprefix(old): source.state_dict()[key] for key in known})
     return state
 
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from grainscan.errors import ModelError
 from grainscan.model.vivit import GrainscanViViT
-from grainscan.tasks import SCALES
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +28,17 @@ _PARITY_PIXELS = 2_000_000  # compared: three small views or one large one
 def export_onnx(model: GrainscanViViT, path: Path) -> float:
     """Write the model as one ONNX file with a free batch size; returns its largest difference from torch.
 
-    Inputs `views` (n, frames, 3, size, size) and, for a model of several scales, `scales` int64 (n,); outputs `logits`
-    and `strength` (n, tasks). Raises ModelError if the
-    difference exceeds PARITY_TOLERANCE.
+    Inputs `views` (n, frames, 3, size, size) and, for a model that reads them, `statistics` (n, count); outputs
+    `logits` and `strength` (n, tasks). Raises ModelError if the difference exceeds PARITY_TOLERANCE.
     """
     view = model.spec.view
     training, device = model.training, next(model.parameters()).device
     model.eval().cpu()
     random = torch.Generator().manual_seed(0)
     example = torch.rand(2, view.frames, 3, view.size, view.size, generator=random)
-    several = model.scaled is not None
-    scales = torch.tensor([0, len(SCALES) - 1])
+    count = model.spec.statistics
+    inputs = [example, torch.randn(2, count, generator=random)] if count else [example]
+    names = ["views", "statistics"][: len(inputs)]
     try:
         # The exporter and the optimiser behind it warn about their own deprecations and log what they do by design.
         loggers = quiet_loggers("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -48,20 +47,20 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _for_inference(model),
-                (example, scales) if several else (example,),
+                tuple(inputs),
                 dynamo=True,
                 verbose=False,
-                input_names=["views", "scales"] if several else ["views"],
+                input_names=names,
                 output_names=["logits", "strength"],
-                dynamic_shapes=({0: rows}, {0: rows}) if several else ({0: rows},),
+                dynamic_shapes=({0: rows},) * len(inputs),
                 external_data=False,
             )
             assert program is not None
             program.save(str(path), external_data=False)
         _compact(path)
-        count = max(1, min(3, _PARITY_PIXELS // (view.frames * view.size**2)))
-        views = torch.cat([example, example.flip(1)])[:count]
-        difference = _parity(model, path, views, scales.repeat(2)[:count] if several else None)
+        compared = max(1, min(3, _PARITY_PIXELS // (view.frames * view.size**2)))
+        inputs = [torch.cat([given, given.flip(1)])[:compared] for given in inputs]
+        difference = _parity(model, path, dict(zip(names, inputs, strict=True)))
     finally:
         model.train(training).to(device)
     if not difference <= PARITY_TOLERANCE:
@@ -134,16 +133,15 @@ def _for_inference(model: GrainscanViViT) -> GrainscanViViT:
 
 
 @torch.no_grad()
-def _parity(model: GrainscanViViT, path: Path, views: Tensor, scales: Tensor | None) -> float:
+def _parity(model: GrainscanViViT, path: Path, inputs: dict[str, Tensor]) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = {"views": views.numpy()} | ({} if scales is None else {"scales": scales.numpy()})
-    found = session.run(["logits", "strength"], inputs)
-    expected = model(views, scales)
+    found = session.run(["logits", "strength"], {name: given.numpy() for name, given in inputs.items()})
+    expected = model(*inputs.values())
     pairs = zip(expected, map(torch.from_numpy, found), strict=True)
     return max(((a - b).abs() / a.abs().clamp_min(1)).max().item() for a, b in pairs)
 

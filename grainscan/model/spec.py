@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from grainscan.errors import ModelError, ModelNotFoundError
 from grainscan.model.last_run import MODEL_FOLDER, last_run
-from grainscan.tasks import MEASURED
+from grainscan.tasks import MEASURED, task_of
 from grainscan.views.crops import ViewSpec
+from grainscan.views.statistics import COUNT
 
 EMBEDDED = {"small": "grainscan-s"}  # names of the models inside the package
 DEFAULT_MODEL = "small"
@@ -49,7 +50,7 @@ class ModelSpec:
     view: ViewSpec = field(default_factory=ViewSpec)
     pooling: Literal["cls", "mean"] = "mean"
     energies: bool = False  # whether the noise features of `noise_features.Energies` are added to the tokens
-    bottleneck: int = 0  # width of each layer's adapter for views of other scales than native; 0: none
+    statistics: int = 0  # numbers of `grainscan.views.statistics` that the adapters read; 0: none
     adapter: int = 64  # width of each task's bottleneck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -79,6 +80,14 @@ class ModelSpec:
 
     def aggregation_of(self, task: str) -> float:
         return self.aggregation.get(task, 1.0)
+
+    def by_views(self, task: str) -> bool:
+        """Whether the network judges a task by views."""
+        return task_of(task).views or not self.statistics
+
+    def by_statistics(self, task: str) -> bool:
+        """Whether it judges a task by statistics of the picture; by both, if by views, too."""
+        return bool(self.statistics) and task_of(task).statistics
 
     def with_(self, **changes: Any) -> ModelSpec:
         return replace(self, **changes)
@@ -193,7 +202,7 @@ def faults_of(block: Any) -> Iterator[str]:
         unknown = values.keys() - judged if isinstance(values, dict) else ()
         yield from (f"$.{BLOCK}.{key}.{task}: the model has no such task" for task in sorted(unknown))
     view = ViewSpec.from_dict(block.get("view", {}))
-    pixels = view.count * view.frames * view.size**2
+    pixels = view.crops * view.frames * view.size**2
     if pixels > _MOST_PIXELS:
         yield f"$.{BLOCK}.view: a window has {pixels:,} pixels (views x frames x size x size), at most {_MOST_PIXELS:,}"
 
@@ -271,14 +280,11 @@ _SCHEMA = _object(
                 "windows": _number(1, 1000, whole=True),
                 "crops": _number(1, 1000, whole=True),
                 "flat": _number(0, 1),
-                "detail": _number(0, 1000, whole=True),
-                "quarter": _number(0, 1000, whole=True),
-                "whole": _number(0, 1, whole=True),
             }
         ),
         "pooling": _text("cls|mean", '"cls" or "mean"'),
         "energies": _is(lambda value: isinstance(value, bool), "true or false"),
-        "bottleneck": _number(0, 65536, whole=True),
+        "statistics": _is(lambda value: value in (0, COUNT) and not isinstance(value, bool), f"0 or {COUNT}"),
         "adapter": _number(1, 65536, whole=True),
         "mean": _list(_number(-1000, 1000), 3, 3),
         "std": _list(_number(1e-6, 1000), 3, 3),

@@ -16,7 +16,6 @@ from grainscan.files import write_text
 from grainscan.model.export import export_onnx
 from grainscan.model.spec import BLOCK, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, read_spec
 from grainscan.model.vivit import GrainscanViViT, count_parameters
-from grainscan.tasks import SCALES
 
 CARD_FILE = "README.md"
 
@@ -104,7 +103,7 @@ def model_card(model: GrainscanViViT, body: str = "") -> str:
     units = {task: f", strength in {unit}" for task, unit in spec.strength.items()}
     formulas = dict.fromkeys(spec.measured, ", by a formula, beside the network")
     tasks = "\n".join(f"- `{task}`{formulas.get(task, units.get(task, ''))}" for task in spec.judged)
-    scales = f", and `scales` (n,), the numbers of {', '.join(SCALES)}" if spec.bottleneck else ""
+    statistics = f", and `statistics` (n, {spec.statistics}) of the whole picture" if spec.statistics else ""
     return f"""---
 library_name: grainscan
 pipeline_tag: video-classification
@@ -127,8 +126,8 @@ Tasks:
 grainscan predict VIDEO... --model DIRECTORY
 ```
 
-`model.onnx` maps `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1]{scales}, to \
-`logits` and `strength` (n, {len(spec.tasks)}), the strength as log2(1 + strength).
+`model.onnx` maps `views` (n, {spec.view.frames}, 3, {spec.view.size}, {spec.view.size}), RGB in [0, 1]{statistics}, \
+to `logits` and `strength` (n, {len(spec.tasks)}), the strength as log2(1 + strength).
 A video's probability is sigmoid(a * logit + b), where logit is the mean over the views that decide; a, b, the \
 fraction of the views and the thresholds are in `config.json`.
 {body}"""

@@ -6,7 +6,7 @@ and input normalisation are ours and part of the model, so no caller can get the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import VivitConfig, VivitModel
 
-from grainscan.model.noise_features import BANDS, Energies
+from grainscan.model.noise_features import Energies
 from grainscan.model.spec import ModelSpec
-from grainscan.model.structure_features import Structure
-from grainscan.tasks import SCALES
 
 _FUSED_GELU = {"gelu_fast": "gelu_pytorch_tanh"}  # the same function, but one kernel instead of eight
+_LEAST_DEVIATION = 1e-3  # of a statistic that hardly varies
+_MOST_DEVIATIONS = 4.0
+_UNSEEN, _UNUSED = 0.2, 0.4  # shares that a training leaves out
 
 
 class ViewOutputs(NamedTuple):
@@ -55,56 +56,51 @@ class TaskAdapter(nn.Module):
         return self.logit(token), self.strength(token)
 
 
-class Bottleneck(nn.Module):
-    """Parallel adapter of a layer (He et al. 2022): a residual from each token and the mean of all, zero at first."""
+class Picture(nn.Module):
+    """For each task that has one, an adapter of the statistics of a picture (`grainscan.views.statistics`).
 
-    def __init__(self, hidden: int, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(hidden)
-        self.down = nn.Linear(2 * hidden, width)
-        self.up = nn.Linear(width, hidden)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(n, tokens, hidden) -> the same shape."""
-        tokens = self.norm(tokens)
-        mean = tokens.mean(dim=1, keepdim=True).expand_as(tokens)
-        return self.up(F.gelu(self.down(torch.cat([tokens, mean], dim=-1)), approximate="tanh"))
-
-
-class Scaled(nn.Module):
-    """What the backbone has for views of other scales than native, and what native views never see.
-
-    An embedding of the scale, a projection of the tubelets and their structure features are added to the tokens, and a
-    bottleneck to each layer; a summary of the structure features is added to the pooled token. So other artifacts can
-    be learnt without a change of what native views give.
+    The statistics are brought to mean 0 and deviation 1 of the material on which the adapters were first trained, and
+    limited: a picture unlike all of it must not count more than the strangest of it. Each task has weights of its own,
+    so that one more task changes none of the others.
     """
 
-    def __init__(self, config: VivitConfig, width: int, *, energies: bool) -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, tasks: Iterable[int], count: int, width: int) -> None:
+        """tasks: the numbers of those that have an adapter; count: of the statistics."""
         super().__init__()
-        hidden, tubelet = config.hidden_size, config.tubelet_size
-        square = (tubelet[1], tubelet[2])
-        self.scale = nn.Embedding(len(SCALES), hidden)
-        self.depth = tubelet[0]  # frames, which are channels of the projection: faster than a 3-D convolution
-        self.projection = nn.Conv2d(3 * self.depth, hidden, square, stride=square, bias=False)
-        self.structure = Structure(hidden, tubelet, bands=BANDS if energies else 0)
-        self.bottlenecks = nn.ModuleList(Bottleneck(hidden, width) for _ in range(config.num_hidden_layers))
-        nn.init.normal_(self.scale.weight, std=0.02)
-        nn.init.normal_(self.projection.weight, std=0.02)
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("deviation", torch.ones(count))
+        self.adapters = nn.ModuleDict({str(task): PictureAdapter(count, width) for task in tasks})
 
-    def forward(self, views: Tensor, scales: Tensor, bands: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(n, 1 + tubelets, hidden), added to the tokens, and (n, hidden), added to the pooled one.
+    @torch.no_grad()
+    def normalise(self, statistics: Tensor) -> None:
+        """Take mean and deviation from the statistics (n, count) of material to train on."""
+        self.mean.copy_(statistics.double().mean(dim=0))
+        self.deviation.copy_(statistics.double().std(dim=0).clamp_min(_LEAST_DEVIATION))
 
-        The class token has the embedding of the scale alone. `bands` are the wavelet energies of the tubelets, if the
-        model measures them.
-        """
-        n, frames, channels, height, width = views.shape
-        stacked = views.reshape(n * frames // self.depth, self.depth * channels, height, width)
-        projected = self.projection(2 * stacked - 1).flatten(2).transpose(1, 2)
-        structure, summary = self.structure(views, bands)
-        tokens = F.pad(projected.reshape(n, -1, projected.shape[-1]) + structure, (0, 0, 1, 0))
-        return tokens + self.scale(scales)[:, None], summary
+    def forward(self, statistics: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """(n, count) -> by task, logit (n, 1) and strength (n, 1)."""
+        normal = ((statistics - self.mean) / self.deviation).clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        return {int(task): adapter(normal) for task, adapter in self.adapters.items()}
+
+
+class PictureAdapter(nn.Module):
+    """From the normalised statistics of a picture to a task's logit and strength, through one hidden layer."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(count, width)
+        self.logit = nn.Linear(width, 1)
+        self.strength = nn.Linear(width, 1)
+        self.unseen = nn.Dropout(_UNSEEN)  # of the statistics: many say nearly the same
+        self.unused = nn.Dropout(_UNUSED)
+
+    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, count) -> logit (n, 1), strength (n, 1)."""
+        hidden = self.unused(F.gelu(self.down(self.unseen(statistics)), approximate="tanh"))
+        return self.logit(hidden), self.strength(hidden)
 
 
 class Normalisation(nn.Module):
@@ -127,8 +123,9 @@ class GrainscanViViT(nn.Module):
     """ViViT over views of RGB in [0, 1], with one adapter per task, in the order of `spec.tasks`.
 
     With `spec.energies`, the noise features of `Energies` are added to the tokens of the tubelets. With
-    `spec.bottleneck`, the model also judges views of other scales (see `Scaled`). The backbone's weights have the
-    prefix `vivit.`, so that `VivitModel.from_pretrained` can read our directories.
+    `spec.statistics`, the model also reads the statistics of the picture; the specification says which tasks it judges
+    by them, by views, or by the sum of both. The backbone's weights have the prefix `vivit.`, so that
+    `VivitModel.from_pretrained` can read our directories.
     """
 
     def __init__(self, config: VivitConfig, spec: ModelSpec, *, attention: str = "sdpa") -> None:
@@ -139,8 +136,12 @@ class GrainscanViViT(nn.Module):
         self.normalisation = Normalisation(spec.mean, spec.std)
         self.vivit = VivitModel(config, add_pooling_layer=False)
         self.energies = Energies(config.hidden_size, config.tubelet_size) if spec.energies else None
-        self.scaled = Scaled(config, spec.bottleneck, energies=spec.energies) if spec.bottleneck else None
-        self.adapters = nn.ModuleList(TaskAdapter(config.hidden_size, spec.adapter) for _ in spec.tasks)
+        numbers = range(len(spec.tasks))
+        self.adapters = nn.ModuleDict(
+            {str(i): TaskAdapter(config.hidden_size, spec.adapter) for i in numbers if spec.by_views(spec.tasks[i])}
+        )
+        seen = [i for i in numbers if spec.by_statistics(spec.tasks[i])]
+        self.picture = Picture(seen, spec.statistics, spec.adapter) if spec.statistics else None
 
     @property
     def backbone(self) -> VivitModel:
@@ -150,36 +151,42 @@ class GrainscanViViT(nn.Module):
     def config(self) -> VivitConfig:
         return self.vivit.config
 
-    def forward(self, views: Tensor, scales: Tensor | None = None) -> ViewOutputs:
-        """views (n, frames, 3, size, size), RGB in [0, 1], scales int64 (n,), None: all native -> ViewOutputs."""
-        scaled = None if scales is None else self.scaled
-        tokens = self.vivit.embeddings(self.normalisation(views))  # (n, 1 + positions, hidden)
-        if scaled is None or scales is None:
-            other = tokens.new_zeros(1)
-        else:
-            other = (scales > 0).to(tokens.dtype)[:, None, None]
-        if self.energies is not None and not _none_native(scales, self.training):
-            # None for the class token, nor for views of other scales, which have features of their own.
-            tokens = tokens + (1 - other) * F.pad(self.energies(views), (0, 0, 1, 0))
-        if scaled is not None and scales is not None:
-            bands = None if self.energies is None else self.energies.measured(views)
-            added, summary = scaled(views, scales, bands)
-            tokens = tokens + other * added
-        for number, layer in enumerate(self.vivit.layers):
-            residual = None if scaled is None else other * scaled.bottlenecks[number](tokens)
-            tokens = layer(tokens, None)
-            tokens = tokens if residual is None else tokens + residual
-        tokens = self.vivit.layernorm(tokens)
-        pooled = tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
-        if scaled is not None:
-            pooled = pooled + other[:, 0] * summary
-        logits, strengths = zip(*(adapter(pooled) for adapter in self.adapters), strict=True)
+    def forward(self, views: Tensor | None, statistics: Tensor | None = None) -> ViewOutputs:
+        """views (n, frames, 3, size, size), RGB in [0, 1], statistics (n, count) -> ViewOutputs.
+
+        Without views, tasks that need them have the outputs of the picture alone, or zeros: for a training of nothing
+        else.
+        """
+        found: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in range(len(self.spec.tasks))}
+        if views is not None and self.adapters:
+            pooled = self.pool(views)
+            for task, adapter in self.adapters.items():
+                found[int(task)].append(adapter(pooled))
+        if self.picture is not None:
+            assert statistics is not None
+            # Half precision would round away what tells a little from nothing.
+            with torch.autocast("cuda" if statistics.is_cuda else "cpu", enabled=False):
+                for number, pair in self.picture(statistics.float()).items():
+                    found[number].append(pair)
+        given = statistics if views is None else views
+        assert given is not None
+        nothing = given.new_zeros(given.shape[0], 1)
+        columns = [
+            [sum(parts[1:], start=parts[0]) for parts in zip(*pairs, strict=True)] or [nothing, nothing]
+            for pairs in found.values()
+        ]
+        logits, strengths = zip(*columns, strict=True)
         return ViewOutputs(torch.cat(logits, dim=1), torch.cat(strengths, dim=1))
 
-
-def _none_native(scales: Tensor | None, training: bool) -> bool:
-    """Whether a batch of a training has no native view, so that their features need not be computed."""
-    return training and scales is not None and not scales.is_meta and bool((scales > 0).all())
+    def pool(self, views: Tensor) -> Tensor:
+        """views (n, frames, 3, size, size) -> the pooled token (n, hidden)."""
+        tokens = self.vivit.embeddings(self.normalisation(views))  # (n, 1 + positions, hidden)
+        if self.energies is not None:
+            tokens = tokens + F.pad(self.energies(views), (0, 0, 1, 0))  # none for the class token
+        for layer in self.vivit.layers:
+            tokens = layer(tokens, None)
+        tokens = self.vivit.layernorm(tokens)
+        return tokens[:, 0] if self.spec.pooling == "cls" else tokens[:, 1:].mean(dim=1)
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:

@@ -15,18 +15,24 @@ from grainscan.errors import VideoError
 from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
-from grainscan.tasks import SCALES, Scale
 from grainscan.video import Pictures
 from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec
 from grainscan.views.measures import Frames
+from grainscan.views.statistics import COUNT
 from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.video import Reader
 
 FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
-NEEDED = ("grainscan.video.doubts", "grainscan.video.windows", "grainscan.views.scales", "grainscan.views.estimators")
+NEEDED = (
+    "grainscan.video.doubts",
+    "grainscan.video.windows",
+    "grainscan.views.statistics",
+    "grainscan.views.estimators",
+)
+_NO_STATISTICS = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
 
@@ -35,7 +41,7 @@ class Job:
     """How every file of a scan is read."""
 
     view: ViewSpec = field(default_factory=ViewSpec)
-    scales: tuple[Scale, ...] = SCALES  # those whose views are wanted, if the model has them
+    statistics: bool = False  # whether the model reads statistics of the picture
     short: ShortPolicy = "mirror"
     max_pixels: int | None = None
     threads: int = 1  # of the decoder
@@ -49,30 +55,35 @@ class Job:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Job:
         """What `dataclasses.asdict` made a dictionary of."""
-        view, scales = ViewSpec.from_dict(values["view"]), tuple(values["scales"])
-        return cls(**{**values, "view": view, "scales": scales})
+        return cls(**{**values, "view": ViewSpec.from_dict(values["view"])})
 
     @property
     def array_bytes(self) -> int:
         """Size of the largest array of views."""
-        return 4 * self.view.count * self.view.frames * 3 * self.view.size**2
+        return 4 * self.view.crops * self.view.frames * 3 * self.view.size**2
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The views of one window: float32 (n, frames, 3, size, size), the number of each one's scale, and its corner.
+    """The views of one window, float32 (n, frames, 3, size, size), and the corner of each.
 
-    `frames` are the measures of the window's frames, if they are wanted.
+    `statistics` are those of its picture, float32 (count,), empty if they are not wanted, and `frames` the measures of
+    its frames.
     """
 
     views: NDArray[np.float32]
-    scales: NDArray[np.int64]
+    statistics: NDArray[np.float32]
     start: float  # seconds
     end: float
     boxes: list[tuple[int, int]]
     baseline: dict[str, float] = field(default_factory=dict)
     frames: Frames | None = None
     grain: Sample | None = None
+
+    def of_each_view(self, count: int) -> NDArray[np.float32]:
+        """The statistics once for each view, (n, count); zeros for a model that reads them where nobody wants them."""
+        row = self.statistics if len(self.statistics) == count else np.zeros(count, np.float32)
+        return np.tile(row, (len(self.boxes), 1))
 
 
 def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
@@ -83,11 +94,13 @@ def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> It
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
     from grainscan.video import Doubts, read_windows
+    from grainscan.views.crops import active_area, crop_views
     from grainscan.views.measures import Meter
-    from grainscan.views.scales import views_of
 
     if job.baseline:
         from grainscan.views.estimators import measure
+    if job.statistics:
+        from grainscan.views.statistics import describe
     meter, reached = Meter() if job.measured else None, -math.inf
     with _opened(source, job, timeout) as reader:
         doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
@@ -98,11 +111,13 @@ def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> It
                 reader.proceed()
                 alive()
             doubts.look(window, interlaced=reader.interlaced)
-            views = views_of(window, job.view, job.scales)
+            area = active_area(window)
+            views, boxes = crop_views(window, job.view, area)
+            statistics = describe(window, area) if job.statistics else _NO_STATISTICS
             values = measure(window) if job.baseline else {}
             frames = meter.measure(window) if meter else None
             grain = sample(window) if job.character else None
-            piece = Piece(views.rgb, views.scales, window.start, window.end, views.corners, values, frames, grain)
+            piece = Piece(views, statistics, window.start, window.end, boxes, values, frames, grain)
             del window, views  # its frames are freed before others are decoded
             yield piece
             del piece
@@ -150,7 +165,7 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
                 "end": item.end,
                 "boxes": item.boxes,
                 "baseline": item.baseline,
-                "scales": item.scales.tolist(),
+                "statistics": item.statistics.tolist(),
                 "frames": item.frames and item.frames.rows(),
                 "grain": item.grain and item.grain.to_dict(),
             }
@@ -164,14 +179,15 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     if views is None:
         return {**content, "bare": [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]}
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
-    scales = np.array([range(len(SCALES))[int(number)] for number in content["scales"]], np.int64)
+    statistics = np.array(content["statistics"], np.float32)
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}
     frames = Frames.of(content["frames"]) if job.measured else None
     if (
         not boxes
-        or len(scales) != len(boxes)
+        or statistics.shape != ((COUNT,) if job.statistics else (0,))
+        or not np.isfinite(statistics).all()
         or views.shape != shape
         or views.dtype != np.float32
         or not math.isfinite(start + end)
@@ -179,7 +195,7 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     ):
         raise ValueError("these are not the views of a window")
     grain = Sample.from_dict(content["grain"]) if content.get("grain") else None
-    return Piece(views, scales, start, end, boxes, baseline, frames, grain)
+    return Piece(views, statistics, start, end, boxes, baseline, frames, grain)
 
 
 def _refuse_devices(path: str) -> None:

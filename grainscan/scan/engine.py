@@ -1,8 +1,8 @@
 """A batch of views in, logits and strengths out. ONNX Runtime on a CPU, torch on a GPU; nothing else knows which.
 
-Engines map float32 (n, frames, 3, size, size), RGB in [0, 1], and the scale of each view to `Outputs`. Nothing here
-imports torch unless the machine has a GPU: `import torch` alone takes longer than judging a file on a CPU. A new engine
-is a class with the attributes of `Engine`, and a line in `ENGINES`.
+Engines map views, float32 (n, frames, 3, size, size), RGB in [0, 1], and the statistics of the picture of each view,
+float32 (n, count), to `Outputs`. Nothing here imports torch unless the machine has a GPU: `import torch` alone takes
+longer than judging a file on a CPU. A new engine is a class with the attributes of `Engine`, and a line in `ENGINES`.
 """
 
 from __future__ import annotations
@@ -23,33 +23,29 @@ if TYPE_CHECKING:
     from grainscan.model.spec import ModelSpec
 
     Views = NDArray[np.float32]
-    Scales = NDArray[np.int64]
+    Statistics = NDArray[np.float32]
 
-_VIEWS, _SCALES, _OUTPUTS = "views", "scales", ("logits", "strength")
+_VIEWS, _STATISTICS, _OUTPUTS = "views", "statistics", ("logits", "strength")
 
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """The outputs of a model for n views. Logits and strength are float32 (n, tasks); strength is log2(1 + strength).
-
-    `scales` (n,) are the numbers of the views' scales, positions in `grainscan.tasks.SCALES`.
-    """
+    """The outputs of a model for n views, float32 (n, tasks) each; strength is log2(1 + strength)."""
 
     logits: NDArray[np.float32]
     strength: NDArray[np.float32]
-    scales: Scales
 
     @classmethod
     def joined(cls, parts: Sequence[Outputs]) -> Outputs:
         """Those of several windows."""
         import numpy as np
 
-        arrays = zip(*((part.logits, part.strength, part.scales) for part in parts), strict=True)
+        arrays = zip(*((part.logits, part.strength) for part in parts), strict=True)
         return cls(*map(np.concatenate, arrays))
 
     def part(self, rows: slice) -> Outputs:
         """Those of some of the views."""
-        return Outputs(self.logits[rows], self.strength[rows], self.scales[rows])
+        return Outputs(self.logits[rows], self.strength[rows])
 
 
 class Engine(Protocol):
@@ -70,7 +66,7 @@ class Engine(Protocol):
         """Whether this machine has what the engine needs. Fast where it does not."""
         ...
 
-    def __call__(self, views: Views, scales: Scales) -> Outputs: ...
+    def __call__(self, views: Views, statistics: Statistics) -> Outputs: ...
 
 
 class OnnxEngine:
@@ -116,17 +112,17 @@ class OnnxEngine:
     def available() -> bool:
         return True
 
-    def __call__(self, views: Views, scales: Scales) -> Outputs:
-        inputs = {_VIEWS: views, _SCALES: scales} if self.spec.bottleneck else {_VIEWS: views}
+    def __call__(self, views: Views, statistics: Statistics) -> Outputs:
+        inputs = {_VIEWS: views, _STATISTICS: statistics} if self.spec.statistics else {_VIEWS: views}
         logits, strength = self._session.run(list(_OUTPUTS), inputs)
-        return Outputs(logits, strength, scales)
+        return Outputs(logits, strength)
 
     def _check(self, path: Path) -> None:
         """Refuse a graph whose inputs are not the views of config.json, or whose outputs are not one per task."""
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         outputs = {node.name: node.shape for node in self._session.get_outputs()}
         view = self.spec.view
-        needed = {_VIEWS, _SCALES} if self.spec.bottleneck else {_VIEWS}
+        needed = {_VIEWS, _STATISTICS} if self.spec.statistics else {_VIEWS}
         if set(inputs) != needed or not outputs.keys() >= set(_OUTPUTS):
             raise ModelError(
                 f"{path}: has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}",
@@ -179,11 +175,11 @@ class TorchEngine:
 
         return bool(torch.cuda.is_available())
 
-    def __call__(self, views: Views, scales: Scales) -> Outputs:
-        inputs = (self._torch.from_numpy(array).to("cuda") for array in (views, scales))
+    def __call__(self, views: Views, statistics: Statistics) -> Outputs:
+        inputs = (self._torch.from_numpy(array).to("cuda") for array in (views, statistics))
         with self._torch.inference_mode():
             output: Any = self._model(*inputs)
-        return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy(), scales)
+        return Outputs(output.logits.float().cpu().numpy(), output.strength.float().cpu().numpy())
 
 
 # By device, the preferred first: `auto` is the first that this machine has.

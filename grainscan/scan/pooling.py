@@ -14,13 +14,7 @@ from grainscan.model.spec import ModelSpec
 from grainscan.options import names_in
 from grainscan.results import Verdict, too_weak
 from grainscan.scan.engine import Outputs
-from grainscan.tasks import SCALES, task_of
-from grainscan.views.scales import scales_of
-
-
-def serving(scales: NDArray[np.int64], task: str, spec: ModelSpec) -> NDArray[np.bool_]:
-    """Which of some views a task is judged by."""
-    return np.isin(scales, [SCALES.index(scale) for scale in scales_of(task, spec.view)])
+from grainscan.tasks import task_of
 
 
 def deciding(logits: NDArray[np.float32], part: float, task: str) -> NDArray[np.intp]:
@@ -54,22 +48,21 @@ def aggregate(
     chosen: Iterable[str] | None = None,
     min_strength: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The `tasks` object of a result, from all views of a file; of the `chosen` tasks, or of all that views serve.
+    """The `tasks` object of a result, from all views of a file; of the `chosen` tasks, or of all.
 
     Strength is 2^m - 1 in the unit of the task, where m is the mean output of the deciding views; tasks without a
     strength have none. `min_strength` is the least one that counts, by task: below it the label is 0.
     """
     tasks: dict[str, Any] = {}
     for column, task in enumerate(spec.tasks):
-        views = serving(outputs.scales, task, spec)
-        if not views.any() or (chosen is not None and task not in chosen):
+        if chosen is not None and task not in chosen:
             continue
-        logits = outputs.logits[views, column]
+        logits = outputs.logits[:, column]
         threshold = (thresholds or {}).get(task, spec.threshold_of(task))
         value = probability(logits, task, spec)
         tasks[task] = {"label": int(value >= threshold), "probability": round(value, 6), "threshold": threshold}
         if task in spec.strength:
-            estimates = outputs.strength[views, column][deciding(logits, spec.aggregation_of(task), task)]
+            estimates = outputs.strength[:, column][deciding(logits, spec.aggregation_of(task), task)]
             tasks[task]["strength"] = round(max(0.0, float(np.exp2(np.mean(estimates, dtype=np.float64))) - 1.0), 3)
         if min_strength and task in min_strength:
             tasks[task]["min_strength"] = min_strength[task]

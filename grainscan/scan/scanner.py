@@ -19,7 +19,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -39,11 +39,9 @@ from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_of, local_copy, name_of
 from grainscan.scan.measured import Measured
-from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability, serving
-from grainscan.tasks import SCALES
+from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability
 from grainscan.video import Pictures
 from grainscan.views.measures import Frames
-from grainscan.views.scales import scales_of, side_of
 from grainscan.workers import Ended, Message, Pool, describe, limited, processors, unexpected, worker_count
 
 Input = str | os.PathLike[str] | NDArray[Any] | BinaryIO
@@ -134,16 +132,16 @@ class Scanner:
         self.spec = read_spec(self.directory)
         view = self.spec.view
         if every == 0:
-            view = replace(view, **{key: -(-getattr(view, key) // _FEWER) for key in ("crops", "detail", "quarter")})
+            view = replace(view, crops=-(-view.crops // _FEWER))
         view = replace(view, windows=windows or view.windows, crops=crops or view.crops)
         self.tasks = self._chosen(tasks)
         learnt = [task for task in self.tasks if task in self.spec.tasks]
-        wanted = {scale for task in learnt for scale in scales_of(task, view)}
-        scales = tuple(scale for scale in SCALES if scale in wanted) or view.scales[-1:]
+        if not any(map(self.spec.by_views, learnt)):
+            view = replace(view, crops=1)  # an engine wants views, and the statistics come with them
         measured = any(task in self.spec.measured or (every is not None and task == REPORTED) for task in self.tasks)
         self.job = Job(
             view,
-            scales,
+            any(map(self.spec.by_statistics, learnt)),
             short,
             max_pixels,
             timeout=timeout,
@@ -270,7 +268,9 @@ class Scanner:
     def _judge_pieces(self, file: _File, pieces: Iterable[dict[str, Any] | Piece]) -> None:
         for piece in pieces:
             if isinstance(piece, Piece):
-                file.pieces.append((replace(piece, views=_NOTHING), self.engine(piece.views, piece.scales)))
+                file.pieces.append(
+                    (replace(piece, views=_NOTHING), self.engine(piece.views, piece.of_each_view(self.spec.statistics)))
+                )
             else:
                 file.video = piece
 
@@ -360,27 +360,26 @@ class Scanner:
         return Measured(Frames.join(parts), self.spec, self.tasks, whole=self.job.every == 0) if parts else None
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
-        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs)}
+        return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs, self.tasks)}
 
     def _map(self, number: int, piece: Piece, outputs: Outputs) -> Iterator[dict[str, float]]:
         """The probabilities of each view of a window, with the square of the frame that it shows, in pixels.
 
-        Views of the whole picture do not say where; each view has the tasks that are judged by its scale.
+        Statistics of the picture do not say where, so a view has the tasks that are judged by views.
         """
-        for row, (x, y) in enumerate(piece.boxes):
-            side = side_of(SCALES[piece.scales[row]], self.spec.view)
-            if side is not None:
-                place = {"window": number, "x": x, "y": y, "size": side}
-                yield {**place, **self._probabilities(outputs.part(slice(row, row + 1)))}
+        tasks = [task for task in self.tasks if self.spec.by_views(task)]
+        if tasks:
+            for row, (x, y) in enumerate(piece.boxes):
+                place = {"window": number, "x": x, "y": y, "size": self.spec.view.size}
+                yield {**place, **self._probabilities(outputs.part(slice(row, row + 1)), tasks)}
 
-    def _probabilities(self, outputs: Outputs) -> dict[str, float]:
-        """By task, for some views; without tasks that none of them serves."""
-        found = {}
-        for column, task in enumerate(self.spec.tasks):
-            views = serving(outputs.scales, task, self.spec)
-            if task in self.tasks and views.any():
-                found[task] = round(probability(outputs.logits[views, column], task, self.spec), 6)
-        return found
+    def _probabilities(self, outputs: Outputs, tasks: Collection[str]) -> dict[str, float]:
+        """By task, for some views."""
+        return {
+            task: round(probability(outputs.logits[:, column], task, self.spec), 6)
+            for column, task in enumerate(self.spec.tasks)
+            if task in tasks
+        }
 
 
 def predict_video(
@@ -483,8 +482,8 @@ class _Run:
                 batch.append(self._waiting.popleft())
                 size += len(batch[-1].content.views)
             arrays = [message.content.views for message in batch]
-            scales = np.concatenate([message.content.scales for message in batch])
-            future = lanes.submit(engine, arrays[0] if len(batch) == 1 else np.concatenate(arrays), scales)
+            statistics = np.concatenate([message.content.of_each_view(engine.spec.statistics) for message in batch])
+            future = lanes.submit(engine, arrays[0] if len(batch) == 1 else np.concatenate(arrays), statistics)
             self._running[future] = batch
             future.add_done_callback(lambda _: self._pool.wake())
 

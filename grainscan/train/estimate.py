@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 import time
 import timeit
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from grainscan.data.cache import DecodedExcerpt, decode
+from grainscan.data.cache import decode
 from grainscan.data.dataset import ValidationViews, cut_block, random_cut, render
 from grainscan.errors import DataError, VideoError
 from grainscan.model.vivit import GrainscanViViT, count_parameters, grid_of
-from grainscan.tasks import AUGMENTATIONS, SCALES
+from grainscan.tasks import AUGMENTATIONS
 from grainscan.train.setup import Setup
 from grainscan.workers import processors
 
@@ -61,23 +61,26 @@ class _Pass(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, views: torch.Tensor) -> None:
-        others = views.new_full((len(views),), len(SCALES) - 1, dtype=torch.int64)  # not native: the dearest
-        total = sum(output.sum() for output in self.model(views, None if self.model.scaled is None else others))
+    def forward(self, views: torch.Tensor | None, statistics: torch.Tensor) -> None:
+        total = sum(output.sum() for output in self.model(views, statistics))
         if total.requires_grad:
             total.backward()
 
 
-def count_flops(model: GrainscanViViT, *, training: bool = True) -> int:
-    """Floating-point operations per view: forward and, for `training`, backward and recomputed activations."""
+def count_flops(model: GrainscanViViT, *, training: bool = True, views: bool = True) -> int:
+    """Floating-point operations per view: forward and, for `training`, backward and recomputed activations.
+
+    Without `views`, those for the statistics of a picture alone.
+    """
     view, steps = model.spec.view, _Pass(model)
     tensors = {
         name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad and training)
         for name, tensor in (*steps.named_parameters(), *steps.named_buffers())
     }
-    views = torch.empty(1, view.frames, 3, view.size, view.size, device="meta")
+    seen = torch.empty(1, view.frames, 3, view.size, view.size, device="meta") if views else None
+    statistics = torch.empty(1, model.spec.statistics, device="meta")
     with _mode(model, training=training), FlopCounterMode(display=False) as counter:
-        torch.func.functional_call(steps, tensors, (views,))
+        torch.func.functional_call(steps, tensors, (seen, statistics))
     return counter.get_total_flops()
 
 
@@ -103,8 +106,6 @@ def estimate_memory(setup: Setup) -> int:
 def trained_depth(model: GrainscanViViT) -> float:
     """Fraction of the backbone's layers in the backward pass: 1 for all, 0 where only adapters are trained."""
     layers = model.backbone.layers
-    if model.scaled is not None and any(parameter.requires_grad for parameter in model.scaled.parameters()):
-        return 1.0
     for index, part in enumerate((model.backbone.embeddings, *layers)):
         if any(parameter.requires_grad for parameter in part.parameters()):
             return (len(layers) - max(0, index - 1)) / len(layers)
@@ -148,13 +149,14 @@ def measure(setup: Setup, flops: int) -> Pace:
     decoding, cutting, windows = _time_clips(setup)
     count = max(1, min(setup.config.batch_size, int(_TIMED_FLOPS / flops)))
     view, device = setup.model.spec.view, torch.device(setup.machine.device)
-    views = torch.rand(count, view.frames, 3, view.size, view.size, device=device)
+    views = torch.rand(count, view.frames, 3, view.size, view.size, device=device) if setup.uses_views else None
+    statistics = torch.rand(count, setup.model.spec.statistics, device=device)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setup.machine.precision)
     model = setup.model.to(device)
 
     def work() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            _Pass(model)(views)
+            _Pass(model)(views, statistics)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -162,10 +164,10 @@ def measure(setup: Setup, flops: int) -> Pace:
     for training in (True, False):
         with _mode(model, training=training), torch.set_grad_enabled(training):
             times = timeit.repeat(work, number=1, repeat=4)
-        seconds.append(statistics.median(times[1:]) / count)  # the first one warms up
+        seconds.append(median(times[1:]) / count)  # the first one warms up
     model.zero_grad(set_to_none=True)
     learn, judge = seconds
-    return Pace(learn, judge, cutting, decoding, round(windows * view.count))
+    return Pace(learn, judge, cutting, decoding, round(windows * view.crops))
 
 
 def _time_clips(setup: Setup) -> tuple[float, float, float]:
@@ -175,15 +177,11 @@ def _time_clips(setup: Setup) -> tuple[float, float, float]:
     for index in np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).round().astype(int):
         begun = time.perf_counter()
         try:
-            excerpt = DecodedExcerpt(decode(clips.path(int(index)), view))
+            excerpt = decode(clips.path(int(index)), view, statistics=setup.cache.statistics)
         except (VideoError, DataError):
             continue
         decoding = time.perf_counter() - begun
-        cuts = [
-            random_cut(excerpt, view, np.random.default_rng(i), scale=scale, augment=AUGMENTATIONS)
-            for i in range(4)
-            for scale in view.scales
-        ]
+        cuts = [random_cut(excerpt, view, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(4)]
         begun = time.perf_counter()
         render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
         cutting = (time.perf_counter() - begun) / len(cuts)

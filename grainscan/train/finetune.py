@@ -21,25 +21,25 @@ def tune(model: GrainscanViViT, scope: str, rank: int = 0, *, kept: int = 0) -> 
     """Choose the trainable parameters; returns the low-rank updates, if any.
 
     scope: `full`; `adapters`; `head`, only the logits and strengths; `last-N`, the last N layers and the adapters; or
-        `scales`, the adapters and what the network has for views of other scales than native.
+        `picture`, the adapters of the picture's statistics. The mean and deviation of these stay in any case.
     rank: rank of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means
         those, the adapters and the noise energies.
-    kept: number of adapters, the first ones, that are not trained.
+    kept: number of tasks, the first ones, whose adapters are not trained.
 
     Raises ConfigError for more layers than the model has, DependencyError without PEFT.
     """
     layers = model.backbone.layers
-    model.requires_grad_(scope == "full" and not rank)
+    learns_views = any(int(task) >= kept for task in model.adapters)  # else the backbone would get no gradient
+    model.requires_grad_(scope == "full" and not rank and learns_views)
     if model.energies is not None:
-        model.energies.requires_grad_(scope == "full")
-    for adapter in model.adapters[kept:]:
-        adapter.requires_grad_(scope != "head")
-        for head in (adapter.logit, adapter.strength):
-            head.requires_grad_(True)
-    if scope == "scales":
-        assert model.scaled is not None  # `roles.assign` asks for it
-        model.scaled.requires_grad_(True)
-    elif scope.startswith("last-"):
+        model.energies.requires_grad_(scope == "full" and learns_views)
+    kinds = [] if model.picture is None else [model.picture.adapters]
+    for adapters in kinds if scope == "picture" else [model.adapters, *kinds]:
+        for task, adapter in adapters.items():
+            adapter.requires_grad_(int(task) >= kept and scope != "head")
+            for head in (adapter.logit, adapter.strength):
+                head.requires_grad_(int(task) >= kept)
+    if scope.startswith("last-") and learns_views:
         count = int(scope.removeprefix("last-"))
         if count > (depth := len(layers)):
             raise ConfigError(f"--tune {scope}: the model has {depth} layers", hint=f"Use last-1 to last-{depth}.")
@@ -68,7 +68,7 @@ def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
 
 def decayed(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: to matrices, not to biases, norms, the class token or embeddings."""
-    return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings", "scaled.scale.weight"))
+    return parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embeddings"))
 
 
 @torch.no_grad()

@@ -109,7 +109,7 @@ def describe(setup: Setup) -> Plan:
         steps=schedule.steps,
         views_per_step=schedule.views_per_step,
         validation_interval=None if setup.validation is None else schedule.validation_interval,
-        flops_per_view=count_flops(model),
+        flops_per_view=count_flops(model, views=setup.uses_views),
         memory=estimate_memory(setup),
     )
 

@@ -32,7 +32,7 @@ def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None
 
     By default the new model has the tasks that are labelled or named by --tasks, and no others; measured ones are
     calibrated on their labels. With --add-task it has those of the starting model, too, all of them as they were. With
-    --tune scales it keeps the tasks that native views alone judge, and every measured one; the others are learnt.
+    --tune picture it keeps the tasks that views alone judge, and every measured one; the others are learnt.
 
     start: the specification of the starting model, None for a bare backbone.
     Raises ConfigError or UsageError if a task cannot have the role that the options ask for.
@@ -43,11 +43,11 @@ def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None
     measured = tuple(task for task in wanted if task_of(task).measured)
     learnt = tuple(task for task in wanted if not task_of(task).measured)
     kept: tuple[str, ...] = ()
-    if config.tune == "scales":
-        if start is None or not start.bottleneck:
-            hint = "Start from a model with views of several scales, or choose another --tune."
-            raise ConfigError(f"--tune scales: {config.model} judges native views only", hint=hint)
-        kept = tuple(task for task in start.tasks if task_of(task).scales == ("native",))
+    if config.tune == "picture":
+        if start is None or not start.statistics:
+            hint = "Start from a model that reads them, such as the embedded one, or choose another --tune."
+            raise ConfigError(f"--tune picture: {config.model} reads no statistics of the picture", hint=hint)
+        kept = tuple(task for task in start.tasks if not start.by_statistics(task))
         measured = tuple(dict.fromkeys((*start.measured, *measured)))
         learnt = tuple(task for task in learnt if task not in kept)
     if not learnt:

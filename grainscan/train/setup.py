@@ -62,6 +62,11 @@ class Setup:
     left_out: tuple[str, ...] = ()  # clips that cannot be decoded
 
     @property
+    def uses_views(self) -> bool:
+        """Whether a task that is learnt is judged by views; else it is learnt from the picture's statistics alone."""
+        return self.config.tune != "picture" and any(map(self.model.spec.by_views, self.roles.learnt))
+
+    @property
     def scores_start(self) -> bool:
         """Whether to validate before the first step: there are clips, and the model knows some of the tasks."""
         return self.validation is not None and bool(self.known)
@@ -111,7 +116,12 @@ def prepare(config: TrainConfig) -> Setup:
         training=training,
         validation=validation,
         test=test,
-        cache=ClipCache(default_directory() if config.cache else None, model.spec.view, limit=config.cache_gb * 1e9),
+        cache=ClipCache(
+            default_directory() if config.cache else None,
+            model.spec.view,
+            statistics=any(map(model.spec.by_statistics, roles.learnt)),
+            limit=config.cache_gb * 1e9,
+        ),
         objective=_objective(config, training),
         schedule=Schedule(config, len(training), world_size()),
         machine=machine,

@@ -6,7 +6,7 @@ Mixed precision, accumulation, processes, checkpoints and resumption are Trainer
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 from transformers import (
     EarlyStoppingCallback,
@@ -32,7 +32,6 @@ from grainscan.errors import ModelError
 from grainscan.evaluate import metrics
 from grainscan.files import replacing
 from grainscan.model.vivit import ViewOutputs
-from grainscan.tasks import SCALES, Scale
 from grainscan.train.finetune import decayed
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
@@ -114,12 +113,12 @@ class ViewTrainer(Trainer):
         if config.patience and validation is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
         draws: dict[str, Any] = {"seed": config.seed, "balanced": config.balanced, "augment": config.augment}
-        draws["by_clip"] = config.by_clip
+        views = setup.uses_views
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
-            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, **draws),
-            eval_dataset=None if validation is None else ValidationViews(validation, setup.cache),
+            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, views=views, **draws),
+            eval_dataset=None if validation is None else ValidationViews(validation, setup.cache, views=views),
             data_collator=as_is,
             callbacks=callbacks,
         )
@@ -176,12 +175,8 @@ class ViewTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = self._learnt(model(inputs["views"], inputs["scales"]))
-        values: tuple[Tensor, ...] = (*outputs, inputs["labels"], inputs["strength"])
-        data = cast(TrainingViews, self.train_dataset)
-        if data.by_clip:
-            values = pooled(values, inputs["scales"], data.blind, sum(data.bag.values()))
-        loss = self.setup.objective(*values)
+        outputs = self._learnt(model(inputs["views"], inputs["statistics"]))
+        loss = self.setup.objective(*outputs, inputs["labels"], inputs["strength"])
         return (loss, outputs) if return_outputs else loss
 
     def _learnt(self, outputs: ViewOutputs) -> ViewOutputs:
@@ -200,7 +195,7 @@ class ViewTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """Judge every validation clip by the mean over its views, for each task over those that serve it.
+        """Judge every validation clip by the mean over its views.
 
         Each process judges its share of the clips.
         """
@@ -214,9 +209,9 @@ class ViewTrainer(Trainer):
         for batch in self._loader(mine, max(1, self.args.per_device_train_batch_size // data.count)):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.autocast_smart_context_manager():
-                outputs = self._learnt(model(inputs["views"], inputs["scales"]))
+                outputs = self._learnt(model(inputs["views"], inputs["statistics"]))
             loss = self.setup.objective(outputs.logits, outputs.strength, inputs["labels"], inputs["strength"])
-            of_clip = [values.cpu().numpy() for values in pooled(outputs, inputs["scales"], data.blind, data.count)]
+            of_clip = [values.float().unflatten(0, (-1, data.count)).mean(dim=1).cpu().numpy() for values in outputs]
             owners = batch["clip"][:: data.count].cpu().numpy()
             shares.append((owners, *of_clip, np.full(len(owners), loss.item())))
         model.train(training)
@@ -233,16 +228,6 @@ class ViewTrainer(Trainer):
             return None
         row = {"step": entry["step"], "epoch": round(entry["step"] / self.setup.schedule.steps_per_epoch, 4)}
         return row | {key.replace("eval_", "val_"): value for key, value in entry.items() if key not in row}
-
-
-def pooled(
-    columns: Sequence[Tensor], scales: Tensor, blind: Mapping[Scale, Sequence[bool]], count: int
-) -> tuple[Tensor, ...]:
-    """(views, tasks) each -> (clips, tasks): means over the views of a clip, `count` in a row, that serve a task."""
-    unseen = torch.tensor([blind[SCALES[number]] for number in scales.tolist()], device=scales.device)
-    return tuple(
-        values.float().masked_fill(unseen, torch.nan).unflatten(0, (-1, count)).nanmean(dim=1) for values in columns
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,15 +15,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.tasks import SCALES, Scale
 from grainscan.video import Block, Window
 from grainscan.video.planes import plane_box
-from grainscan.views.colour import brightness, levels, shows_something
+from grainscan.views.colour import brightness, levels, shows_something, to_rgb
 
 _CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
 BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
 _BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
 _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
+
+
+Area = tuple[int, int, int, int]  # x, y, width, height
+Corner = tuple[int, int]  # x, y
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,6 @@ class ViewSpec:
     windows: int = 4  # of a file
     crops: int = 12  # of a window
     flat: float = 0.5  # share of the crops taken where the picture is flattest
-    detail: int = 0  # further views of a window, for artifacts other than grain: see `SCALES` of `grainscan.tasks`
-    quarter: int = 0
-    whole: int = 0
-
-    @property
-    def counts(self) -> dict[Scale, int]:
-        """The largest number of a window's views of each scale."""
-        return {"native": self.crops, "detail": self.detail, "quarter": self.quarter, "whole": self.whole}
-
-    @property
-    def count(self) -> int:
-        """The largest number of views of a window."""
-        return sum(self.counts.values())
-
-    @property
-    def scales(self) -> tuple[Scale, ...]:
-        """The scales that a window's views have."""
-        return tuple(scale for scale in SCALES if self.counts[scale])
-
-    @property
-    def larger(self) -> bool:
-        """Whether some views show more of the picture than their own size."""
-        return self.scales != ("native",)
 
     def to_dict(self) -> dict[str, int | float]:
         return asdict(self)
@@ -87,6 +67,16 @@ def pad(block: Block, width: int, height: int, *, mode: Literal["symmetric", "ed
     return Block(tuple(planes), block.format)
 
 
+def crop_views(window: Window, spec: ViewSpec, area: Area | None = None) -> tuple[NDArray[np.float32], list[Corner]]:
+    """The views of a window, float32 RGB (n, frames, 3, size, size) in [0, 1], and their corners (see `view_boxes`)."""
+    size, places = spec.size, view_boxes(window, spec, area)
+    blocks = [window.block(x, y, min(size, window.width), min(size, window.height)) for x, y in places]
+    blocks = [fit(block, size).crop(0, 0, size, size) for block in blocks]
+    planes = tuple(np.concatenate(stack) for stack in zip(*(block.planes for block in blocks), strict=True))
+    rgb = to_rgb(Block(planes, blocks[0].format))
+    return rgb.reshape(len(blocks), window.frames, 3, size, size), places
+
+
 def active_area(window: Window) -> tuple[int, int, int, int]:
     """(x, y, width, height) of the picture without black bars, from its first, middle and last frame."""
     black, _ = levels(window.format)
@@ -104,9 +94,6 @@ def lit_part(lit: NDArray[np.bool_]) -> tuple[int, int]:
     if not len(where) or len(lit) - (where[-1] + 1 - where[0]) > _BAR_MOST * len(lit):
         return 0, len(lit)
     return int(where[0]), int(where[-1]) + 1
-
-
-Area = tuple[int, int, int, int]  # x, y, width, height
 
 
 def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list[tuple[int, int]]:

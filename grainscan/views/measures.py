@@ -112,7 +112,7 @@ class Meter:
             self._before = []
         stamps = window.stamps
         pictures = window.pictures[: len(stamps)]
-        cells = np.stack([_cells(brightness(picture, window.format), window.format) for picture in pictures])
+        cells = np.stack([cells_of(brightness(picture, window.format), window.format) for picture in pictures])
         if self._before and self._before[-1].shape != cells[0].shape:
             self._before = []
         known = np.stack([*self._before, *cells]) if self._before else cells
@@ -420,7 +420,7 @@ def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]
 
 
-def _cells(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
+def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     """Means of 4x4 samples in 8-bit codes above black, float32 (rows, columns)."""
     shorter = min(luma.shape)
     side = min(_SIDE, shorter)
