@@ -17,8 +17,12 @@ as `error:` and `hint:`, with a traceback only for `-vv`. `Interrupted` is a Key
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any
+
+_PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}  # those not named like their modules
 
 
 class GrainscanError(Exception):
@@ -66,8 +70,33 @@ def missing_package(error: ModuleNotFoundError) -> DependencyError | None:
     if name in ("", "grainscan"):
         return None
     return DependencyError(
-        f"this command needs {name}, which is not installed", hint="Run `pip install grainscan` to install it."
+        f"this command needs {_PACKAGES.get(name, name)}, which is not installed",
+        hint="Run `pip install grainscan` to install it.",
     )
+
+
+def require(what: str, *modules: str) -> None:
+    """Raise DependencyError now, not after the work, if `what` lacks a module that it imports late."""
+    missing = [_PACKAGES.get(name, name) for name in modules if not _is_installed(name)]
+    if missing:
+        raise DependencyError(
+            f"{what} needs what is not installed: {', '.join(missing)}",
+            hint=f"Run `pip install {' '.join(missing)}`.",
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # from a finder that knows better
+        return False
+
+
+def likely(word: str, words: Iterable[str]) -> str:
+    """`Did you mean graininess? `, to begin a hint with, if a known word resembles a wrong one or begins like it."""
+    known = tuple(words)
+    alike = difflib.get_close_matches(word, known, n=1) or [each for each in known if word and each.startswith(word)]
+    return f"Did you mean {alike[0]}? " if alike else ""
 
 
 class UsageError(GrainscanError):

@@ -182,6 +182,7 @@ class _Scan:
         except KeyboardInterrupt:
             judged = f"{self._tally.files:,} of {count(len(paths) + len(self._finished), 'file')} judged"
             lost = "" if form in ("table", "jsonl", "csv") else ", and the output is incomplete"
+            lost += "; with -o scan.jsonl, the same command would continue from there"
             raise Interrupted(judged + lost, self._done(rows=tuple(rows))) from None
         return self._done(rows=tuple(rows))
 
@@ -283,8 +284,8 @@ class _Scan:
             errors += row["status"] != "ok"
             for task, block in row.get("tasks", {}).items():
                 if block["label"]:
-                    value = block["probability"]
-                    self._progress.highlight(value, f"{value:.2f}  {verdict(task, 1)}  {row['path']}")
+                    value, mark = block["probability"], "*" * ("experimental" in block)
+                    self._progress.highlight(value, f"{value:.2f}  {verdict(task, 1)}{mark}  {row['path']}")
             self._last = row
             self._progress.advance(done, count(errors, "error") if errors else "")
             yield row

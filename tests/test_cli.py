@@ -360,7 +360,7 @@ def test_an_interrupted_table_shows_what_was_judged(folder: Path, monkeypatch: p
     result = run("predict", folder, "--workers", "0", "--tasks", "graininess", code=130)
     assert "noisy.avi" in plain(result.stdout)
     assert "plain.avi" not in plain(result.stdout)
-    assert "interrupted: 2 of 3 files judged\n" in result.stderr
+    assert "interrupted: 2 of 3 files judged; with -o scan.jsonl, the same command" in result.stderr
 
 
 def test_an_interrupted_document_on_stdout_is_said_to_be_incomplete(

@@ -435,10 +435,16 @@ def test_a_stream_that_appears_late_costs_no_frame(tmp_path: Path) -> None:
 
 
 def test_healthy_files_of_other_kinds_are_not_called_damaged(tmp_path: Path, scanner: Scanner) -> None:
-    for path in corpus.sounds_and_pictures(tmp_path):
+    (tmp_path / "notes.mp4").write_text("hello\n")
+    for path in [*corpus.sounds_and_pictures(tmp_path), tmp_path / "notes.mp4"]:
         row = judged(scanner, path)
         assert "is not a video" in row["error"]["message"], row
         assert "damaged" not in row["error"]["hint"]
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path, scanner: Scanner) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert judged(scanner, tmp_path / "a.mp4")["error"]["message"].endswith("a.mp4: is empty")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

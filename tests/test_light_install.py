@@ -77,3 +77,24 @@ def test_train_says_what_to_install(make_clip: MakeClip, tmp_path: Path) -> None
     assert "error: this command needs" in done.stderr
     assert "pip install grainscan" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "packages"),
+    [
+        ("eval data", "eval", ["scikit-learn", "scipy"]),
+        ("eval data --plots plots", "eval", ["scikit-learn", "scipy", "matplotlib"]),
+        ("prep data new --synthesize graininess", "prep --synthesize", ["scipy"]),
+    ],
+)
+def test_what_is_missing_is_said_before_any_work(
+    make_clip: MakeClip, tmp_path: Path, arguments: str, what: str, packages: list[str]
+) -> None:
+    make_clip("data/a.avi", width=64, height=64)
+    (tmp_path / "data" / "labels.json").write_text('{"a.avi": 1}')
+    places = {name: tmp_path / name for name in ("data", "plots", "new")}
+    done = run_light(*(places.get(word, word) for word in arguments.split()))
+    assert done.returncode == 1 and done.stdout == ""
+    missing = f"error: {what} needs what is not installed: {', '.join(packages)}"
+    assert done.stderr.splitlines() == [missing, f"hint: Run `pip install {' '.join(packages)}`."]
+    assert [path.name for path in tmp_path.iterdir() if path != places["plots"]] == ["data"]

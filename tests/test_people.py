@@ -80,7 +80,8 @@ def test_tasks_are_chosen_and_keep_the_order_of_the_model(ten: Path, clips: Path
     whole = json.loads(run(*words).stdout)
     assert row["tasks"] == {task: whole["tasks"][task] for task in row["tasks"]}
     said = " ".join(run(*words, "--tasks", "banding,grain", code=2).stderr.split())
-    assert "the model has no task 'grain'" in said and "Use graininess, blockiness, banding" in said
+    assert "the model has no task 'grain'" in said
+    assert "hint: Did you mean graininess? Use graininess, blockiness, banding" in said
     assert "names no task" in run(*words, "--tasks", ",", code=2).stderr
     with Scanner(ten, workers=0, tasks=["aliasing"]) as scanner:
         assert list(scanner.predict(clips / "dark.avi")["tasks"]) == ["aliasing"]

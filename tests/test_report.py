@@ -377,8 +377,41 @@ def test_table_of_several_tasks_names_what_was_found() -> None:
     lines = shown(report.results_table(results)).splitlines()
     first = next(k for k, line in enumerate(lines) if "a.avi" in line)
     assert "banding 0.95 · grainy 0.90" in lines[first] and "00:00:00:00" in lines[first]
-    assert "clean (banding 0.20)" in lines[first + 1] and "00:00" not in lines[first + 1]
-    assert "strength" not in "".join(lines)
+    assert "clean · banding 0.20" in lines[first + 1] and "00:00" not in lines[first + 1]
+    assert "strength" not in "".join(lines) and "thresholds" not in "".join(lines)
+
+
+def test_table_names_the_thresholds_that_make_one_wonder() -> None:
+    results = [several("a.avi", graininess=0.58, banding=0.1), several("b.avi", aliasing=0.21, blockiness=0.2)]
+    for task, block in (each for result in results for each in result["tasks"].items()):
+        block["threshold"] = {"graininess": 0.605, "aliasing": 0.207}.get(task, 0.5)
+        block["label"] = int(block["probability"] >= block["threshold"])
+    text = shown(report.results_table(results))
+    assert text.splitlines()[-1] == "thresholds: graininess 0.60, aliasing 0.21; --threshold sets others"
+    results[0]["tasks"]["graininess"]["threshold"] = 0.605
+    assert "thresholds: graininess 0.60; --" in shown(report.results_table(results, ["graininess"]))
+
+
+REEL = "library/films/1958/reel_of_the_winding_road.avi"
+
+
+@pytest.mark.parametrize(
+    ("width", "folder", "video"), [(130, "", True), (110, REEL[:19], True), (80, REEL[:19], False)]
+)
+def test_names_lose_the_folder_that_they_share_rather_than_break(width: int, folder: str, video: bool) -> None:
+    found = dict.fromkeys(("graininess", "banding"), 0.95)
+    results = [several(path, **found) for path in (REEL, "library/films/1958/another.avi")]
+    lines = shown(report.results_table(results), width).splitlines()
+    assert " ".join(lines[1].split()).startswith(f"File in {folder} Found" if folder else "File Found")
+    assert any(line.startswith(f" {REEL.removeprefix(folder)} ") for line in lines)
+    assert ("1920×1080" in "".join(lines)) == video
+
+
+def test_videos_make_room_for_names_without_a_shared_folder() -> None:
+    results = [several(path, graininess=0.95, banding=0.1) for path in (REEL, "b.avi")]
+    assert "1920×1080" in shown(report.results_table(results), 130)
+    narrow = shown(report.results_table(results), 100)
+    assert "1920×1080" not in narrow and f" {REEL} " in narrow
 
 
 def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> None:
@@ -392,7 +425,7 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
         *({"task": "frame_drop", "start": 20.0 + k, "end": 20.04 + k, "probability": 0.9} for k in range(9)),
     ]
     lines = [" ".join(line.split()) for line in shown(report.results_table([found])).splitlines()]
-    assert "File Found (strength) Worst at Video" in lines
+    assert "File Found, probability (strength) Worst at Video" in lines
     assert any(line.startswith("a.avi grainy 0.97 (4.1) · frame drop* 0.88 00:00:00:00") for line in lines)
     assert "black screen: 0:12.4–0:12.9" in lines
     assert "frame drop: 0:20.0, 0:21.0, 0:22.0 and 6 more" in lines
@@ -400,6 +433,14 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     assert "motion" not in "".join(lines)
     only = shown(report.results_table([found], ["graininess", "banding"]))
     assert "frame drop" not in only and "experimental" not in only
+
+
+@pytest.mark.parametrize(("high", "ends"), [(5.0, "--film-grain 12"), (9.0, "uncertain")])
+def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) -> None:
+    grain = {"strength": 4.1, "interval": [3.8, high], "size": {"horizontal": 1.6, "vertical": 1.5}, "chroma": {}}
+    grain |= {"pattern": "temporal", "film_grain_level": 12}
+    text = words.describe_grain(ok(grain=grain))
+    assert text == f"grain 4.1 codes (3.8–{high:.1f}), 1.6×1.5 px, {ends}"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -490,7 +531,7 @@ def test_evaluation_says_it_all() -> None:
         "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline: temporal", "0.815", "0.70–0.90",
         "best here: temporal_laplacian", "0.836", "ECE, expected calibration error", "Brier: mean squared error",
         "threshold 0.42 (recall=0.9 on val)", "90 clips, 9 grainy: 7 found, 2 missed, 1 false alarm;",
-        "Spearman's rank correlation with the true one 0.934", "median error 0.41", "temperature 1.30",
+        "Spearman's rank correlation with the true one 0.934", "median error 0.41 codes (", "temperature 1.30",
         r"bad\xff[red].avi", "Worst of 9 sources", "scene4", "+0.067", "+0.010 to +0.120", "0.023", "x.avi", "is empty",
         "p/graininess_roc.png", "dark_scenes",
     ):  # fmt: skip

@@ -50,7 +50,7 @@ from grainscan.train.plan import plan
 from grainscan.train.run import Run, verdict
 from grainscan.train.schedule import Schedule
 from grainscan.train.setup import prepare, task_weights
-from grainscan.train.trainer import Validation
+from grainscan.train.trainer import Validation, _in_words
 from grainscan.video import write_clip
 from grainscan.workers import processors
 
@@ -605,6 +605,14 @@ def test_the_verdict_compares_losses_where_there_is_no_auroc() -> None:
     loss = {"best_step": 4, "before": {"score": -0.5, "loss": 0.5}, "after": {"score": -0.25, "loss": 0.25}}
     assert verdict(loss) == "gain: 0.500 before, 0.250 after (validation loss)"
     assert verdict({"steps": 3}) == verdict({**loss, "before": {"auroc_other": 0.9}}) == ""
+
+
+def test_the_figures_of_a_single_task_go_without_its_name() -> None:
+    row = {"step": 105, "val_score": 0.89, "val_loss": 0.19617, "val_auroc_graininess": 0.8901}
+    row["val_strength_error_graininess"] = 0.7231
+    assert _in_words(row) == "loss 0.1962, AUROC 0.8901, strength error 0.7231"
+    row["val_auroc_banding"] = 0.5
+    assert "AUROC graininess 0.8901" in _in_words(row)
 
 
 # ------------------------------------------------------------------------------------------------ plans

@@ -56,9 +56,14 @@ def make(clip: Clip, folder: Path) -> None:
 
 def write(folder: Path, clips: list[Clip]) -> None:
     """Make clips in a folder, on all processors."""
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        sys.exit(f"{folder}/ exists already: remove it, or start in another folder")
     with ProcessPoolExecutor() as pool:
-        list(pool.map(partial(make, folder=folder), clips))
+        for done, _ in enumerate(pool.map(partial(make, folder=folder), clips), 1):
+            if done % 10 == 0 or done == len(clips):
+                print(f"{folder}/: {done} of {len(clips)} clips", flush=True)
 
 
 def main() -> None:

@@ -281,8 +281,9 @@ def print_plan(plan: Plan) -> None:
         _print(line)
     if plan.seconds is not None:
         stages = ", ".join(f"{name} {span(value)}" for name, value in vars(plan.seconds).items() if value >= 0.5)
-        cost = f"about {span(plan.seconds.total)} ({stages}) and {plan.memory / 1e9:.1f} GB"
-        _print(f"{cost}; {plan.flops_per_view / 1e9:.2g} GFLOPs per view")
+        cost = f"about {span(plan.seconds.total)} at the present speed of this machine; {plan.memory / 1e9:.1f} GB"
+        _print(f"{cost} of memory; {plan.flops_per_view / 1e9:.2g} GFLOPs per view")
+        console.out().print(f"of which {stages}")
 
 
 def print_run(run: Run) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from grainscan.console import Progress
 from grainscan.data.labels import find_split, read_labels
 from grainscan.data.manifest import read_manifest
-from grainscan.errors import DataError, UsageError
+from grainscan.errors import DataError, UsageError, require
 from grainscan.evaluate import plots
 from grainscan.evaluate.comparison import Comparison, compare_models
 from grainscan.evaluate.figures import TaskReport, measure
@@ -57,9 +57,10 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
 
     Model and data default to those of the last training in the working directory, the model else to the embedded one.
     A clip that cannot be decoded is listed under `errors` and has no part in the figures. Raises LabelsError,
-    ModelError, OutputError, UsageError without data, and DataError if model and labels have no task in common or the
-    operating point of the only task is out of reach (one of several tasks keeps the model's threshold).
+    ModelError, OutputError, DependencyError, UsageError without data, and DataError if model and labels have no task in
+    common or the operating point of the only task is out of reach (one of several tasks keeps the model's threshold).
     """
+    require("eval", "sklearn", "scipy", *(["matplotlib"] if config.plots is not None else []))
     run = last_run()
     data = config.data or (run.data if run else None)
     if data is None:

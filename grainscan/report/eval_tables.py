@@ -25,6 +25,7 @@ from grainscan.report.terminal import (
     styled,
 )
 from grainscan.report.words import explain, printable, verdict
+from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -183,9 +184,10 @@ def _details(task: str, block: TaskReport, *, mistakes: bool) -> Iterator[Render
         "" if block.min_strength is None else f"; strength at least {block.min_strength:g}",
     )
     if block.strength:
+        unit = " codes" if "codes" in (task_of(task).unit or "") else ""
         yield styled(
             f"  strength: Spearman's rank correlation with the true one {number(block.strength.spearman)}, "
-            f"median error {block.strength.median_error:.2f} ({count(block.strength.clips, 'clip')})"
+            f"median error {block.strength.median_error:.2f}{unit} ({count(block.strength.clips, 'clip')})"
         )
     if block.calibration:
         fit = block.calibration

@@ -35,7 +35,9 @@ class Results(list[Result]):
         try:
             import pandas
         except ImportError:
-            raise DependencyError("to_frame needs pandas, which is not installed", hint="pip install pandas") from None
+            raise DependencyError(
+                "to_frame needs pandas, which is not installed", hint="Run `pip install pandas`."
+            ) from None
         tasks = tasks_of(self)
         return pandas.DataFrame([csv_row(row, tasks) for row in self], columns=list(csv_row({}, tasks)))
 

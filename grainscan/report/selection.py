@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grainscan.errors import UsageError
+from grainscan.errors import UsageError, likely
 from grainscan.results import Result, Verdict
 
 ANY = "any"
@@ -31,7 +31,8 @@ def check_tasks(flag: str, names: Sequence[str], tasks: Sequence[str], others: S
     unknown = [name for name in names if name not in (*tasks, *others)]
     if unknown or not names:
         what = f"the model has no task {unknown[0]!r}" if unknown else "names no task"
-        raise UsageError(f"{flag}: {what}", hint=f"Use {', '.join((*others, *tasks))}.")
+        hint = f"Use {', '.join((*others, *tasks))}."
+        raise UsageError(f"{flag}: {what}", hint=likely(unknown[0], (*others, *tasks)) + hint if unknown else hint)
 
 
 def margin(verdict: Verdict) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
+from os.path import commonprefix
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.findings import CLEAN as CLEAN_WORD
-from grainscan.report.findings import Tally, findings, overall_words, tasks_of, worth_showing
+from grainscan.report.findings import Finding, Tally, findings, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
 from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, verdict
 from grainscan.results import Result
@@ -17,8 +19,10 @@ from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
     from rich.text import Text
 
+_FILE = "File"  # the head of the names
 _ROOMY = 100  # columns from which there is room to describe the videos
 _WORD = 20  # characters of a verdict in a line
 _FOUND = 30  # characters of a line that names what was found; more where there is room
@@ -40,10 +44,45 @@ class _Results:
         self._strengths = any("strength" in block for result in results for block in result.get("tasks", {}).values())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        videos = options.max_width >= _ROOMY
-        table = plain_table(names=["File"])
+        room = min(_MOST_FOUND, max(_FOUND, options.max_width // 3))
+        rows = [self._found(each, room) if len(self._tasks) > 1 else self._verdicts(each) for each in self._results]
+        folder, videos = self._layout(rows, console, options)
+        table = self._table(folder, videos)
+        for result, cells in zip(self._results, rows, strict=True):
+            table.add_row(_name(result, folder), *cells, *([describe_video(result)] if videos else []))
+        yield table
+        shown = [each for result in self._results for each in worth_showing(findings(result, self._tasks))]
+        if any(finding.marked.endswith("*") for finding in shown):
+            yield styled(EXPERIMENTAL, DIM)
+        if note := _thresholds(shown, self._tasks):
+            yield styled(note, DIM)
+
+    def _layout(self, rows: list[list[Text]], console: Console, options: ConsoleOptions) -> tuple[str, bool]:
+        """The folder to leave out of the names, and whether to describe the videos, so that no name is broken.
+
+        Names give way first: they lose the folder that they share. Then the videos go, if that is of use.
+        """
+        from rich.cells import cell_len
+        from rich.measure import Measurement
+
+        shared = _folder_of(result["path"] for result in self._results)
+        longest = max((cell_len(printable(result["path"])) for result in self._results), default=0)
+        roomy = options.max_width >= _ROOMY
+        for videos in (True, False) if roomy else (False,):
+            others = self._table("", videos)
+            for result, cells in zip(self._results, rows, strict=True):
+                others.add_row("", *cells, *([describe_video(result)] if videos else []))
+            width = Measurement.get(console, options.update(width=10_000), others).maximum - len(_FILE)
+            for folder in ("", shared):
+                if width + max(len(_FILE), longest - cell_len(printable(folder))) <= options.max_width:
+                    return folder, videos
+        return shared, roomy
+
+    def _table(self, folder: str, videos: bool) -> Table:
+        """An empty table of files whose names are shown without `folder`, which its head names."""
+        table = plain_table(names=[f"{_FILE} in {printable(folder)}" if folder else _FILE])
         if len(self._tasks) > 1:
-            table.add_column("Found" + " (strength)" * self._strengths, no_wrap=True)
+            table.add_column("Found, probability" + " (strength)" * self._strengths, no_wrap=True)
         else:
             table.add_column("Verdict", no_wrap=True)
             table.add_column("Probability", no_wrap=True)
@@ -52,14 +91,7 @@ class _Results:
         table.add_column("Worst at", justify="right", no_wrap=True)
         if videos:
             table.add_column("Video", overflow="fold", style=DIM)
-        room = min(_MOST_FOUND, max(_FOUND, options.max_width // 3))
-        for result in self._results:
-            cells = self._found(result, room) if len(self._tasks) > 1 else self._verdicts(result)
-            table.add_row(_name(result), *cells, *([describe_video(result)] if videos else []))
-        yield table
-        shown = (each for result in self._results for each in worth_showing(findings(result, self._tasks)))
-        if any(finding.marked.endswith("*") for finding in shown):
-            yield styled(EXPERIMENTAL, DIM)
+        return table
 
     def _found(self, result: Result, room: int) -> list[Text]:
         """`grainy 0.97 (4.1) · banding 0.81` in lines of at most `room` characters, then events; and the worst time."""
@@ -78,10 +110,10 @@ class _Results:
                 else:
                     lines.append(item)
             else:
-                likeliest = f"({task_of(finding.task).title} {finding.probability:.2f})"
+                likeliest = f"{task_of(finding.task).title} {finding.probability:.2f}"
                 lines.append(styled(CLEAN_WORD, CLEAN))
-                if len(CLEAN_WORD) + 1 + len(likeliest) <= room:
-                    lines[-1].append(f" {likeliest}", DIM)
+                if len(CLEAN_WORD) + 3 + len(likeliest) <= room:
+                    lines[-1].append(f" · {likeliest}", DIM)
                 else:
                     lines += [styled(line, DIM) for line in wrap(likeliest, room)]
         for task in dict.fromkeys(event["task"] for event in result.get("events", ()) if event["task"] in self._tasks):
@@ -104,8 +136,24 @@ class _Results:
         return columns if self._strengths else [*columns[:2], columns[3]]
 
 
-def _name(result: Result) -> Text:
-    name = styled(printable(result["path"]))
+def _folder_of(paths: Iterable[str]) -> str:
+    """The folder that all names begin with, with its separator; empty if there is none."""
+    shared = commonprefix(list(paths))  # noqa: RUF071 (of URLs, too)
+    return shared[: max(shared.rfind("/"), shared.rfind(os.sep)) + 1]
+
+
+def _thresholds(shown: Sequence[Finding], tasks: Sequence[str]) -> str:
+    """The thresholds of artifacts that were found below 0.5, or not found above it, which makes people wonder."""
+    odd = {finding.task for finding in shown if bool(finding.label) != (finding.probability >= 0.5)}
+    each = []
+    for task in (task for task in tasks if task in odd):
+        known = {finding.threshold for finding in shown if finding.task == task}
+        each.append(f"{task_of(task).title} {'–'.join(f'{value:.2f}' for value in sorted({min(known), max(known)}))}")
+    return f"thresholds: {', '.join(each)}; --threshold sets others" if each else ""
+
+
+def _name(result: Result, folder: str) -> Text:
+    name = styled(printable(result["path"].removeprefix(folder)))
     if "error" in result:
         name.append(f"\n{explain(result['path'], result['error']['message'])}", "red")
     if result.get("grain"):

@@ -66,7 +66,11 @@ def describe_video(result: Result) -> str:
 
 
 def describe_grain(result: Result) -> str:
-    """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, --film-grain 12`; empty where it was not measured."""
+    """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, --film-grain 12`; empty where it was not measured.
+
+    Where the interval spans more than a factor of two, `uncertain` stands in place of a level for encoders: moving
+    texture was probably measured, too.
+    """
     grain = result.get("grain") or {}
     parts = []
     if "strength" in grain:
@@ -75,7 +79,7 @@ def describe_grain(result: Result) -> str:
         parts.append(f"{grain['size']['horizontal']:.1f}×{grain['size']['vertical']:.1f} px")
         parts += [f"{name.capitalize()} {value:.1f}" for name, value in grain.get("chroma", {}).items()]
         parts += ["static pattern"] if grain["pattern"] == "static" else []
-        parts.append(f"--film-grain {grain['film_grain_level']}")
+        parts.append("uncertain" if high > 2 * low else f"--film-grain {grain['film_grain_level']}")
     if "metadata" in grain:
         strength = grain["metadata"]["strength"]
         parts.append(f"grain in the stream's metadata: {strength['with']:.1f} codes, without {strength['without']:.1f}")

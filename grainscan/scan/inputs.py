@@ -223,7 +223,7 @@ def _open_filesystem(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise DependencyError(
-            f"{url}: URLs need fsspec", hint="pip install fsspec, and s3fs, gcsfs or the like."
+            f"{url}: URLs need fsspec", hint="Run `pip install fsspec`, with s3fs, gcsfs or the like."
         ) from None
     try:
         system, path = url_to_fs(url)

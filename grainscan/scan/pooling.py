@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.errors import UsageError
+from grainscan.errors import UsageError, likely
 from grainscan.model.spec import ModelSpec
 from grainscan.options import names_in
 from grainscan.results import Verdict, too_weak
@@ -78,7 +78,7 @@ def relabel(verdict: Verdict) -> None:
 def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]:
     """`0.7` for every task, or `graininess=0.7,banding=0.4`. Raises UsageError."""
     known = tuple(tasks)
-    hint = "Write --threshold 0.7, or --threshold " + ",".join(f"{task}=0.7" for task in known)
+    hint = f"Write --threshold 0.7, or --threshold {known[0] if known else 'TASK'}=0.7."
     thresholds: dict[str, float] = {}
     for part in (text or "").split(","):
         name, found, number = part.rpartition("=")
@@ -86,6 +86,7 @@ def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]
         if not part.strip():
             continue
         if found and name not in known:
+            hint = f"{likely(name, known)}The model has {', '.join(known) or 'no tasks'}."
             raise UsageError(f"threshold of {name!r}: the model has no such task", hint=hint)
         try:
             value = float(number)

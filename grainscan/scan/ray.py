@@ -68,7 +68,7 @@ def _connect(address: str) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise DependencyError("--ray needs Ray", hint="pip install 'grainscan[ray]'") from None
+        raise DependencyError("--ray needs Ray", hint="Run `pip install 'grainscan[ray]'`.") from None
     for noisy in ("ray.data", "ray.data._internal"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if not ray.is_initialized():

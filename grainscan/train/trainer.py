@@ -312,14 +312,15 @@ class _Reporter(TrainerCallback):
 
 
 def _in_words(row: dict[str, float]) -> str:
-    """`loss 0.21, AUROC banding 0.93`; of many tasks only the AUROC, rounded, after its mean."""
+    """`loss 0.21, AUROC 0.93`, with the task if there are several; of many only the AUROC, rounded, after its mean."""
     areas = {key.removeprefix("val_auroc_"): value for key, value in row.items() if key.startswith("val_auroc_")}
     many = len(areas) > _MANY
     shown = []
     for key, value in row.items():
         if key in ("step", "epoch", "val_score") or (many and key.startswith(("val_auroc_", "val_strength_error_"))):
             continue
-        name = key.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
+        name = key.removesuffix(f"_{next(iter(areas))}") if len(areas) == 1 else key
+        name = name.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
         shown.append(f"{name.replace('_', ' ')} {value:.4g}")
     if many:
         each = ", ".join(f"{task.replace('_', ' ')} {value:.2f}" for task, value in areas.items())

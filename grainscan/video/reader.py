@@ -41,6 +41,7 @@ _KINDS = {  # the first bytes of healthy files of other kinds
     "sound": rb"RIFF....WAVE|ID3|\xff[\xe2-\xff]|fLaC|FORM....AIF|\.snd|MThd|#!AMR|caff|MAC |wvpk|\x0bw|OggS",
     "a picture": rb"\x89PNG|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|....ftyp(?:heic|heix|mif1|avif)"
     rb"|8BPS|\0\0\x01\0|v/1\x01|SDPX|XPDS|P[1-6]\s|\0\0\0\x0cjP|\xff\x0a|<svg",
+    "text": rb"(?!YUV4MPEG2)[\t\n\r\x20-\x7e]+\Z",
 }
 
 
@@ -333,12 +334,14 @@ def _identify(path: str) -> tuple[int, ...] | None:
 
 
 def _of_another_kind(path: str) -> VideoError | None:
-    """The error for sound or a picture: no video, but not damaged either."""
+    """The error for sound, a picture or text, which are no video, but not damaged either; and for an empty file."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             start = file.read(64)
     except (OSError, ValueError):
         return None
+    if not start:
+        return VideoError(f"{path}: is empty", hint="Copy or download it again, or leave it out.")
     for kind, pattern in _KINDS.items():
         if re.match(pattern, start, re.DOTALL):
             return VideoError(f"{path}: is not a video but {kind}", hint="Only videos can be judged; leave it out.")

@@ -24,7 +24,7 @@ from grainscan.data.prep.cutting import Cut, Entry, Job, put_in, recall
 from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage, reason_of
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
-from grainscan.errors import ConfigError, DataError, OutputError, VideoError
+from grainscan.errors import ConfigError, DataError, OutputError, VideoError, require
 from grainscan.files import TEMPORARY, check_folder, unwritable, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
@@ -56,8 +56,9 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     """Cut labelled clips from footage into `config.destination`.
 
     Videos without a known label are left out, unless none has one. A file that does not decode is listed in the report
-    and the manifest. Raises ConfigError, UsageError and LabelsError for a wrong request, DataError if no clip can be
-    cut from the footage, OutputError if the destination holds something else or cannot be written.
+    and the manifest. Raises ConfigError, UsageError and LabelsError for a wrong request, DependencyError without scipy,
+    DataError if no clip can be cut from the footage, OutputError if the destination holds something else or cannot be
+    written.
     """
     _check(config)
     progress = progress or Progress()
@@ -100,6 +101,8 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
 
 def _check(config: PrepConfig) -> None:
     """Refuse what cannot work before any footage is touched."""
+    if config.synthesize is not None:
+        require("prep --synthesize", "scipy")
     if config.balance is not None:
         if fault := task_fault(config.balance):
             raise ConfigError(f"balance is {config.balance!r}: {fault}")
