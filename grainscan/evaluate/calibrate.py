@@ -62,13 +62,13 @@ def calibrate(
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
-    error of the least (Breiman et al. 1984); the least such fraction, if the highest views decide. Each task's
-    threshold is the one with the best F1 if PREVALENCE of the clips had the artifact: labelled clips are balanced, but a
-    library is mostly clean, and there every false alarm costs time. A task that ranks badly, with an AUROC below
-    TRUSTED, calls at most FALSE_ALARMS of the clips without the artifact: what it then finds is worth a look. A measured
-    task has a single score for a file, and no fraction. Tasks without both classes get the identity and 0.5. Measured
-    ones keep what they have, also where their scores do not rank these clips: with faults between the windows, they say
-    nothing of the formula. Clips that cannot be decoded are left out.
+    error of the least (Breiman et al. 1984); the least such fraction, if the highest views decide.
+    Each task's threshold is the one with the best F1 if PREVALENCE of the clips had the artifact: labelled clips are
+    balanced, but a library is mostly clean, and there every false alarm costs time. A task that ranks badly, with an
+    AUROC below TRUSTED, calls at most FALSE_ALARMS of the clips without the artifact: what it then finds is worth a
+    look. A measured task has a single score for a file, and no fraction. Tasks without both classes get the identity
+    and 0.5. Measured ones keep what they have, also where their scores do not rank these clips: with faults between the
+    windows, they say nothing of the formula. Clips that cannot be decoded are left out.
     tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
