@@ -9,6 +9,7 @@ The same window always yields the same views.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -107,12 +108,15 @@ def lit_part(lit: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 Area = tuple[int, int, int, int]  # x, y, width, height
+Places = NDArray[np.int64]  # (n, 2): the corners x, y of squares
 
 
-def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list[tuple[int, int]]:
+def view_boxes(
+    window: Window, spec: ViewSpec, area: Area | None = None, cells: Cells | None = None
+) -> list[tuple[int, int]]:
     """Corners (x, y) of up to `spec.crops` crops: the flattest ones by level of brightness, then those on a grid.
 
-    `area` is the window's `active_area`, if it is known.
+    `area` is the window's `active_area` and `cells` its `Cells`, if they are known.
 
     A crop is flat if the means of its 8x8 cells have a small standard deviation: structure counts, grain averages out.
     A picture with room for fewer crops (at half overlap) has fewer. Corners are even: on the chroma grid of 4:2:0.
@@ -124,7 +128,7 @@ def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list
     if width < size or height < size:
         return [(0, 0)]
     places = corners(x, y, width, height, size, spec.crops)
-    flatness, level = _structure(window, places, size)
+    flatness, level = (cells or Cells.of(window)).structure(places, size)
     informative = np.flatnonzero(shows_something(level, window.format))
     if not len(informative):
         informative = np.arange(len(places))
@@ -132,7 +136,7 @@ def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list
     flat = _flattest(informative, flatness, level, int(spec.flat * count))
     rest = np.setdiff1d(informative, flat)
     spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
-    return [places[i] for i in [*flat, *spread]]
+    return [(x, y) for x, y in places[[*flat, *spread]].tolist()]
 
 
 def _flattest(
@@ -146,44 +150,91 @@ def _flattest(
     return np.concatenate([part[:share] for part, share in zip(flattest, shares, strict=True)])
 
 
-def corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
-    """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small."""
+@functools.lru_cache(maxsize=16)
+def corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> Places:
+    """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small. Read-only."""
     step = size if (width // size) * (height // size) >= 2 * wanted else size // 2
-    columns = np.linspace(x, x + width - size, (width - size) // step + 1)
-    rows = np.linspace(y, y + height - size, (height - size) // step + 1)
-    return [(int(column) // 2 * 2, int(row) // 2 * 2) for row in rows for column in columns]
+    columns = np.linspace(x, x + width - size, (width - size) // step + 1).astype(np.int64) // 2 * 2
+    rows = np.linspace(y, y + height - size, (height - size) // step + 1).astype(np.int64) // 2 * 2
+    places = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    places.setflags(write=False)
+    return places
 
 
-def _structure(
-    window: Window, places: list[tuple[int, int]], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(standard deviation of the cell means, mean) of each crop in the middle picture, native codes."""
-    means, _ = cell_means(window)
-    rows, columns = means.shape
-    span = max(1, size // _CELL)
-    corner = np.array(places)
-    row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))
-    column = np.minimum(corner[:, 0] // _CELL, max(0, columns - span))
-    count = min(span, rows) * min(span, columns)
-    first, second = (box_sums(values, row, column, span) / count for values in (means, means**2))
-    return np.sqrt(np.maximum(second - first**2, 0)), first
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Means of the cells of a window's middle picture, and what follows from them, computed once for all scales.
+
+    `means` (rows, columns) float64 in native codes.
+    """
+
+    means: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, window: Window) -> Cells:
+        luma = brightness(window.pictures[window.frames // 2], window.format)
+        rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
+        # Eight of a cell's 64 samples suffice for its mean.
+        used = luma[: rows * _CELL, : columns * _CELL]
+        total = np.zeros((rows, columns), np.uint32)
+        for i in (1, 5):
+            for j in (0, 2, 4, 6):
+                total += used[i::_CELL, j::_CELL]
+        return cls(total / 8)
+
+    def structure(self, places: Places, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(standard deviation of the cell means, mean) of squares, native codes."""
+        first, second = (self._mean(sums, places, side) for sums in (self._sums, self._squares))
+        return np.sqrt(np.maximum(second - first**2, 0)), first
+
+    def roughness(self, places: Places, side: int) -> NDArray[np.float64]:
+        """Mean absolute second difference of the cell means of squares, native codes."""
+        return self._mean(self._bends, places, side)
+
+    def _mean(self, sums: NDArray[np.float64], places: Places, side: int) -> NDArray[np.float64]:
+        span = max(1, side // _CELL)
+        high, wide = min(span, self.means.shape[0]), min(span, self.means.shape[1])
+        row, column = first_cells(places, self.means.shape, span, _CELL)
+        return np.asarray(box_sums(sums, row, column, high, wide) / (high * wide))
+
+    @functools.cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        return summed(self.means)
+
+    @functools.cached_property
+    def _squares(self) -> NDArray[np.float64]:
+        return summed(self.means**2)
+
+    @functools.cached_property
+    def _bends(self) -> NDArray[np.float64]:
+        means = self.means
+        bend = np.zeros_like(means)
+        bend[1:-1] += np.abs(means[2:] - 2 * means[1:-1] + means[:-2])
+        bend[:, 1:-1] += np.abs(means[:, 2:] - 2 * means[:, 1:-1] + means[:, :-2])
+        return summed(bend)
 
 
-def cell_means(window: Window) -> tuple[NDArray[np.float64], int]:
-    """Means of the cells of the middle picture (rows, columns), in native codes, and the side of a cell in pixels."""
-    luma = brightness(window.pictures[window.frames // 2], window.format)
-    rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
-    # Eight of a cell's 64 samples suffice for its mean.
-    used = luma[: rows * _CELL, : columns * _CELL]
-    samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
-    return samples.mean(axis=0, dtype=np.float64), _CELL
+def first_cells(
+    places: Places, shape: tuple[int, ...], span: int, pitch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the first cell of each square, so that `span` cells of `pitch` pixels lie inside `shape`."""
+    row = np.minimum(places[:, 1] // pitch, max(0, shape[0] - span))
+    return row, np.minimum(places[:, 0] // pitch, max(0, shape[1] - span))
+
+
+def summed(values: NDArray[Any]) -> NDArray[Any]:
+    """The summed-area table (Crow 1984) of the last two axes, one larger along both: its first line is zero."""
+    *rest, rows, columns = values.shape
+    table = np.zeros((*rest, rows + 1, columns + 1), values.dtype)
+    inner = table[..., 1:, 1:]
+    np.cumsum(values, axis=-2, out=inner)
+    np.cumsum(inner, axis=-1, out=inner)
+    return table
 
 
 def box_sums(
-    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], span: int
-) -> NDArray[np.float64]:
-    """Sums over span x span boxes, by a summed-area table (Crow 1984)."""
-    table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    bottom = np.minimum(row + span, values.shape[0])
-    right = np.minimum(column + span, values.shape[1])
-    return table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column]
+    table: NDArray[Any], row: NDArray[np.int64], column: NDArray[np.int64], high: int, wide: int
+) -> NDArray[Any]:
+    """Sums over boxes of high x wide values from their summed-area table, (..., n)."""
+    bottom, right = row + high, column + wide
+    return table[..., bottom, right] - table[..., row, right] - table[..., bottom, column] + table[..., row, column]

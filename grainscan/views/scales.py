@@ -25,7 +25,19 @@ from grainscan.tasks import SCALES, Scale, task_of
 from grainscan.video import Block, PixelFormat, Window
 from grainscan.video.planes import plane_box
 from grainscan.views.colour import brightness, to_rgb
-from grainscan.views.crops import Area, ViewSpec, active_area, box_sums, cell_means, corners, fit, view_boxes
+from grainscan.views.crops import (
+    Area,
+    Cells,
+    Places,
+    ViewSpec,
+    active_area,
+    box_sums,
+    corners,
+    first_cells,
+    fit,
+    summed,
+    view_boxes,
+)
 
 QUARTER = 4  # pixels averaged along each side
 _GRID = 8  # pixels: side of the transform blocks of most codecs
@@ -48,14 +60,14 @@ class Views:
 
 def views_of(window: Window, spec: ViewSpec, scales: Collection[Scale] = SCALES) -> Views:
     """The views of a window, in the order of SCALES; of some scales only, if `scales` says so."""
-    area = active_area(window)
+    area, cells = active_area(window), Cells.of(window)
     parts = []
     places: list[Corner] = []
     numbers: list[int] = []
     for number, scale in enumerate(SCALES):
         if scale not in scales or scale not in spec.scales:
             continue
-        found = corners_of(window, spec, scale, area)
+        found = corners_of(window, spec, scale, area, cells)
         parts.append(render(window, spec, scale, found, area))
         places += found
         numbers += [number] * len(found)
@@ -72,10 +84,13 @@ def side_of(scale: Scale, spec: ViewSpec) -> int | None:
     return {"native": spec.size, "detail": spec.size, "quarter": QUARTER * spec.size, "whole": None}[scale]
 
 
-def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area) -> list[Corner]:
-    """Where the views of a scale lie in the window's active area, at most as many as the specification says."""
+def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area, cells: Cells | None = None) -> list[Corner]:
+    """Where the views of a scale lie in the window's active area, at most as many as the specification says.
+
+    `cells` are the window's, if they are known.
+    """
     if scale == "native":
-        return view_boxes(window, spec, area)
+        return view_boxes(window, spec, area, cells)
     side, wanted = side_of(scale, spec), spec.counts[scale]
     if side is None:
         return [area[:2]]
@@ -83,18 +98,19 @@ def corners_of(window: Window, spec: ViewSpec, scale: Scale, area: Area) -> list
         area = (0, 0, window.width, window.height)
     if area[2] < side or area[3] < side:
         return [(0, 0)]
-    places = list(_on_grid(area, side, wanted))
-    contrast, roughness = _structure(window, places, side)
+    places, cells = _on_grid(area, side, wanted), cells or Cells.of(window)
+    contrast, _ = cells.structure(places, side)
     sharpest = np.argsort(-contrast, kind="stable")
     if scale == "detail":
         low, high = (limit * window.format.unit for limit in _STRUCTURED)
+        roughness = cells.roughness(places, side)
         smooth = np.where((contrast >= low) & (contrast <= high), roughness / np.maximum(contrast, low), np.inf)
         aims = [sharpest, np.argsort(smooth, kind="stable")]
     else:
         sudden = np.argsort(-_bursts(window, places, side), kind="stable")
         spread = np.linspace(0, len(places) - 1, min(wanted, len(places))).round().astype(int)
         aims = [sharpest, sudden, spread]
-    return [places[i] for i in _apart(aims, places, side, wanted)]
+    return _apart(aims, [(x, y) for x, y in places.tolist()], side, wanted)
 
 
 def render(window: Window, spec: ViewSpec, scale: Scale, places: list[Corner], area: Area) -> NDArray[np.float32]:
@@ -143,13 +159,15 @@ def averaged(window: Window, box: Area, size: int) -> Block:
 def _means(pictures: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
     """(frames, height, width) -> (frames, rows, columns): means over equal cells.
 
-    A sum of rows and a matrix product: several times as fast as `mean` over two axes.
+    Sums of rows, in integers, and a matrix product: many times as fast as `mean` over two axes.
     """
-    frames, height, width = pictures.shape
-    sums = pictures.reshape(frames, rows, height // rows, width).sum(axis=2, dtype=np.float32)
-    cell = width // columns
-    weights = np.repeat(np.eye(columns, dtype=np.float32), cell, axis=0) / np.float32(cell * (height // rows))
-    return np.asarray(sums @ weights)
+    _, height, width = pictures.shape
+    high, wide = height // rows, width // columns
+    sums = pictures[:, ::high].astype(np.uint16 if pictures.dtype == np.uint8 else np.uint32)  # of 4 or 8 rows
+    for i in range(1, high):
+        sums += pictures[:, i::high]
+    weights = np.repeat(np.eye(columns, dtype=np.float32), wide, axis=0) / np.float32(wide * high)
+    return np.asarray(sums.astype(np.float32) @ weights)
 
 
 def _samples(first: int, last: int, size: int) -> NDArray[np.intp]:
@@ -163,50 +181,30 @@ def _whole_chroma(form: PixelFormat) -> PixelFormat:
 
 
 @functools.lru_cache(maxsize=8)
-def _on_grid(area: Area, side: int, wanted: int) -> tuple[Corner, ...]:
-    """Corners in an area, each moved up and left to the codecs' grid unless that lies outside of it."""
-    x, y, _, _ = area
-    moved = (
-        (max(left // _GRID * _GRID, x), max(top // _GRID * _GRID, y)) for left, top in corners(*area, side, wanted)
-    )
-    return tuple(dict.fromkeys(moved))
+def _on_grid(area: Area, side: int, wanted: int) -> Places:
+    """Corners in an area, each moved up and left to the codecs' grid unless that lies outside of it. Read-only."""
+    places = np.maximum(corners(*area, side, wanted) // _GRID * _GRID, area[:2])
+    _, first = np.unique(places, axis=0, return_index=True)
+    places = places[np.sort(first)]
+    places.setflags(write=False)
+    return places
 
 
-def _structure(window: Window, places: list[Corner], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(standard deviation of the cell means, mean absolute second difference of them) of each square, native codes."""
-    means, pitch = cell_means(window)
-    bend = np.zeros_like(means)
-    bend[1:-1] += np.abs(means[2:] - 2 * means[1:-1] + means[:-2])
-    bend[:, 1:-1] += np.abs(means[:, 2:] - 2 * means[:, 1:-1] + means[:, :-2])
-    span = max(1, side // pitch)
-    row, column = _cells(places, means.shape, span, pitch)
-    first, second, rough = (box_sums(values, row, column, span) / span**2 for values in (means, means**2, bend))
-    return np.sqrt(np.maximum(second - first**2, 0)), rough
-
-
-def _bursts(window: Window, places: list[Corner], side: int) -> NDArray[np.float64]:
+def _bursts(window: Window, places: Places, side: int) -> NDArray[np.float64]:
     """How much more the largest change from frame to frame is than the usual one in each square, native codes."""
-    half = _CELL // 2
-    pictures = (brightness(picture, window.format)[half::_CELL, half::_CELL] for picture in window.pictures)
-    samples = np.stack([picture.astype(np.float64) for picture in pictures])
-    if len(samples) < 2:
+    if window.frames < 2:
         return np.zeros(len(places))
+    half = _CELL // 2
+    kind = np.int32 if window.format.depth <= 8 else np.int64  # holds the sum over a picture
+    pictures = (brightness(picture, window.format)[half::_CELL, half::_CELL] for picture in window.pictures)
+    samples = np.stack([picture.astype(kind) for picture in pictures])
     span = max(1, min(side // _CELL, *samples.shape[1:]))
-    row, column = _cells(places, samples.shape[1:], span, _CELL)
-    changes = [box_sums(change, row, column, span) / span**2 for change in np.abs(np.diff(samples, axis=0))]
+    row, column = first_cells(places, samples.shape[1:], span, _CELL)
+    changes = box_sums(summed(np.abs(np.diff(samples, axis=0))), row, column, span, span) / span**2
     return np.asarray(np.max(changes, axis=0) - np.median(changes, axis=0))
 
 
-def _cells(
-    places: list[Corner], shape: tuple[int, ...], span: int, pitch: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column of the first cell of each square, so that `span` cells lie inside."""
-    corner = np.array(places)
-    row = np.minimum(corner[:, 1] // pitch, max(0, shape[0] - span))
-    return row, np.minimum(corner[:, 0] // pitch, max(0, shape[1] - span))
-
-
-def _apart(aims: list[NDArray[np.intp]], places: list[Corner], side: int, wanted: int) -> list[int]:
+def _apart(aims: list[NDArray[np.intp]], places: list[Corner], side: int, wanted: int) -> list[Corner]:
     """The best squares by each aim in turn, none of which overlaps another if there are enough."""
     chosen: list[int] = []
     for overlapping in (False, True):
@@ -220,8 +218,8 @@ def _apart(aims: list[NDArray[np.intp]], places: list[Corner], side: int, wanted
                 else:
                     queues.remove(queue)
                 if len(chosen) == wanted:
-                    return chosen
-    return chosen
+                    return [places[i] for i in chosen]
+    return [places[i] for i in chosen]
 
 
 def _overlaps(index: int, chosen: list[int], places: list[Corner], side: int) -> bool:
