@@ -134,7 +134,10 @@ def view_boxes(
         informative = np.arange(len(places))
     count = min(spec.crops, len(informative))
     flat = _flattest(informative, flatness, level, int(spec.flat * count))
-    rest = np.setdiff1d(informative, flat)
+    unused = np.zeros(len(places), np.bool_)  # setdiff1d would import numpy.ma, which takes longer than a window
+    unused[informative] = True
+    unused[flat] = False
+    rest = np.flatnonzero(unused)
     spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
     return [(x, y) for x, y in places[[*flat, *spread]].tolist()]
 

@@ -159,11 +159,11 @@ def averaged(window: Window, box: Area, size: int) -> Block:
 def _means(pictures: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
     """(frames, height, width) -> (frames, rows, columns): means over equal cells.
 
-    Sums of rows, in integers, and a matrix product: many times as fast as `mean` over two axes.
+    Sums of rows (at most 8), in integers, and a matrix product: many times as fast as `mean` over two axes.
     """
     _, height, width = pictures.shape
     high, wide = height // rows, width // columns
-    sums = pictures[:, ::high].astype(np.uint16 if pictures.dtype == np.uint8 else np.uint32)  # of 4 or 8 rows
+    sums: NDArray[Any] = pictures[:, ::high].astype(np.uint16 if pictures.dtype == np.uint8 else np.uint32)
     for i in range(1, high):
         sums += pictures[:, i::high]
     weights = np.repeat(np.eye(columns, dtype=np.float32), wide, axis=0) / np.float32(wide * high)
@@ -183,9 +183,8 @@ def _whole_chroma(form: PixelFormat) -> PixelFormat:
 @functools.lru_cache(maxsize=8)
 def _on_grid(area: Area, side: int, wanted: int) -> Places:
     """Corners in an area, each moved up and left to the codecs' grid unless that lies outside of it. Read-only."""
-    places = np.maximum(corners(*area, side, wanted) // _GRID * _GRID, area[:2])
-    _, first = np.unique(places, axis=0, return_index=True)
-    places = places[np.sort(first)]
+    moved = np.maximum(corners(*area, side, wanted) // _GRID * _GRID, area[:2])
+    places = np.array(list(dict.fromkeys((x, y) for x, y in moved.tolist())), np.int64)
     places.setflags(write=False)
     return places
 
