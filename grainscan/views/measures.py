@@ -223,9 +223,8 @@ def _dark(frames: Frames) -> NDArray[np.float64]:
     if len(seen):
         side = min(len(seen) - 1, max(1, round(_SCENE / _usual(frames))))
         padded = np.pad(frames.level[seen], side, mode="symmetric")
-        result[seen] = _darkness(
-            np.partition(np.lib.stride_tricks.sliding_window_view(padded, 2 * side + 1), side)[:, side]
-        )
+        around = np.lib.stride_tricks.sliding_window_view(padded, 2 * side + 1)
+        result[seen] = _darkness(np.partition(around, side)[:, side])  # the median
     return result
 
 
