@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from conftest import scene_block
 from test_model import write_checkpoint
@@ -225,8 +226,11 @@ posix = pytest.mark.skipif(os.name == "nt", reason="the pages are written for a 
 
 def follow(page: Path, folder: Path) -> None:
     session = Session(folder)
-    for block in blocks(page):
-        session.follow(block)
+    try:
+        for block in blocks(page):
+            session.follow(block)
+    finally:
+        plt.close("all")
 
 
 @posix
