@@ -30,7 +30,8 @@ def lines(results: Sequence[Result], tasks: Sequence[str]) -> Iterator[str]:
     rate = next((float(known) for known in rates if known), _USUAL_RATE)
     yield "TITLE: grainscan"
     yield "FCM: NON-DROP FRAME"
-    begin, found = 0.0, []  # seconds on the timeline; (place on it, place in the file, frames, name, label)
+    found: list[tuple[int, int, int, str, str]] = []  # place on the timeline and in the file, length; name, label
+    begin = 0.0  # seconds on the timeline
     for result in results:
         name = printable(PurePosixPath(result["path"]).name)[:_LONGEST_NAME]
         for event in stretches(result, tasks):
