@@ -148,14 +148,15 @@ class _Scan:
         self._finished, self._thresholds, self._strengths = finished, thresholds, strengths
         self._tally, self._left_out = Tally(), 0
         self._last: Any = None  # the latest row
-        self._known: dict[str, Any] = {"tasks": report.tasks, "order": config.sort or ""}
+        character = config.character or config.grain_table is not None
+        described = finished.grain or (spec is not None and character)
+        self._known: dict[str, Any] = {"tasks": report.tasks, "grain": described, "order": config.sort or ""}
         self._pictures = config.pictures if config.pictures is not None else _PICTURES if spec is not None else 0
         self._pictures *= report.format == "html"
         self._scanner: Scanner | None = None
         if spec is not None:
             own = {task: value for task, value in thresholds.items() if task in spec.judged}
             maps = config.maps or FORMATS[report.format].maps
-            character = config.character or config.grain_table is not None
             self._options: dict[str, Any] = {"thresholds": own, "maps": maps, "character": character}
             self._options["min_strength"] = {task: value for task, value in strengths.items() if task in spec.strength}
             ours = None if config.tasks is None else ",".join(task for task in report.tasks if task in spec.judged)

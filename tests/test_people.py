@@ -300,7 +300,7 @@ def test_edl_of_windows_and_events() -> None:
         "TITLE: grainscan",
         "FCM: NON-DROP FRAME",
         "",
-        "001  AX       V     C        00:01:23:06 00:01:23:14 00:01:23:06 00:01:23:14",
+        "001  AX       V     C        00:01:23:06 00:01:23:07 00:01:23:06 00:01:23:07",
         " |C:ResolveColorRed |M:grainy 0.97 |D:8",
         "* FROM CLIP NAME: one|two.mov",
         "* LOC: 00:01:23:06 RED     grainy 0.97",
@@ -312,6 +312,17 @@ def test_edl_of_windows_and_events() -> None:
     ]
     assert written([], "edl").splitlines() == ["TITLE: grainscan", "FCM: NON-DROP FRAME"]
     assert format_for(None, Path("a.EDL")) == "edl"
+
+
+def test_edl_has_one_event_a_frame_in_order() -> None:
+    found = several("a.mov", black_screen=0.99, graininess=0.9)
+    spans = [("graininess", 2.0, 9.0), ("black_screen", 2.0, 2.5), ("black_screen", 0.5, 1.0)]
+    found["events"] = [{"task": task, "start": start, "end": end, "probability": 0.9} for task, start, end in spans]
+    lines = written([found], "edl", tasks=["graininess", "black_screen"]).splitlines()
+    assert [line.split()[-2:] for line in lines if " AX " in line] == [
+        ["00:00:00:12", "00:00:00:13"], ["00:00:02:00", "00:00:02:01"], ["00:00:02:01", "00:00:02:02"]
+    ]  # fmt: skip
+    assert [line.split("|D:")[1] for line in lines if "|D:" in line] == ["12", "168", "12"]
 
 
 def test_the_order_of_a_task_needs_its_name() -> None:

@@ -27,6 +27,7 @@ from grainscan.evaluate.evaluation import EvalReport
 from grainscan.evaluate.figures import Baseline, Mistake, Source, StrengthFigures, Strongest, TaskReport
 from grainscan.evaluate.metrics import FIGURES
 from grainscan.evaluate.thresholds import Calibration, ChosenPoint
+from grainscan.grain.patches import BANDS, WIDTH
 from grainscan.report import findings, words
 from grainscan.report import formats as rows
 from grainscan.results import timecode
@@ -229,6 +230,25 @@ def test_csv_by_column() -> None:
     }  # fmt: skip
     assert table[1]["status"] == "error" and table[1]["graininess_label"] == ""
     assert table[1]["error_message"] == "b.avi: no frame could be decoded"
+
+
+def test_csv_describes_grain_where_that_was_asked_for() -> None:
+    sizes = {"size": {"horizontal": 1.4, "vertical": 1.2}, "temporal": 0.98, "pattern": "temporal"}
+    bands = [{"from": 64, "to": 96, "strength": 4.0}, {"from": 96, "to": 128, "strength": 4.6}]
+    grain = {"strength": 4.2, "interval": [3.9, 4.5], "bands": bands, "chroma": {"cb": 1.5, "cr": 1.7},
+             **sizes, "film_grain_level": 9, "segments": []}  # fmt: skip
+    results = [ok("a.avi", grain=grain), ok("b.avi"), failed("c.avi")]
+    first, *others = csv.DictReader(io.StringIO(written(results, "csv", tasks=["graininess"], grain=True)))
+    cells = {name.removeprefix("grain_"): value for name, value in first.items() if name.startswith("grain_")}
+    assert {name: value for name, value in cells.items() if value} == {
+        "strength": "4.2", "strength_low": "3.9", "strength_high": "4.5", "strength_luma_64": "4.0",
+        "strength_luma_96": "4.6", "strength_cb": "1.5", "strength_cr": "1.7", "size_horizontal": "1.4",
+        "size_vertical": "1.2", "temporal": "0.98", "pattern": "temporal", "film_grain_level": "9",
+    }  # fmt: skip
+    assert [name for name in cells if "luma" in name] == [f"strength_luma_{band * WIDTH}" for band in range(BANDS)]
+    assert all(not row[f"grain_{name}"] for row in others for name in cells)
+    assert written(results, "csv") == written(results, "csv", tasks=["graininess"], grain=True)  # as in the results
+    assert "grain_" not in written(results, "csv", tasks=["graininess"]).splitlines()[0]
 
 
 def test_csv_names_events() -> None:

@@ -144,6 +144,30 @@ def test_workers_and_no_workers_agree_and_keep_the_order(model: Path, make_clip:
     assert [row["status"] for row in expected].count("error") == 1
 
 
+def test_a_divided_file_has_the_result_of_a_whole_one(
+    model: Path, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grainscan.scan.scanner._LARGE", 0)
+    paths = [
+        make_clip("many.mkv", frames=80, grain=5, codec="h264", quality=20, gop=10),
+        make_clip("one_key.mkv", frames=40, grain=5, codec="h264", quality=20, gop=100),
+        make_clip("short.mkv", frames=3),
+        make_clip("cut.mkv", frames=60),
+    ]
+    paths[-1].write_bytes(paths[-1].read_bytes()[:-4000])
+    with (
+        Scanner(model, workers=1, windows=5, maps=True) as one,
+        Scanner(model, workers=3, windows=5, maps=True) as three,
+    ):
+        assert [three.parts_of(str(paths[0]), count) for count in (1, 2, 9)] == [1, 2, 5]
+        for path in paths:
+            assert plain(three.predict(path)) == plain(one.predict(path))
+        (error,) = three.scan([tmp_path / "missing.mkv"])
+        assert error["status"] == "error"
+    with Scanner(model, workers=3, every=1) as scanner:
+        assert scanner.parts_of(str(paths[0]), 3) == 1  # read on from window to window
+
+
 def test_an_error_row_keeps_the_contract(model: Path, tmp_path: Path) -> None:
     (tmp_path / "text.avi").write_text("not a video")
     with Scanner(model) as scanner:

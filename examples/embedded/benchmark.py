@@ -3,6 +3,7 @@
     python examples/embedded/benchmark.py                 # clips of 720p to 2160p, H.264 and HEVC, 10 s to 10 min
     python examples/embedded/benchmark.py --quick         # two small kinds of clips only
     python examples/embedded/benchmark.py --cold          # one clip in a new process, against `import torch` in another
+    python examples/embedded/benchmark.py --single        # one file in a new process, against a decoder in another
     python examples/embedded/benchmark.py --folder clips  # keep the clips for the next run
 
 The floor is the decoding of the very frames that the model looks at, by as many processes as there are processors, and
@@ -36,6 +37,7 @@ from rich.table import Table
 
 from grainscan import Scanner, console
 from grainscan.files import replacing
+from grainscan.model.spec import find_model, read_spec
 from grainscan.video import Block, PixelFormat, Reader, read_windows, write_clip
 from grainscan.workers import processors
 
@@ -179,9 +181,9 @@ def processor_time() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def decode_and_throw_away(job: tuple[str, int, int]) -> int:
+def decode_and_throw_away(job: tuple[str, int, int], threads: int = 1) -> int:
     path, windows, frames = job
-    with Reader(path) as reader:
+    with Reader(path, threads=threads, ahead=threads > 1) as reader:
         return sum(window.frames for window in read_windows(reader, windows=windows, frames=frames))
 
 
@@ -255,6 +257,33 @@ def cold_start(pairs: int) -> str:
     )
 
 
+def single_file(clip: Path, pairs: int, model: str | None) -> str:
+    """`grainscan predict CLIP` against a decoder of the same frames, each in a new process on two processors.
+
+    The decoder has two threads and does nothing with what it decodes.
+    """
+    judge = [sys.executable, "-m", "grainscan", "predict", str(clip)]
+    commands = {
+        "predict": judge + (["--model", model] if model else []),
+        "decoder": [sys.executable, __file__, "--decode", str(clip), *(["--model", model] if model else [])],
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
+    for pair in range(pairs + 1):  # the first pair fills the disk cache and does not count
+        for name in sorted(commands, reverse=pair % 2 == 1):
+            before, began = processor_time(), time.perf_counter()
+            subprocess.run(commands[name], check=True, capture_output=True)
+            if pair:
+                costs[name].append(Cost(time.perf_counter() - began, processor_time() - before))
+    ratios = [ours.over(least) for ours, least in zip(costs["predict"], costs["decoder"], strict=True)]
+    walls, processor = (sorted(values) for values in zip(*ratios, strict=True))
+    seconds = {name: statistics.median(cost.wall for cost in each) for name, each in costs.items()}
+    return (
+        f"{clip.stem} over {pairs} pairs: predict {seconds['predict']:.2f} s, decoder {seconds['decoder']:.2f} s, "
+        f"median ratio {statistics.median(walls):.2f} ({walls[0]:.2f} to {walls[-1]:.2f}), "
+        f"{statistics.median(processor):.2f} by processor time."
+    )
+
+
 def measured(run: Callable[[], Cost], repeats: int) -> Cost:
     costs = [run() for _ in range(repeats)]
     return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.processor for cost in costs))
@@ -273,15 +302,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="pairs of cold starts")
     parser.add_argument("--quick", action="store_true", help="two small kinds of clips, without the usual recipe")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="kinds with all these words: 1080p hevc '60 s'")
+    parser.add_argument("--single", action="store_true", help="measure only one file: 60 s of 1080p, or --only")
     parser.add_argument("--recipe", metavar="CLIP", help=argparse.SUPPRESS)
+    parser.add_argument("--decode", metavar="CLIP", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.recipe:
         usual_recipe(options.recipe)
         return
+    if options.decode:
+        view = read_spec(find_model(options.model)).view
+        decode_and_throw_away((options.decode, view.windows, view.frames), threads=2)
+        return
     if options.cold:
         console.out().print(cold_start(options.pairs))
         return
-    kinds = list(itertools.product(SIZES, QUALITY, LENGTHS))
+    kinds = [RECIPE] if options.single and not options.only else list(itertools.product(SIZES, QUALITY, LENGTHS))
     if options.quick:
         kinds = [("720p", "h264", "10 s"), ("1080p", "h264", "10 s")]
     if options.only:
@@ -291,6 +326,10 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # its memory does not count here
             clips = pool.apply(make_clips, (folder, kinds))
+        if options.single:
+            for clip in clips:
+                console.out().print(single_file(clip.path, options.pairs, options.model))
+            return
         report(clips, options)
 
 

@@ -92,6 +92,11 @@ def columns() -> str:
     return ", ".join(map(code, csv_row({}, (DEFAULT_TASK,))))
 
 
+def grain_columns() -> str:
+    usual = csv_row({}, ())
+    return ", ".join(code(name) for name in csv_row({}, (), grain=True) if name not in usual)
+
+
 def artifacts() -> str:
     rows = [
         (
@@ -118,7 +123,12 @@ def public() -> str:
 def renewed(page: str) -> str:
     """The page with its generated parts made again. Raises KeyError for a part of an unknown name."""
     parts = {f"options of {command}": options(command) for command in COMMANDS}
-    parts |= {"columns": columns(), "artifacts": artifacts(), "public names": public()}
+    parts |= {
+        "columns": columns(),
+        "grain columns": grain_columns(),
+        "artifacts": artifacts(),
+        "public names": public(),
+    }
     pattern = r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)"
     return re.sub(pattern, lambda part: f"{part[1]}\n{parts[part[2]]}\n\n{part[3]}", page, flags=re.DOTALL)
 

@@ -2,9 +2,12 @@
 
 The form is CMX 3600 without drop frames. The timeline is that on which the files follow each other in the order of the
 results, each in full, from 00:00:00:00: for a single file, times on the timeline are times in the file. Each event
-covers a stretch of a file and names the file in a comment. The line that begins with `|` is what DaVinci Resolve reads
-as a marker (File > Import > Timeline Markers from EDL), the comment `LOC` what Avid Media Composer reads as one. All
-times are counted at the frame rate of the first file.
+marks where an artifact begins, and names the file in a comment. The line that begins with `|` is what DaVinci Resolve
+reads as a marker with its length in frames (File > Import > Timeline Markers from EDL), the comment `LOC` what Avid
+Media Composer reads as one. All times are counted at the frame rate of the first file.
+
+Events are one frame long and in order, as Resolve writes those of its markers: artifacts overlap, which records in such
+a list must not. Editors keep one marker a frame, so that of several at the same frame each is a frame later.
 """
 
 from __future__ import annotations
@@ -27,18 +30,24 @@ def lines(results: Sequence[Result], tasks: Sequence[str]) -> Iterator[str]:
     rate = next((float(known) for known in rates if known), _USUAL_RATE)
     yield "TITLE: grainscan"
     yield "FCM: NON-DROP FRAME"
-    number, begin = 0, 0.0  # seconds on the timeline
+    found: list[tuple[int, int, int, str, str]] = []  # place on the timeline and in the file, length; name, label
+    begin = 0.0  # seconds on the timeline
     for result in results:
         name = printable(PurePosixPath(result["path"]).name)[:_LONGEST_NAME]
         for event in stretches(result, tasks):
-            number += 1
-            start, end = event["start"], max(event["end"], event["start"] + 1 / rate)
-            source = f"{timecode(start, rate)} {timecode(end, rate)}"
-            place = timecode(begin + start, rate)
+            frames = max(1, round((event["end"] - event["start"]) * rate))
             label = f"{task_of(event['task']).found} {event['probability']:.2f}"
-            yield ""
-            yield f"{number:03d}  AX       V     C        {source} {place} {timecode(begin + end, rate)}"
-            yield f" |C:ResolveColorRed |M:{label} |D:{max(1, round((end - start) * rate))}"
-            yield f"* FROM CLIP NAME: {name}"
-            yield f"* LOC: {place} RED     {label}"
+            found.append((round((begin + event["start"]) * rate), round(event["start"] * rate), frames, name, label))
         begin += (result.get("video") or {}).get("duration") or 0.0
+    found.sort(key=lambda event: event[0])
+    free = 0  # the first frame without a marker
+    for number, (frame, own, frames, name, label) in enumerate(found, 1):
+        place = max(frame, free)
+        free = place + 1
+        own += place - frame
+        times = [timecode(each / rate, rate) for each in (own, own + 1, place, place + 1)]
+        yield ""
+        yield f"{number:03d}  AX       V     C        {' '.join(times)}"
+        yield f" |C:ResolveColorRed |M:{label} |D:{frames}"
+        yield f"* FROM CLIP NAME: {name}"
+        yield f"* LOC: {times[2]} RED     {label}"

@@ -23,6 +23,7 @@ from grainscan.results import SCHEMA, Result, timecode
 STDOUT = Path("-")
 _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # begins a formula in a spreadsheet, also in full width
 _VERDICT_KEYS = ("label", "probability", "threshold", "strength")
+_BANDS = range(0, 256, 32)  # of luma, by their first code
 _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 
@@ -33,6 +34,7 @@ class ModelInfo:
     tasks: Sequence[str] = ()  # empty: those of the results
     units: Mapping[str, str] = field(default_factory=dict)  # of strength, by task; default: those of the task records
     settings: Mapping[str, str] = field(default_factory=dict)  # of the scan, for people
+    grain: bool = False  # whether the grain of files is described
     order: str = ""  # in which a page shows the results first: one of `selection.ORDERS`, or a task
 
 
@@ -95,14 +97,14 @@ class Csv(Format):
     suffixes = (".csv",)
 
     def write(self, results: Iterable[Result], stream: TextIO, model: ModelInfo) -> None:
-        tasks = model.tasks
+        tasks, grain = model.tasks, model.grain
         if not tasks:
             results = list(results)
-            tasks = tasks_of(results)
+            tasks, grain = tasks_of(results), grain or any("grain" in result for result in results)
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(csv_row({}, tasks))
+        writer.writerow(csv_row({}, tasks, grain=grain))
         for result in results:
-            writer.writerow(map(_cell, csv_row(result, tasks).values()))
+            writer.writerow(map(_cell, csv_row(result, tasks, grain=grain).values()))
 
 
 class Html(Format):
@@ -171,15 +173,17 @@ def write(
     tasks: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
+    grain: bool = False,
     order: str = "",
 ) -> None:
     """Write results in one of FORMATS. Raises UsageError for any other.
 
     `tasks` and `units` (of strength, by task) are those of the model. By default, tasks are collected from the results
     before anything is written, and units come from the task records. `settings` of the scan are shown on the page,
-    which begins in `order`; other formats keep the order of the results.
+    which begins in `order`; other formats keep the order of the results. With `grain`, CSV has columns for its
+    character.
     """
-    about = ModelInfo(tasks or (), units or {}, settings or {}, order)
+    about = ModelInfo(tasks or (), units or {}, settings or {}, grain, order)
     FORMATS[format_for(format, None)].write(results, stream, about)
 
 
@@ -194,8 +198,8 @@ def _to_line(result: Result) -> str:
     return json.dumps(result, ensure_ascii=True, separators=(", ", ": "), allow_nan=False)
 
 
-def csv_row(result: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
-    """The values of a result by column; unknown ones are None."""
+def csv_row(result: Mapping[str, Any], tasks: Sequence[str], *, grain: bool = False) -> dict[str, Any]:
+    """The values of a result by column, with `grain` those of its character, too; unknown ones are None."""
     judged, video, error = (result.get(key) or {} for key in ("tasks", "video", "error"))
     worst = {task: worst_window(result, task) or {} for task in tasks}
     return {
@@ -205,10 +209,26 @@ def csv_row(result: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
         **{f"{task}_{key}": judged.get(task, {}).get(key) for task in tasks for key in _VERDICT_KEYS},
         **{f"{task}_worst_{key}": worst[task].get(key) for task in tasks for key in ("start", "end")},
         **{f"{task}_worst_timecode": timecode_of(worst[task], video) for task in tasks},
+        **(_grain_cells(result.get("grain") or {}) if grain else {}),
         "events": "; ".join(_compact(event, video) for event in result.get("events", ()) if event["task"] in tasks),
         **{key: video.get(key) for key in _VIDEO_KEYS},
         **{key: result.get(key) for key in ("model", "views", "seconds")},
         **{f"error_{key}": error.get(key) for key in ("type", "message", "hint")},
+    }
+
+
+def _grain_cells(grain: Mapping[str, Any]) -> dict[str, Any]:
+    """The `grain` object of a result by column. Bands of luma are named by their first code."""
+    interval, size, chroma = grain.get("interval") or (None, None), grain.get("size") or {}, grain.get("chroma") or {}
+    bands = {band["from"]: band["strength"] for band in grain.get("bands", ())}
+    return {
+        "grain_strength": grain.get("strength"),
+        "grain_strength_low": interval[0],
+        "grain_strength_high": interval[1],
+        **{f"grain_strength_luma_{first}": bands.get(first) for first in _BANDS},
+        **{f"grain_strength_{plane}": chroma.get(plane) for plane in ("cb", "cr")},
+        **{f"grain_size_{way}": size.get(way) for way in ("horizontal", "vertical")},
+        **{f"grain_{key}": grain.get(key) for key in ("temporal", "pattern", "film_grain_level")},
     }
 
 

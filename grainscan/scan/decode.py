@@ -16,6 +16,7 @@ from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.video import Pictures
+from grainscan.video.doubts import Doubts
 from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec
 from grainscan.views.measures import Frames
@@ -86,14 +87,17 @@ class Piece:
         return np.tile(row, (len(self.boxes), 1))
 
 
-def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> Iterator[dict[str, Any] | Piece]:
-    """The views of a file, or of a clip in memory, window by window, then its `video` object, with `unreliable`: the
-    reasons for doubt.
+def read_pieces(
+    source: str | Pictures, job: Job, *, share: tuple[int, int] = (0, 1), timeout: float = 0.0
+) -> Iterator[dict[str, Any] | Piece]:
+    """The views of a file, or of a clip in memory, window by window, then its `video` object, with its `doubts`.
+
+    `share` (number, of how many) are the windows of one of several workers that divide a file: see `read_windows`.
 
     `timeout` (seconds) is for callers that nobody else can end. All frames of a film may take hours: with `every` it is
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
-    from grainscan.video import Doubts, read_windows
+    from grainscan.video import read_windows
     from grainscan.views.crops import active_area, crop_views
     from grainscan.views.measures import Meter
 
@@ -103,14 +107,14 @@ def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> It
         from grainscan.views.statistics import describe
     meter, reached = Meter() if job.measured else None, -math.inf
     with _opened(source, job, timeout) as reader:
-        doubts = Doubts(reader.info.codec, reader.info.pix_fmt, size=job.view.size)
+        doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
         sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
-        for window in read_windows(reader, **sampling):
+        for window in read_windows(reader, share=share, **sampling):
             if job.every is not None and window.end > reached:
                 reached = window.end
                 reader.proceed()
                 alive()
-            doubts.look(window, interlaced=reader.interlaced)
+            doubts.look(window, size=job.view.size, interlaced=reader.interlaced)
             area = active_area(window)
             views, boxes = crop_views(window, job.view, area)
             statistics = describe(window, area) if job.statistics else _NO_STATISTICS
@@ -122,9 +126,9 @@ def read_pieces(source: str | Pictures, job: Job, *, timeout: float = 0.0) -> It
             yield piece
             del piece
         carried = {}
-        if job.character and isinstance(source, str):
+        if job.character and isinstance(source, str) and share[0] == 0:
             carried = _carried(source, job, reader.info.codec, timeout)
-        yield {**reader.info.as_dict(), "unreliable": doubts.reasons(), **carried}
+        yield {**reader.info.as_dict(), "doubts": asdict(doubts), **carried}
 
 
 def _opened(source: str | Pictures, job: Job, timeout: float) -> Reader:
@@ -157,8 +161,9 @@ def _carried(path: str, job: Job, codec: str, timeout: float) -> dict[str, Any]:
 
 
 def decode(request: dict[str, Any]) -> Iterator[Any]:
-    """`read_pieces` as messages; `request` holds the path and the job."""
-    for item in read_pieces(request["path"], Job.from_dict(request["job"])):
+    """`read_pieces` as messages; `request` holds the path, the job and the share."""
+    number, count = request["share"]
+    for item in read_pieces(request["path"], Job.from_dict(request["job"]), share=(number, count)):
         if isinstance(item, Piece):
             content: dict[str, Any] = {
                 "start": item.start,
@@ -177,7 +182,8 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
 def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     """The item of `read_pieces` in a message of `decode`. Raises ValueError, TypeError or LookupError."""
     if views is None:
-        return {**content, "bare": [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]}
+        bare = [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]
+        return {**content, "bare": bare, "doubts": asdict(Doubts.from_dict(content["doubts"]))}
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
     statistics = np.array(content["statistics"], np.float32)
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)

@@ -20,6 +20,7 @@ class FinishedScans:
     """The rows of JSONL files, each path once: the row that comes last.
 
     tasks: those of the rows, in order of first appearance. measured: those with a strength. models: names, likewise.
+    grain: whether a row describes the grain of its file.
     Raises UsageError for a file that cannot be read or holds anything but results; a last row that was cut off is left
     out.
     """
@@ -27,10 +28,12 @@ class FinishedScans:
     def __init__(self, files: Iterable[str | os.PathLike[str]]) -> None:
         self.files = [Path(file) for file in files]
         self._places: dict[str, tuple[Path, int]] = {}
+        self.grain = False
         tasks, measured, models = dict[str, None](), dict[str, None](), dict[str, None]()
         for file in self.files:
             for offset, row in _rows(file):
                 self._places[row["path"]] = (file, offset)
+                self.grain |= "grain" in row
                 tasks |= dict.fromkeys(row.get("tasks", ()))
                 measured |= dict.fromkeys(task for task, block in row.get("tasks", {}).items() if "strength" in block)
                 models |= dict.fromkeys([row["model"]] if "model" in row else [])

@@ -41,6 +41,7 @@ from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_o
 from grainscan.scan.measured import Measured
 from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability
 from grainscan.video import Pictures
+from grainscan.video.doubts import Doubts
 from grainscan.views.measures import Frames
 from grainscan.workers import Ended, Message, Pool, describe, limited, processors, unexpected, worker_count
 
@@ -48,6 +49,7 @@ Input = str | os.PathLike[str] | NDArray[Any] | BinaryIO
 FPS = 25.0  # frames per second of arrays, if nothing else is said
 
 _LEAST_MEMORY = 0.2  # GB
+_LARGE = 2_000_000  # bytes of a file that is worth several workers: they take a moment to start
 _FEWER = 3  # one in so many views of a window suffices where windows follow one another
 
 
@@ -60,10 +62,18 @@ class _File:
     identity: dict[str, Any] | None  # size and time of change before it was opened
     source: str = ""  # what was opened: the path, or a local copy
     video: dict[str, Any] = field(default_factory=dict)  # the object of that name in the result
+    doubts: Doubts = field(default_factory=Doubts)
     pieces: list[tuple[Piece, Outputs]] = field(default_factory=list)
     running: int = 0  # pieces that the model has not judged yet
-    ended: bool = False  # nothing more comes from the decoder
+    parts: int = 1  # in which it is read
+    left: int = 1  # of them: more comes from their decoders
     error: GrainscanError | None = None
+
+    def describe(self, content: dict[str, Any]) -> None:
+        """Take what a decoder says about the file, or about its part."""
+        about = dict(content)
+        self.doubts += Doubts.from_dict(about.pop("doubts"))
+        self.video |= about
 
 
 def error_row(path: str, error: GrainscanError, *, source: str = "") -> Result:
@@ -239,13 +249,27 @@ class Scanner:
         """The job for so many workers: decoders that read files from end to end use the processors that are left."""
         return replace(self.job, threads=max(1, processors() // workers)) if self.job.every == 0 else self.job
 
+    @property
+    def _divides(self) -> bool:
+        """Whether workers may divide a file: its windows are few and far apart."""
+        return self.job.every is None
+
+    def parts_of(self, path: str, workers: int) -> int:
+        """In how many parts a file is read, given so many workers for it."""
+        try:
+            large = os.stat(path).st_size >= _LARGE  # noqa: PTH116 (names of any bytes)
+        except (OSError, ValueError):
+            return 1
+        return max(1, min(workers, self.job.view.windows)) if self._divides and large else 1
+
     def _scan(self, items: Iterable[Item]) -> Iterator[Result]:
         for held, group in itertools.groupby(items, key=lambda item: isinstance(item, Pictures)):
             if held:
                 yield from map(self._judge_here, group)
                 continue
             files = [item for item in group if not isinstance(item, Pictures)]
-            workers = worker_count(self._workers, len(files))
+            parts = self.job.view.windows if self._divides else 1
+            workers = worker_count(self._workers, parts * len(files))
             yield from self._scan_with(workers, files) if workers else map(self._judge_here, files)
 
     # -- in this process
@@ -272,7 +296,7 @@ class Scanner:
                     (replace(piece, views=_NOTHING), self.engine(piece.views, piece.of_each_view(self.spec.statistics)))
                 )
             else:
-                file.video = piece
+                file.describe(piece)
 
     # -- with workers
 
@@ -309,7 +333,7 @@ class Scanner:
             return error_row(file.path, fault)
         if self._observe is not None:
             self._observe(file.path, outputs)
-        unreliable, carried, bare = (file.video.pop(key, None) for key in ("unreliable", "carried", "bare"))
+        carried, bare = (file.video.pop(key, None) for key in ("carried", "bare"))
         measured = self._measured([piece.frames for piece, _ in file.pieces if piece.frames is not None])
         windows = [self._window(piece, outputs) for piece, outputs in file.pieces]
         if measured is not None:
@@ -334,7 +358,7 @@ class Scanner:
             if measured is not None and REPORTED in self.tasks and measured.frames.damaged.any():
                 threshold = self.thresholds.get(REPORTED, self.spec.threshold_of(REPORTED))
                 result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
-        if unreliable:
+        if unreliable := file.doubts.reasons():
             result["unreliable"] = unreliable
         if file.identity is not None:
             result["file"] = file.identity
@@ -424,6 +448,7 @@ class _Run:
         self._supply = Supply(names, ahead=pool.size + 2, ready=pool.wake)
         self._job = asdict(scanner.job_with(pool.size))
         self._files: dict[int, _File] = {}
+        self._parts: deque[tuple[int, int]] = deque()  # files and parts of them that no worker has yet
         self._waiting: deque[Message] = deque()
         self._running: dict[Future[Outputs], list[Message]] = {}
 
@@ -438,24 +463,52 @@ class _Run:
                         self._take(event)
                     self._gather()
                     self._infer(engine, lanes)
-                    for key in [key for key, file in self._files.items() if file.ended and not file.running]:
-                        done[key] = self._finish(key)
+                    for key in [key for key, file in self._files.items() if not file.left and not file.running]:
+                        if not self._anew(key):
+                            done[key] = self._finish(key)
                     self._feed()
                     while due in done:
                         yield done.pop(due)
                         due += 1
 
     def _feed(self) -> None:
-        while self._pool.idle and (item := self._supply.take()) is not None:
-            key, source = item
-            file = _File(name_of(self._names[key]), time.monotonic(), identify(self._names[key]))
-            self._files[key] = file
-            if isinstance(source, str):
-                file.source = source
-                self._pool.submit(key, {"path": source, "job": self._job}, name=source)
-            else:
-                file.ended, file.error = True, source
-                self._pool.wake()
+        while self._pool.idle:
+            if not self._parts and not self._open_next():
+                return
+            if self._parts:
+                key, part = self._parts.popleft()
+                file = self._files[key]
+                request = {"path": file.source, "job": self._job, "share": (part, file.parts)}
+                self._pool.submit(key, request, name=file.source)
+
+    def _open_next(self) -> bool:
+        """Take up the next file; False if there is none yet."""
+        if (item := self._supply.take()) is None:
+            return False
+        key, source = item
+        file = _File(name_of(self._names[key]), time.monotonic(), identify(self._names[key]))
+        self._files[key] = file
+        if isinstance(source, str):
+            file.source = source
+            self._divide(key, self._scanner.parts_of(source, self._pool.size // len(self._names)))
+        else:
+            file.left, file.error = 0, source
+            self._pool.wake()
+        return True
+
+    def _divide(self, key: int, parts: int) -> None:
+        file = self._files[key]
+        file.parts = file.left = parts
+        self._parts.extend((key, part) for part in range(parts))
+
+    def _anew(self, key: int) -> bool:
+        """Whether a file is read once more: in parts no window of it was found."""
+        file = self._files[key]
+        if file.parts == 1 or file.pieces or file.error is not None:
+            return False
+        file.video, file.doubts = {}, Doubts()
+        self._divide(key, 1)
+        return True
 
     def _finish(self, key: int) -> Result:
         file = self._files.pop(key)
@@ -466,12 +519,12 @@ class _Run:
     def _take(self, event: Message | Ended) -> None:
         file = self._files[event.key]
         if isinstance(event, Ended):
-            file.ended, file.error = True, event.error or file.error
+            file.left, file.error = file.left - 1, file.error or event.error
         elif isinstance(event.content, Piece):
             file.running += 1
             self._waiting.append(event)
         else:
-            file.video = event.content
+            file.describe(event.content)
 
     def _infer(self, engine: Engine, lanes: ThreadPoolExecutor) -> None:
         """Give every free lane a batch. A single piece is passed as it is."""

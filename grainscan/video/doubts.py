@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.video.frames import bit_depth
 from grainscan.video.planes import Window
 
 TOO_SMALL = "too small"  # smaller than a view, which is then filled by mirroring
@@ -24,28 +24,48 @@ _SHARE = 0.05  # least share of moving cells that are combed in an interlaced fi
 _CELLS = 8  # least number of combed cells in an interlaced file
 
 
+@dataclass
 class Doubts:
-    """Collects the reasons to doubt a file's verdict from its windows. `size` is the side of a view, pixels."""
+    """The reasons to doubt a file's verdict, collected from its windows; those of its parts can be added."""
 
-    def __init__(self, codec: str, pix_fmt: str, *, size: int) -> None:
-        self._size = size
-        self._few = codec in _PALETTES or pix_fmt in _PALETTES or 1 <= bit_depth(pix_fmt) < 8
-        self._small = False
-        self._moving = self._combed = 0
+    small: bool = False  # smaller than a view
+    few: bool = False  # colours
+    moving: int = 0  # cells
+    combed: int = 0  # ones among them
 
-    def look(self, window: Window, *, interlaced: bool = False) -> None:
-        """Take a window into account: every frame if the decoder calls it interlaced, else the one in the middle."""
-        self._small |= min(window.width, window.height) < self._size
+    @classmethod
+    def of(cls, codec: str, pix_fmt: str) -> Doubts:
+        """Those that the kind of stream raises."""
+        from grainscan.video.frames import bit_depth  # PyAV, which those who only add doubts do not need
+
+        return cls(few=codec in _PALETTES or pix_fmt in _PALETTES or 1 <= bit_depth(pix_fmt) < 8)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Doubts:
+        """What `dataclasses.asdict` made a dictionary of. Raises ValueError, TypeError or LookupError for others."""
+        return cls(bool(values["small"]), bool(values["few"]), int(values["moving"]), int(values["combed"]))
+
+    def look(self, window: Window, *, size: int, interlaced: bool = False) -> None:
+        """Take a window into account: every frame if the decoder calls it interlaced, else the one in the middle.
+
+        `size` is the side of a view, pixels.
+        """
+        self.small |= min(window.width, window.height) < size
         middle = max(1, window.frames // 2)
         for frame in range(1, window.frames) if interlaced else range(middle, min(middle + 1, window.frames)):
             moving, combed = _combs(window, frame)
-            self._moving += moving
-            self._combed += combed
+            self.moving += moving
+            self.combed += combed
+
+    def __add__(self, other: Doubts) -> Doubts:
+        return Doubts(
+            self.small or other.small, self.few or other.few, self.moving + other.moving, self.combed + other.combed
+        )
 
     def reasons(self) -> list[str]:
         """Why the verdict is unreliable, in stable words; usually empty."""
-        combs = self._combed >= max(_CELLS, _SHARE * self._moving)
-        found = {TOO_SMALL: self._small, FEW_COLOURS: self._few, INTERLACED: combs and not self._few}
+        combs = self.combed >= max(_CELLS, _SHARE * self.moving)
+        found = {TOO_SMALL: self.small, FEW_COLOURS: self.few, INTERLACED: combs and not self.few}
         return [reason for reason, holds in found.items() if holds]
 
 

@@ -97,7 +97,7 @@ class Reader:
         synthesis: bool = True,
     ) -> None:
         self.path = os.fspath(path)
-        self.interlaced = False  # whether the decoder has called a frame interlaced
+        self.interlaced = False  # whether the decoder has called a frame interlaced since the last seek
         self.undecodable = 0  # packets that the decoder refused
         self.film_grain: Carried | None = None  # parameters in the stream, found while reading without synthesis
         self._synthesis = synthesis
@@ -218,6 +218,7 @@ class Reader:
 
     def seek(self, pts: int) -> None:
         """Seek to the key frame at or before `pts` (stream time base)."""
+        self.interlaced = False
         with self._faults("cannot seek"):
             self._container.seek(pts, stream=self._stream, backward=True)
 

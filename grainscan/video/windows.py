@@ -19,6 +19,8 @@ from grainscan.video.reader import Key, Reader
 
 _INTRA = int(PictureType.I)
 _ROUNDING = 1e-6  # seconds
+Share = tuple[int, int]  # number, of how many
+WHOLE: Share = (0, 1)
 
 
 class _Run(NamedTuple):
@@ -45,6 +47,7 @@ def read_windows(
     frames: int,
     short: ShortPolicy = "mirror",
     every: float | None = None,
+    share: Share = WHOLE,
 ) -> Iterator[Window]:
     """Windows of `frames` consecutive frames: up to `windows`, spread over the file, or one `every` so many seconds.
 
@@ -58,22 +61,30 @@ def read_windows(
     the file is then read on. With 0, or less than the length of a window, every frame is decoded once: windows follow
     one another without a gap, and the last one, or one before a change of size, is filled (by `mirror` for `error`).
     Damaged pictures, which are left out otherwise, are then part of the windows.
+
+    With `share`, (number, of how many), several readers divide a file without `every`: each has a part of the places
+    that are sought, and together they find the windows that one would. Where that is none, the file has to be read
+    without a share: it cannot be sought, is shorter than a window, or nothing in it can be decoded.
     """
     if not isinstance(path, Reader):
         with Reader(path, ahead=every == 0) as reader:
-            yield from read_windows(reader, windows=windows, frames=frames, short=short, every=every)
+            yield from read_windows(reader, windows=windows, frames=frames, short=short, every=every, share=share)
         return
     reader, found = path, 0
     leftover: Window | None = None
     if every is not None and every <= frames * _length(reader):
         every = 0.0
-    if every is None:
-        plans: tuple[Iterable[_Run], ...] = (_plan(reader, windows, frames), [_Run(windows=windows, gap=frames)])
+    if share != WHOLE:
+        plan = _plan(reader, windows, frames)
+        first, end = (len(plan) * number // share[1] for number in (share[0], share[0] + 1))
+        plans: tuple[Iterable[_Run], ...] = (plan[first:end],)
+    elif every is None:
+        plans = (_plan(reader, windows, frames), [_Run(windows=windows, gap=frames)])
     else:
         plans = (_stretches(reader, every) if every else [], [_Run(every=every)])
     # An index may lie, and seeking may miss the only key frame: then the file is read from its start.
-    for plan in plans:
-        for run in plan:
+    for runs in plans:
+        for run in runs:
             for window in _windows(reader, run, frames, whole=every is not None):
                 if window.frames == frames:
                     found, leftover = found + 1, None
@@ -83,7 +94,7 @@ def read_windows(
                 elif not found and (leftover is None or window.frames > leftover.frames):
                     leftover = window
                 del window  # its frames are freed before others are decoded, unless the caller keeps them
-        if found:
+        if found or share != WHOLE:
             return
     if leftover is None:
         raise reader.explain_nothing()

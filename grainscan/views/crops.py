@@ -9,6 +9,7 @@ The same window always yields the same views.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 20
 
 Area = tuple[int, int, int, int]  # x, y, width, height
 Corner = tuple[int, int]  # x, y
+Places = NDArray[np.int64]  # (n, 2): the corners of squares
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def lit_part(lit: NDArray[np.bool_]) -> tuple[int, int]:
     return int(where[0]), int(where[-1]) + 1
 
 
-def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list[tuple[int, int]]:
+def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list[Corner]:
     """Corners (x, y) of up to `spec.crops` crops: the flattest ones by level of brightness, then those on a grid.
 
     `area` is the window's `active_area`, if it is known.
@@ -117,9 +119,12 @@ def view_boxes(window: Window, spec: ViewSpec, area: Area | None = None) -> list
         informative = np.arange(len(places))
     count = min(spec.crops, len(informative))
     flat = _flattest(informative, flatness, level, int(spec.flat * count))
-    rest = np.setdiff1d(informative, flat)
+    unused = np.zeros(len(places), np.bool_)  # setdiff1d would import numpy.ma, which takes longer than a window
+    unused[informative] = True
+    unused[flat] = False
+    rest = np.flatnonzero(unused)
     spread = rest[np.linspace(0, len(rest) - 1, count - len(flat)).round().astype(int)]
-    return [places[i] for i in [*flat, *spread]]
+    return [(x, y) for x, y in places[[*flat, *spread]].tolist()]
 
 
 def _flattest(
@@ -133,44 +138,47 @@ def _flattest(
     return np.concatenate([part[:share] for part, share in zip(flattest, shares, strict=True)])
 
 
-def corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> list[tuple[int, int]]:
-    """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small."""
+@functools.lru_cache(maxsize=16)
+def corners(x: int, y: int, width: int, height: int, size: int, wanted: int) -> Places:
+    """Evenly spread corners, row by row: side by side, or half overlapping where the picture is small. Read-only."""
     step = size if (width // size) * (height // size) >= 2 * wanted else size // 2
-    columns = np.linspace(x, x + width - size, (width - size) // step + 1)
-    rows = np.linspace(y, y + height - size, (height - size) // step + 1)
-    return [(int(column) // 2 * 2, int(row) // 2 * 2) for row in rows for column in columns]
+    columns = np.linspace(x, x + width - size, (width - size) // step + 1).astype(np.int64) // 2 * 2
+    rows = np.linspace(y, y + height - size, (height - size) // step + 1).astype(np.int64) // 2 * 2
+    places = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    places.setflags(write=False)
+    return places
 
 
-def _structure(
-    window: Window, places: list[tuple[int, int]], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(standard deviation of the cell means, mean) of each crop in the middle picture, native codes."""
-    means, _ = cell_means(window)
+def _structure(window: Window, places: Places, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(standard deviation of the cell means, mean) of squares of the middle picture, native codes."""
+    means = _cell_means(window)
     rows, columns = means.shape
-    span = max(1, size // _CELL)
-    corner = np.array(places)
-    row = np.minimum(corner[:, 1] // _CELL, max(0, rows - span))
-    column = np.minimum(corner[:, 0] // _CELL, max(0, columns - span))
-    count = min(span, rows) * min(span, columns)
-    first, second = (box_sums(values, row, column, span) / count for values in (means, means**2))
+    span = max(1, side // _CELL)
+    row = np.minimum(places[:, 1] // _CELL, max(0, rows - span))
+    column = np.minimum(places[:, 0] // _CELL, max(0, columns - span))
+    high, wide = min(span, rows), min(span, columns)
+    first, second = (_box_sums(values, row, column, high, wide) / (high * wide) for values in (means, means**2))
     return np.sqrt(np.maximum(second - first**2, 0)), first
 
 
-def cell_means(window: Window) -> tuple[NDArray[np.float64], int]:
-    """Means of the cells of the middle picture (rows, columns), in native codes, and the side of a cell in pixels."""
+def _cell_means(window: Window) -> NDArray[np.float64]:
+    """Means of the cells of the middle picture (rows, columns), in native codes."""
     luma = brightness(window.pictures[window.frames // 2], window.format)
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
     # Eight of a cell's 64 samples suffice for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]
-    samples = np.stack([used[i::_CELL, j::_CELL] for i in (1, 5) for j in (0, 2, 4, 6)])
-    return samples.mean(axis=0, dtype=np.float64), _CELL
+    total = np.zeros((rows, columns), np.uint32)
+    for i in (1, 5):
+        for j in (0, 2, 4, 6):
+            total += used[i::_CELL, j::_CELL]
+    return total / 8
 
 
-def box_sums(
-    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], span: int
+def _box_sums(
+    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], high: int, wide: int
 ) -> NDArray[np.float64]:
-    """Sums over span x span boxes, by a summed-area table (Crow 1984)."""
-    table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    bottom = np.minimum(row + span, values.shape[0])
-    right = np.minimum(column + span, values.shape[1])
-    return table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column]
+    """Sums over boxes of high x wide values, by a summed-area table (Crow 1984)."""
+    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(np.cumsum(values, axis=0), axis=1, out=table[1:, 1:])
+    bottom, right = row + high, column + wide
+    return np.asarray(table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column])

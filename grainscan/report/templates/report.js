@@ -352,11 +352,13 @@ function sorted(list, keys, down) {
     high = Math.max(high, keys[index]);
   }
   const levels = 2 ** 31 - 1, step = high > low ? levels / (high - low) : 0;
-  const packed = Float64Array.from(list, (index) => {
-    const level = Math.round((keys[index] - low) * step);
-    return (down ? levels - level : level) * 2 ** 21 + index;
-  });
-  return Array.from(packed.sort(), (value) => value % 2 ** 21);
+  const packed = new Float64Array(list.length);  // filled by a loop: several times as fast as `from`
+  for (let k = 0; k < list.length; k++) {
+    const level = Math.round((keys[list[k]] - low) * step);
+    packed[k] = (down ? levels - level : level) * 2 ** 21 + list[k];
+  }
+  packed.sort();
+  return list.map((_, k) => packed[k] % 2 ** 21);
 }
 
 function arrange() {
