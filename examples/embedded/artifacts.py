@@ -37,8 +37,8 @@ VALIDATION = 0.12  # of the scenes
 TRAIN_CLIPS = ("--clips 2 --frames 12 --size 352 --twins 4", "--clips 2 --frames 12 --size 352 --twins 5")
 VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6"
 TRAIN = (
-    "--tune picture --loss bce --batch-size 128 --epochs 60 --lr 2e-3 --warmup 0.1 --weight-decay 0.3 "
-    "--strength-weight 0.1 --eval-every 200"
+    "--tune picture --loss bce --batch-size 128 --epochs 60 --lr 2e-3 --warmup 0.1 --weight-decay 1 "
+    "--strength-weight 0.1 --eval-every 400"
 )
 BY_HAND = {"frame_drop": 0.8}  # thresholds that are right on real footage, where synthetic clips say little
 
