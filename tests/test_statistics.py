@@ -190,14 +190,14 @@ def test_batches_have_views_only_where_they_are_wanted(tmp_path: Path) -> None:
     for number in range(2):
         write_clip(tmp_path / f"{number}.avi", scene_block(12, 96, 80, seed=number))
     write_labels(tmp_path, {"0.avi": {"banding": 1}, "1.avi": {"banding": 0}})
-    clips, cache = read_clips(tmp_path), ClipCache(None, ViewSpec(frames=4, size=32), statistics=True)
-    with_views, without = (
-        TrainingViews(clips, cache, draws=4, views=on).__getitems__([0, 1, 2]) for on in (True, False)
-    )
-    assert with_views["views"].shape == (3, 4, 3, 32, 32) and without["views"] is None
-    assert torch.equal(with_views["statistics"], without["statistics"])
-    assert without["statistics"].shape == (3, COUNT)
-    judged = ValidationViews(clips, cache, views=False)
+    clips, view = read_clips(tmp_path), ViewSpec(frames=4, size=32)
+    caches = [ClipCache(tmp_path / "cache", view, views=on, statistics=True) for on in (True, False)]
+    for _ in range(2):  # the second time from the cache
+        seen, unseen = (TrainingViews(clips, cache, draws=4).__getitems__([0, 1, 2]) for cache in caches)
+        assert seen["views"].shape == (3, 4, 3, 32, 32) and unseen["views"] is None
+        assert seen["statistics"].shape == unseen["statistics"].shape == (3, COUNT)
+        assert torch.equal(seen["clip"], unseen["clip"])
+    judged = ValidationViews(clips, caches[1])
     batch = judged.__getitems__([1])
     assert batch["clip"].tolist() == [1] * judged.count and len(torch.unique(batch["statistics"], dim=0)) > 1
 

@@ -113,7 +113,7 @@ def with_statistics(source: Path, target: Path, folder: Path) -> None:
     state |= {f"adapters.0.{key}": value for key, value in adapter.items()}
     new.load_state_dict(state)
     assert new.picture is not None
-    cache = ClipCache(default_directory(), old.spec.view, statistics=True)
+    cache = ClipCache(default_directory(), old.spec.view, views=False, statistics=True)
     clips = read_clips(folder)
     paths = [clips.path(index) for index in range(len(clips))]
     read = [path for path, error in cache.fill(paths) if error is None]

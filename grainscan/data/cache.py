@@ -58,7 +58,7 @@ class DecodedExcerpt:
     def __init__(self, blocks: Sequence[Block], statistics: Sequence[NDArray[np.float32]] = ()) -> None:
         self.blocks = tuple(blocks)
         self.statistics = np.array(statistics, np.float32).reshape(-1, COUNT)
-        self.format = blocks[0].format
+        self.format = blocks[0].format if blocks else PixelFormat.of("gray")
         self.shapes = tuple((block.frames, block.height, block.width) for block in blocks)
 
     def block(self, index: int, start: int, frames: int) -> Block:
@@ -82,7 +82,7 @@ class StoredExcerpt:
         self.shapes = tuple((int(t), int(h), int(w)) for t, h, w in header["shapes"])
         self._windows, self._described = int(header["windows"]), len(line)
         self._offset = len(line) + 4 * COUNT * self._windows
-        if not self.shapes or self._offset + sum(map(self._bytes, self.shapes)) != size:
+        if not (self.shapes or self._windows) or self._offset + sum(map(self._bytes, self.shapes)) != size:
             raise ValueError(f"{path}: its length does not match its header")
 
     @classmethod
@@ -138,17 +138,23 @@ def frame_bytes(form: PixelFormat, height: int, width: int) -> int:
 class ClipCache:
     """Excerpts of clips for views of one specification, kept below `directory` (None: decoded anew each time).
 
-    `statistics`: whether they have the statistics of the picture.
+    `views`: whether they have blocks, of which views are cut. `statistics`: whether they have those of the picture.
     `limit` is in bytes, for all data sets together. If it or the reserve of the disk is reached, the excerpts unused
     for longest are removed, once; what does not fit even then is decoded each time.
     """
 
     def __init__(
-        self, directory: Path | None, view: ViewSpec, *, statistics: bool = False, limit: float = float("inf")
+        self,
+        directory: Path | None,
+        view: ViewSpec,
+        *,
+        views: bool = True,
+        statistics: bool = False,
+        limit: float = float("inf"),
     ) -> None:
         self.directory = None if directory is None else os.fspath(directory)
         self.view = view
-        self.statistics = statistics
+        self.wanted = {"views": views, "statistics": statistics}
         self.limit = limit
         self._room: float | None = None  # bytes that may still be added; counted before the first excerpt
         self._known: dict[Path, StoredExcerpt] = {}  # headers of recently read excerpts
@@ -161,14 +167,14 @@ class ClipCache:
     def read(self, path: Path) -> Excerpt:
         """The excerpt of a clip, decoded if it is not there yet. Raises VideoError, DataError."""
         if self.directory is None:
-            return decode(path, self.view, statistics=self.statistics)
+            return decode(path, self.view, **self.wanted)
         if path in self._known:
             return self._known[path]
         file = self._file(path)
         try:
             stored = StoredExcerpt(file)
         except (OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
-            excerpt = decode(path, self.view, statistics=self.statistics)
+            excerpt = decode(path, self.view, **self.wanted)
             room = self._remaining()
             if room > 0:
                 self._room = room - _write(Path(file), excerpt)
@@ -203,8 +209,10 @@ class ClipCache:
                     known.append(path)
                     continue
                 keep = file is not None and self._remaining() > 0  # each worker may exceed it by one excerpt
-                wanted = {"view": self.view.to_dict(), "statistics": self.statistics}
-                yield str(path), {"path": str(path), **wanted, "file": file if keep else None}
+                yield (
+                    str(path),
+                    {"path": str(path), "view": self.view.to_dict(), **self.wanted, "file": file if keep else None},
+                )
 
         for name, written in spread(_STORE, requests(), workers=workers, parse=float):
             if isinstance(written, VideoError):
@@ -253,8 +261,8 @@ class ClipCache:
         """The name depends on everything that the excerpt depends on, such as the clip's time of change."""
         status = path.stat()
         place = os.path.abspath(path)  # noqa: PTH100 (does not resolve links: once per view)
-        wanted = (self.view.frames, self.view.size, self.statistics and (COUNT, self.view.windows))
-        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, *wanted)
+        parts = (self.wanted["views"], self.wanted["statistics"] and (COUNT, self.view.windows))
+        identity = (_VERSION, place, status.st_size, status.st_mtime_ns, self.view.frames, self.view.size, *parts)
         digest = hashlib.blake2b(repr(identity).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return f"{self.directory}/{digest[:2]}/{digest[2:]}.planes"
 
@@ -264,7 +272,8 @@ def store_request(request: dict[str, Any]) -> float:
 
     Returns the bytes written, or infinity if the disk is full. Raises VideoError, DataError.
     """
-    excerpt = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]), statistics=request["statistics"])
+    wanted = {key: request[key] for key in ("views", "statistics")}
+    excerpt = decode(Path(request["path"]), ViewSpec.from_dict(request["view"]), **wanted)
     return _write(Path(request["file"]), excerpt) if request["file"] else 0.0
 
 
@@ -309,8 +318,13 @@ def default_directory() -> Path:
 # ------------------------------------------------------------------------------------------------------ decoding
 
 
-def decode(path: Path, view: ViewSpec, *, statistics: bool = False, budget: int = EXCERPT_BYTES) -> DecodedExcerpt:
-    """The excerpt of a clip: all of it if that fits the budget (bytes), else crops of windows. Raises VideoError."""
+def decode(
+    path: Path, view: ViewSpec, *, views: bool = True, statistics: bool = False, budget: int = EXCERPT_BYTES
+) -> DecodedExcerpt:
+    """The excerpt of a clip: all of it if that fits the budget (bytes), else crops of windows. Raises VideoError.
+
+    Without `views` it has no blocks, only statistics.
+    """
     info = probe(path)
     form = _nominal_format(info.pix_fmt)
     frames = info.frames or (round(info.duration * info.fps) if info.duration and info.fps else 0)
@@ -319,8 +333,9 @@ def decode(path: Path, view: ViewSpec, *, statistics: bool = False, budget: int 
         block = read_clip(path, frames=affordable + 1)
         if block.frames <= affordable:
             rows = [describe(window) for window in _moments(block, view)] if statistics else []
-            return DecodedExcerpt([_without_bars(block)], rows)
-    return _sampled(path, view, form, budget, statistics=statistics)
+            return DecodedExcerpt([_without_bars(block)] if views else [], rows)
+    excerpt = _sampled(path, view, form, budget, statistics=statistics)
+    return excerpt if views else DecodedExcerpt([], list(excerpt.statistics))
 
 
 def _moments(block: Block, view: ViewSpec) -> Iterator[Window]:

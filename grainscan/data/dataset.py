@@ -38,7 +38,7 @@ _VALIDATION_PIXELS = 400_000
 _TOGETHER = 4  # views converted at a time: as many as fit into a processor's cache
 
 Batch = dict[str, Any]
-Chooser = Callable[[Excerpt], "list[tuple[Cut, float]]"]
+Chooser = Callable[[Excerpt], "list[tuple[Cut | None, float]]"]
 _NO_STATISTICS = np.empty(0, np.float32)
 
 
@@ -244,10 +244,10 @@ class _Views(Dataset[Any]):
     Labels and strengths are NaN if they are unknown. `views` is None if no task that is learnt is judged by views.
     """
 
-    def __init__(self, clips: ClipSet, cache: ClipCache, *, views: bool = True) -> None:
+    def __init__(self, clips: ClipSet, cache: ClipCache) -> None:
         self.clips = clips
         self.cache = cache
-        self.views = views
+        self.views = cache.wanted["views"]
 
     def __getitem__(self, item: int) -> Batch:
         return self.__getitems__([item])
@@ -288,12 +288,13 @@ class _Views(Dataset[Any]):
         table = excerpt.statistics
         chosen = choose(excerpt)
         statistics = [table[int(place * len(table))] if len(table) else _NO_STATISTICS for _, place in chosen]
-        cuts = [cut for cut, _ in chosen]
-        blocks = [cut_block(excerpt, cut, self.cache.view) for cut in cuts] if self.views else []
+        cuts = [cut for cut, _ in chosen if cut is not None]
+        blocks = [cut_block(excerpt, cut, self.cache.view) for cut in cuts]
         return statistics, blocks, cuts
 
     def _choice(self, item: int) -> tuple[int, Chooser]:
-        """The clip of an item, and a function that chooses its views, each with a place in time from 0 to below 1."""
+        """The clip of an item, and a function that chooses its cuts, None without views, and a place in time for each,
+        from 0 to below 1."""
         raise NotImplementedError
 
 
@@ -309,9 +310,8 @@ class TrainingViews(_Views):
         seed: int = 0,
         balanced: bool = False,
         augment: bool = True,
-        views: bool = True,
     ) -> None:
-        super().__init__(clips, cache, views=views)
+        super().__init__(clips, cache)
         self.draws = draws
         self.seed = seed % 2**63  # NumPy accepts no negative seeds
         self.augment = augment
@@ -339,8 +339,10 @@ class TrainingViews(_Views):
         clip = self.clip_of(item)
         return clip, partial(self._cut, item, clip)
 
-    def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[tuple[Cut, float]]:
+    def _cut(self, draw: int, clip: int, excerpt: Excerpt) -> list[tuple[Cut | None, float]]:
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=draw))
+        if not self.views:
+            return [(None, float(rng.random()))]
         cut = random_cut(excerpt, self.cache.view, rng, augment=self.augmentations(clip))
         return [(cut, float(rng.random()))]
 
@@ -355,8 +357,8 @@ class TrainingViews(_Views):
 class ValidationViews(_Views):
     """A few views of each clip, always the same: item i is clip i with all its views, one after another."""
 
-    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None, views: bool = True) -> None:
-        super().__init__(clips, cache, views=views)
+    def __init__(self, clips: ClipSet, cache: ClipCache, *, count: int | None = None) -> None:
+        super().__init__(clips, cache)
         pixels = cache.view.frames * cache.view.size**2
         self.count = count or max(1, min(VALIDATION_VIEWS, _VALIDATION_PIXELS // pixels))
 
@@ -366,8 +368,8 @@ class ValidationViews(_Views):
     def _choice(self, item: int) -> tuple[int, Chooser]:
         return item, self._cuts
 
-    def _cuts(self, excerpt: Excerpt) -> list[tuple[Cut, float]]:
-        cuts = grid_cuts(excerpt, self.cache.view, self.count)
+    def _cuts(self, excerpt: Excerpt) -> list[tuple[Cut | None, float]]:
+        cuts = grid_cuts(excerpt, self.cache.view, self.count) if self.views else [None] * self.count
         return [(cut, i / self.count) for i, cut in enumerate(cuts)]
 
 

@@ -177,16 +177,18 @@ def _time_clips(setup: Setup) -> tuple[float, float, float]:
     for index in np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).round().astype(int):
         begun = time.perf_counter()
         try:
-            excerpt = decode(clips.path(int(index)), view, statistics=setup.cache.statistics)
+            excerpt = decode(clips.path(int(index)), view, **setup.cache.wanted)
         except (VideoError, DataError):
             continue
         decoding = time.perf_counter() - begun
-        cuts = [random_cut(excerpt, view, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(4)]
-        begun = time.perf_counter()
-        render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
-        cutting = (time.perf_counter() - begun) / len(cuts)
-        frames = sum(shape[0] for shape in excerpt.shapes)  # of a short clip: all
-        found.append((decoding, cutting, min(view.windows, max(1, frames // view.frames))))
+        windows, cutting = float(len(excerpt.statistics)), 0.0
+        if setup.uses_views:
+            cuts = [random_cut(excerpt, view, np.random.default_rng(i), augment=AUGMENTATIONS) for i in range(4)]
+            begun = time.perf_counter()
+            render([cut_block(excerpt, cut, view) for cut in cuts], cuts, view)
+            cutting = (time.perf_counter() - begun) / len(cuts)
+            windows = sum(shape[0] for shape in excerpt.shapes) // view.frames  # of a short clip: all
+        found.append((decoding, cutting, min(view.windows, max(1, windows))))
     decoding, cutting, windows = np.mean(found, axis=0).tolist() if found else (0.0, 0.0, 0.0)
     return decoding, cutting, windows
 

@@ -64,7 +64,7 @@ class Setup:
     @property
     def uses_views(self) -> bool:
         """Whether a task that is learnt is judged by views; else it is learnt from the picture's statistics alone."""
-        return self.config.tune != "picture" and any(map(self.model.spec.by_views, self.roles.learnt))
+        return self.cache.wanted["views"]
 
     @property
     def scores_start(self) -> bool:
@@ -119,6 +119,7 @@ def prepare(config: TrainConfig) -> Setup:
         cache=ClipCache(
             default_directory() if config.cache else None,
             model.spec.view,
+            views=config.tune != "picture" and any(map(model.spec.by_views, roles.learnt)),
             statistics=any(map(model.spec.by_statistics, roles.learnt)),
             limit=config.cache_gb * 1e9,
         ),

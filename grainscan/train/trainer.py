@@ -113,12 +113,11 @@ class ViewTrainer(Trainer):
         if config.patience and validation is not None:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
         draws: dict[str, Any] = {"seed": config.seed, "balanced": config.balanced, "augment": config.augment}
-        views = setup.uses_views
         super().__init__(
             model=setup.model,
             args=training_arguments(setup),
-            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, views=views, **draws),
-            eval_dataset=None if validation is None else ValidationViews(validation, setup.cache, views=views),
+            train_dataset=TrainingViews(setup.training, setup.cache, draws=setup.schedule.views, **draws),
+            eval_dataset=None if validation is None else ValidationViews(validation, setup.cache),
             data_collator=as_is,
             callbacks=callbacks,
         )
