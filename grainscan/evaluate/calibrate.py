@@ -62,7 +62,8 @@ def calibrate(
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
-    error of the least (Breiman et al. 1984); the least such fraction, if the highest views decide.
+    error of the least (Breiman et al. 1984). Where the record says that the highest views decide, it is the least one:
+    what is in one moment only must not be outvoted, and clips for calibration are often too short to show another.
     Each task's threshold is the one with the best F1 if PREVALENCE of the clips had the artifact: labelled clips are
     balanced, but a library is mostly clean, and there every false alarm costs time. A task that ranks badly, with an
     AUROC below TRUSTED, calls at most FALSE_ALARMS of the clips without the artifact: what it then finds is worth a
@@ -83,7 +84,8 @@ def calibrate(
         if area is None:
             continue
         if task not in spec.measured:
-            fits[task] = _choose(task, [_fit(task, known, fraction) for fraction in FRACTIONS])
+            fractions = FRACTIONS if task_of(task).decided_by == "lowest" else FRACTIONS[:1]
+            fits[task] = _choose([_fit(task, known, fraction) for fraction in fractions])
         elif area >= TRUSTED:
             fits[task] = _fit(task, known, 1.0)
     same = before.keeping(set(before.measured).difference(fits))
@@ -158,19 +160,15 @@ class _Fit:
     threshold: float
 
 
-def _choose(task: str, fits: list[_Fit]) -> _Fit:
-    """The largest fraction that is no worse than the best one beyond chance; the least, if the highest views decide.
-
-    What is in one place only must not be outvoted, and short clips for calibration show the same everywhere.
-    """
+def _choose(fits: list[_Fit]) -> _Fit:
+    """The largest fraction that is no worse than the best one beyond chance."""
     best = min(fits, key=lambda fit: fit.losses.sum())
 
     def as_good(fit: _Fit) -> bool:
         worse = fit.losses - best.losses
         return bool(worse.sum() <= np.sqrt(len(worse)) * worse.std())
 
-    pick = max if task_of(task).decided_by == "lowest" else min
-    return pick(filter(as_good, fits), key=lambda fit: fit.fraction)
+    return max(filter(as_good, fits), key=lambda fit: fit.fraction)
 
 
 def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: float) -> _Fit:
