@@ -38,6 +38,7 @@ from rich.table import Table
 from grainscan import Scanner, console
 from grainscan.files import replacing
 from grainscan.model.spec import find_model, read_spec
+from grainscan.options import names_in
 from grainscan.video import Block, PixelFormat, Reader, read_windows, write_clip
 from grainscan.workers import processors
 
@@ -295,6 +296,7 @@ def measured(run: Callable[[], Cost], repeats: int) -> Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="model directory (default: the embedded model)")
+    parser.add_argument("--tasks", metavar="TASK,...", help="artifacts to judge (default: all)")
     parser.add_argument("--folder", type=Path, help="keep the clips here (default: a temporary folder)")
     parser.add_argument("--files", type=int, default=8, help="copies of a clip per pass")
     parser.add_argument("--repeats", type=int, default=3, help="passes; the median counts")
@@ -339,7 +341,7 @@ def report(clips: list[Kind], options: argparse.Namespace) -> None:
         table.add_column(name, justify="left" if name in ("clip", "codec", "length") else "right")
     totals: dict[str, list[Cost]] = {"floor": [], "predict": []}
     recipe = ""
-    with Scanner(options.model) as scanner:
+    with Scanner(options.model, tasks=names_in(options.tasks) or None) as scanner:
         for clip in clips:
             paths = [str(clip.path)] * options.files
             least = measured(lambda paths=paths: floor(paths, scanner), options.repeats)
