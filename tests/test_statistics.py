@@ -18,6 +18,7 @@ from grainscan import Scanner
 from grainscan.data.cache import ClipCache, DecodedExcerpt
 from grainscan.data.dataset import TrainingViews, ValidationViews, read_clips
 from grainscan.data.labels import write_labels
+from grainscan.model.build import build
 from grainscan.model.spec import ONNX_FILE, find_model
 from grainscan.model.store import load, save
 from grainscan.scan.engine import OnnxEngine
@@ -137,6 +138,18 @@ def test_sixteen_bits_in_the_graph_are_the_values_of_the_weights(tmp_path: Path)
     with torch.no_grad():
         expected = model(torch.from_numpy(views), torch.from_numpy(rows))
     np.testing.assert_allclose(found.logits, expected.logits.numpy(), atol=1e-4)
+
+
+def test_a_model_for_grain_alone_reads_no_statistics() -> None:
+    model = build("small", tasks=("graininess",))
+    assert model.picture is None and model.spec.statistics == 0
+    taught = build("small", tasks=("banding", "vignette"))
+    old = load(find_model("small"))
+    assert taught.picture is not None and old.picture is not None
+    assert torch.equal(taught.picture.mean, old.picture.mean)
+    before = old.picture.adapters[str(old.spec.tasks.index("banding"))].down.weight
+    assert torch.equal(taught.picture.adapters["0"].down.weight, before)  # type: ignore[union-attr]
+    assert set(taught.adapters) == {"1"} and set(taught.picture.adapters) == {"0", "1"}
 
 
 def test_the_scale_of_the_statistics_comes_from_the_material() -> None:
