@@ -132,6 +132,7 @@ def test_sixteen_bits_in_the_graph_are_the_values_of_the_weights(tmp_path: Path)
     graph = onnx.load(tmp_path / "m" / ONNX_FILE).graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 10_000]
     assert large and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    assert not any(node.metadata_props for node in graph.node)  # which hold paths
     random = np.random.default_rng(0)
     views, rows = random.random((3, 8, 3, 32, 32), np.float32), random.standard_normal((3, COUNT), np.float32)
     found = OnnxEngine(tmp_path / "m")(views, rows)

@@ -73,12 +73,22 @@ def export_onnx(model: GrainscanViViT, path: Path) -> float:
 def _compact(path: Path) -> None:
     """Store as 16-bit floats all large weights that are such exactly, as those of a model saved with `half` are.
 
-    A cast before each one restores the same 32 bits; ONNX Runtime computes it once, when it loads the file.
+    A cast before each one restores the same 32 bits; ONNX Runtime computes it once, when it loads the file. The
+    exporter's notes on each node, with the paths of this machine, are left out.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(path)
+    for noted in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+    ):
+        del noted.metadata_props[:]
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE_WEIGHT:
@@ -95,7 +105,7 @@ def _compact(path: Path) -> None:
         nodes = [*casts, *model.graph.node]
         del model.graph.node[:]
         model.graph.node.extend(nodes)
-        onnx.save(model, path)
+    onnx.save(model, path)
 
 
 class _Tubelets(nn.Module):
