@@ -97,6 +97,8 @@ class StoredExcerpt:
 
     @property
     def statistics(self) -> NDArray[np.float32]:
+        if not self._windows:  # read for each view: a file need not be opened for nothing
+            return np.empty((0, COUNT), np.float32)
         with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
             file.seek(self._described)
             return np.fromfile(file, np.float32, COUNT * self._windows).reshape(-1, COUNT)

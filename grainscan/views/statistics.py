@@ -29,7 +29,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from grainscan.video import PixelFormat, Window
-from grainscan.video.planes import Stamp
 from grainscan.views.colour import brightness, levels
 from grainscan.views.crops import Area, active_area
 from grainscan.views.measures import cells_of
@@ -66,8 +65,7 @@ def names() -> tuple[str, ...]:
     """What the numbers are, in their order."""
     form = PixelFormat.of("yuv420p")
     picture = tuple(np.zeros((TILE >> shift, TILE >> shift), np.uint8) for shift in (0, 1, 1))
-    stamp = Stamp(0.0, 0.04)
-    window = Window(0.0, 0.1, form, (picture,) * 3, (stamp,) * 3)
+    window = Window(0.0, 0.1, form, (picture,) * 3)
     return tuple(name for name, _ in _describe(window, (0, 0, TILE, TILE)))
 
 
@@ -110,6 +108,11 @@ def _mean(values: NDArray[Any]) -> Floats:
     return np.asarray(values.reshape(len(values), -1).mean(axis=1, dtype=np.float32))
 
 
+def _bends(values: Floats) -> Floats:
+    """The size of the second differences along the last axis."""
+    return np.asarray(np.abs(values[..., 2:] - 2 * values[..., 1:-1] + values[..., :-2]))
+
+
 # --------------------------------------------------------------------------------------------------------------- tiles
 
 
@@ -130,9 +133,10 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
     for axis, along in (("x", tiles), ("y", turned)):
         found.update(_steps(axis, along))
         found.update(_block_grid(axis, along))
-        for pool in (1, 2, 4):
-            found.update(_contours(f"{axis}{pool}", along))
+        found.update(_contours(f"{axis}1", along))
+        for pool in (2, 4):
             along = _halved(along)
+            found.update(_contours(f"{axis}{pool}", along))
     found.update(_inside_blocks(tiles))
     found.update(_spectrum(tiles))
     table = np.stack(list(found.values()))  # (numbers, tiles)
@@ -144,7 +148,7 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
     }
     ordered = np.sort(table, axis=1)
     for part in _QUANTILES:
-        summaries[f"{part:.0%}"] = ordered[:, round(part * (table.shape[1] - 1))]
+        summaries[f"{part:.0%}"] = ordered[:, _place(part, table.shape[1])]
     for name, values in summaries.items():
         yield from ((f"{number}_{name}", float(value)) for number, value in zip(found, values, strict=True))
 
@@ -185,7 +189,7 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     found[f"grid_{axis}_over_others"] = _log(phases[:, edge]) - _log(np.delete(phases, edge, axis=1).mean(axis=1))
     found[f"grid_{axis}_half"] = _log(phases[:, half]) - _log(np.delete(phases, [edge, half], axis=1).mean(axis=1))
     found[f"grid_{axis}_any"] = _log(ordered[:, -1]) - _log(ordered[:, :-2].mean(axis=1))
-    bend = np.abs(tiles[:, :, 2:] - 2 * tiles[:, :, 1:-1] + tiles[:, :, :-2]).mean(axis=1)
+    bend = _bends(tiles).mean(axis=1)
     bend /= bend.mean(axis=1, keepdims=True) + np.float32(0.05)
     waves = np.abs(np.fft.rfft(bend - bend.mean(axis=1, keepdims=True), n=TILE, axis=1)) * (10 / bend.shape[1])
     for low, high in ((9, 13), (13, 18), (18, 25), (25, 31), (31, 33)):
@@ -287,7 +291,7 @@ def _thinned(luma: NDArray[Any], form: PixelFormat) -> dict[str, Floats]:
 
 def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     """How strongly second differences repeat along the lines, by period, and in even against odd places."""
-    bend = np.minimum(np.abs(lines[:, 2:] - 2 * lines[:, 1:-1] + lines[:, :-2]), 30).mean(axis=0)
+    bend = np.minimum(_bends(lines), 30).mean(axis=0)
     around = sliding_window_view(np.pad(bend, _AROUND, mode="edge"), 2 * _AROUND + 1)
     profile = np.minimum(bend / (np.partition(around, _AROUND, axis=1)[:, _AROUND] + np.float32(0.05)), 4)
     length = len(profile)
@@ -297,21 +301,13 @@ def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     for short, long in _PERIODS:
         there = waves[(frequency >= 1 / long - 1e-9) & (frequency <= 1 / short + 1e-9)]
         yield f"{name}_{short:g}", float(np.log2(there.max(initial=0) / usual + 0.1))
-    even = length // 2 * 2
-    yield f"{name}_even", float(np.log2((profile[:even:2].mean() + 0.05) / (profile[1:even:2].mean() + 0.05)))
+    yield f"{name}_even", _even_over_odd(profile, 0.05)
     yield f"{name}_usual", float(np.log2(usual))
 
 
 def _doubled_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
     """Steps from even to odd rows against those from odd to even ones, in two frames in a row; and combs."""
-    ratios = []
-    for columns in frames:  # (columns, rows)
-        steps = np.abs(columns[:, 1:] - columns[:, :-1]).mean(axis=0)
-        even = len(steps) // 2 * 2
-        ratios.append(float(np.log2((steps[:even:2].mean() + 0.1) / (steps[1:even:2].mean() + 0.1))))
-    yield "doubled", abs(ratios[0])
-    yield "doubled_next", abs(ratios[1])
-    yield "doubled_alike", ratios[0] * ratios[1]
+    yield from _lines_differ("doubled", [np.abs(columns[:, 1:] - columns[:, :-1]) for columns in frames])
     yield from _bent_lines(frames)
     above, here, below = frames[0][:, :-2], frames[0][:, 1:-1], frames[0][:, 2:]
     comb = np.abs(here - (above + below) / 2).mean() + 0.1
@@ -321,18 +317,25 @@ def _doubled_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
 def _bent_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
     """Second differences down at even rows against those at odd ones, as interpolated lines have them, in two frames in
     a row; and those of the change between them, in which fields flicker."""
-    ratios = []
-    for columns in frames:
-        bend = np.abs(columns[:, 2:] - 2 * columns[:, 1:-1] + columns[:, :-2]).mean(axis=0)
-        even = len(bend) // 2 * 2
-        ratios.append(float(np.log2((bend[:even:2].mean() + 0.1) / (bend[1:even:2].mean() + 0.1))))
-    yield "bent", abs(ratios[0])
-    yield "bent_next", abs(ratios[1])
-    yield "bent_alike", ratios[0] * ratios[1]
+    yield from _lines_differ("bent", [_bends(columns) for columns in frames])
     change = frames[1] - frames[0]
-    bend = np.abs(change[:, 2:] - 2 * change[:, 1:-1] + change[:, :-2])
+    bend = _bends(change)
     yield "flicker", float(_log(bend.mean()) - _log(np.abs(change).mean()))
     yield "flicker_of_two", float(_log(bend.mean()) - _log(np.abs(change[:, 2:] - change[:, :-2]).mean()))
+
+
+def _lines_differ(name: str, frames: list[Floats]) -> Iterator[tuple[str, float]]:
+    """Values (columns, rows) at even rows against those at odd ones, in two frames, and whether both agree."""
+    first, second = (_even_over_odd(values.mean(axis=0), 0.1) for values in frames)
+    yield name, abs(first)
+    yield f"{name}_next", abs(second)
+    yield f"{name}_alike", first * second
+
+
+def _even_over_odd(values: Floats, floor: float) -> float:
+    """log2 of the mean of every second value over that of the others."""
+    even = len(values) // 2 * 2
+    return float(np.log2((values[:even:2].mean() + floor) / (values[1:even:2].mean() + floor)))
 
 
 def _levels(luma: NDArray[Any], form: PixelFormat) -> Iterator[tuple[str, float]]:
@@ -371,8 +374,7 @@ def _light(cells: Floats) -> Iterator[tuple[str, float]]:
 
 def _changes(cells: Floats) -> Iterator[tuple[str, float]]:
     """What changes from frame to frame in means over cells (frames, rows, columns), and whether it comes back."""
-    if len(cells) < 3:
-        cells = np.concatenate([cells] * 3)[:3]
+    cells = _at_least_three(cells)
     each = np.abs(np.diff(cells, axis=0))
     change = each.mean(axis=(1, 2))
     usual = _log(np.median(change))
@@ -433,8 +435,7 @@ def _colours(window: Window, area: Area) -> Iterator[tuple[str, float]]:
     found = _colour_cells(window, area)  # (frames, 2, rows, columns)
     if found is None:
         found = np.zeros((3, 2, 2, 2), np.float32)
-    if len(found) < 3:
-        found = np.concatenate([found] * 3)[:3]
+    found = _at_least_three(found)
     size = np.abs(found)
     yield "colour", float(_log(size.mean()))
     yield "colour_deviation", float(_log(found.std(axis=(2, 3)).mean()))
@@ -463,6 +464,11 @@ def _colour_cells(window: Window, area: Area) -> Floats | None:
             neutral = np.float32(128 - black / form.unit)  # `cells_of` counts from black
             frames.append(np.stack([cells_of(plane[parts], form) - neutral for plane in picture[1:3]]))
     return np.stack(frames)
+
+
+def _at_least_three(frames: Floats) -> Floats:
+    """A clip of one or two frames, repeated."""
+    return frames if len(frames) >= 3 else np.concatenate([frames] * 3)[:3]
 
 
 def _middle(values: NDArray[Any]) -> NDArray[Any]:
