@@ -74,11 +74,6 @@ class Energies(nn.Module):
             features = torch.cat([self.measure(views), self.match(views)], dim=-1)
         return self.token(F.gelu(self.hidden(features), approximate="tanh"))
 
-    def measured(self, views: Tensor) -> Tensor:
-        """`measure` in full precision."""
-        with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
-            return self.measure(views.float())
-
     def measure(self, views: Tensor) -> Tensor:
         """(n, tubelets, features): log2 of the mean and of the least energy in every band, centred and scaled."""
         n, frames, _, height, width = views.shape
