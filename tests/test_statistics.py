@@ -147,7 +147,7 @@ def test_a_model_for_grain_alone_reads_no_statistics() -> None:
     taught = build("small", tasks=("banding", "vignette"))
     old = load(find_model("small"))
     assert taught.picture is not None and old.picture is not None
-    assert torch.equal(taught.picture.mean, old.picture.mean)
+    assert torch.equal(taught.picture.scale.knots, old.picture.scale.knots)
     before = old.picture.adapters[str(old.spec.tasks.index("banding"))].down.weight
     assert torch.equal(taught.picture.adapters["0"].down.weight, before)  # type: ignore[union-attr]
     assert set(taught.adapters) == {"1"} and set(taught.picture.adapters) == {"0", "1"}
@@ -157,8 +157,14 @@ def test_the_scale_of_the_statistics_comes_from_the_material() -> None:
     model = tiny("graininess", "banding", statistics=COUNT)
     assert model.picture is not None and set(model.picture.adapters) == {"1"}
     rows = 3 + 5 * torch.randn(500, COUNT, generator=torch.Generator().manual_seed(0))
-    model.picture.normalise(rows)
-    torch.testing.assert_close(model.picture.mean, rows.mean(dim=0))
+    rows[:, 0] = 7.0
+    model.picture.scale.fit(rows)
+    torch.testing.assert_close(model.picture.scale.mean, rows.mean(dim=0))
+    size, rank = model.picture.scale(rows).split(COUNT, dim=1)
+    assert not size[:, 0].any() and (rank[:, 0] == -2).all()  # it never varies, and so says nothing
+    torch.testing.assert_close(size[:, 1:].std(dim=0), torch.ones(COUNT - 1))
+    order = rows[:, 1:].argsort(dim=0).argsort(dim=0) / 499  # share of the others that have less
+    torch.testing.assert_close(rank[:, 1:], 4 * order - 2, atol=0.2, rtol=0)
     far = model(None, rows[:1] + 1e6).logits
     assert torch.equal(far, model(None, rows[:1] + 1e9).logits)  # a stranger picture does not count more
 

@@ -4,6 +4,7 @@ Fetches packages by name (`sources.py`), films the photographs in them (`camera.
 (`procedural.py`), and writes lossless clips without grain:
 
     DST/scenes/     for training: `grainscan prep DST/scenes DATA --synthesize graininess`
+    DST/large/      larger clips of other photographs, to train the artifacts that are seen in the whole picture
     DST/held-out/   other scenes, which training must never see: for `protocol.py`
 
 Each folder has a labels.json (graininess 0 throughout) and a manifest.json with the source of every clip; names begin
@@ -35,14 +36,18 @@ from sources import Source, collect
 
 from grainscan.video import Block, PixelFormat, is_video_name, probe, read_clip, write_clip
 
-TRAINING, HELD_OUT = "scenes", "held-out"
+TRAINING, LARGE, HELD_OUT = "scenes", "large", "held-out"
 HELD_OUT_SHARE = {"photo": 0.30, "texture": 0.0, "art": 0.10}  # of the scenes of each kind
 HELD_OUT_VIDEOS = ("citycc0", "jwpintro")  # how the stems of these files end
 CLIPS = {"photo": 4, "texture": 1, "art": 1}  # training clips of one still
+LARGE_CLIPS, LARGE_REDUCTION = 3, 1.25  # the same, in the folder of large clips: it is not for learning grain
 COMPUTED = 9  # training clips of each kind of computed scene; one more is held out
-FRAMES = {TRAINING: 24, HELD_OUT: 36}
-TRAINING_SIZES = ((640, 360), (512, 384), (576, 432), (480, 272), (768, 432))
-HELD_OUT_SIZES = ((1280, 720), (1152, 648), (960, 540), (832, 468), (640, 480), (480, 384))
+FRAMES = {TRAINING: 24, LARGE: 24, HELD_OUT: 36}
+SIZES = {
+    TRAINING: ((640, 360), (512, 384), (576, 432), (480, 272), (768, 432)),
+    LARGE: ((1280, 720), (1024, 576), (960, 540), (720, 576), (832, 468)),
+    HELD_OUT: ((1280, 720), (1152, 648), (960, 540), (832, 468), (640, 480), (480, 384)),
+}
 MARGIN = 1.05  # a canvas is at least this much larger than the frame
 FORMATS = (  # name, full range, weight
     ("yuv420p", False, 76), ("yuv420p10le", False, 8), ("yuv420p", True, 4), ("yuv422p", False, 3),
@@ -68,6 +73,10 @@ class Job:
     def __str__(self) -> str:
         return self.scene
 
+    @property
+    def training(self) -> bool:
+        return self.folder != HELD_OUT
+
     def rng(self) -> np.random.Generator:
         digest = hashlib.sha256(f"{self.seed}/{self.folder}/{self.scene}/{self.number}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -78,7 +87,9 @@ def main() -> int:
     parser.add_argument("destination", type=Path, metavar="DST")
     parser.add_argument("--videos", type=Path, help="folder of clean real videos to add to the training scenes")
     parser.add_argument("--packages", type=Path, help="folder in which packages are kept between runs")
-    parser.add_argument("--only", choices=(TRAINING, HELD_OUT), help="make only one of the two folders")
+    parser.add_argument(
+        "--only", action="append", choices=(TRAINING, LARGE, HELD_OUT), help="make this folder, not all (repeatable)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     options = parser.parse_args()
@@ -89,7 +100,7 @@ def main() -> int:
         packages = options.packages or Path(temporary)
         packages.mkdir(parents=True, exist_ok=True)
         jobs = list(plan(collect(packages), options.videos, options.seed))
-        for folder in (options.only,) if options.only else (TRAINING, HELD_OUT):
+        for folder in options.only or (TRAINING, LARGE, HELD_OUT):
             chosen = [job for job in jobs if job.folder == folder]
             make(chosen, options.destination / folder, options.workers, options.seed)
     logger.info("%.0f s", time.monotonic() - started)
@@ -100,12 +111,11 @@ def main() -> int:
 
 
 def plan(sources: list[Source], videos: Path | None, seed: int) -> Iterator[Job]:
-    """Every clip of both folders."""
+    """Every clip of all folders."""
     for source in sources:
-        held = _held_out(source.scene, source.kind)
-        folder = HELD_OUT if held else TRAINING
-        count = 1 if held else VIDEO_CLIPS if source.kind == "video" else CLIPS[source.kind]
-        for number in range(count):
+        folder = LARGE if source.large else HELD_OUT if _held_out(source.scene, source.kind) else TRAINING
+        of_training = VIDEO_CLIPS if source.kind == "video" else CLIPS[source.kind]
+        for number in range({TRAINING: of_training, LARGE: LARGE_CLIPS, HELD_OUT: 1}[folder]):
             yield Job(folder, source.scene, source.kind, number, source.path, source.package, seed)
     for kind in SCENES:
         for number in range(COMPUTED):
@@ -155,7 +165,7 @@ def _filmed(job: Job, folder: Path) -> dict[str, Entry]:
     rng = job.rng()
     canvas: Canvas | None = None
     if job.path is None:
-        sizes = TRAINING_SIZES if job.folder == TRAINING else ((640, 480), (832, 468))
+        sizes = SIZES[job.folder] if job.training else ((640, 480), (832, 468))
         size = sizes[int(rng.integers(len(sizes)))]
     else:
         canvas, size = _canvas(job, rng)
@@ -168,15 +178,15 @@ def _filmed(job: Job, folder: Path) -> dict[str, Entry]:
         return {name: entry}
     if canvas is None:
         taken = SCENES[job.kind](rng, size, frames)
-        if job.folder == TRAINING and rng.random() < 0.5:
+        if job.training and rng.random() < 0.5:
             taken = edits.beside_calm(taken, rng)
     elif rng.random() < {"photo": 0.06, "texture": 0.25}.get(job.kind, 0.0):
         taken = wobble(canvas, rng, size, frames)
     else:
-        taken = _moved(canvas, rng, size, frames, fast=job.folder == TRAINING)
-    if job.folder == TRAINING:
+        taken = _moved(canvas, rng, size, frames, fast=job.training)
+    if job.training:
         taken = edits.draw(taken, rng)
-    graded = fitting_grade(taken, rng).apply(taken) if job.folder == TRAINING else taken
+    graded = fitting_grade(taken, rng).apply(taken) if job.training else taken
     write_clip(folder / name, to_block(graded, _format(rng, job.folder)))
     return {name: entry}
 
@@ -194,12 +204,13 @@ def _canvas(job: Job, rng: np.random.Generator) -> tuple[Canvas, tuple[int, int]
         left, top = int(rng.integers(width - part[0])), (height - part[1]) // 2
         box = (left, top, left + part[0], top + part[1])
         width, height = part
-    least = 2.0 if width >= 1900 else 1.5 if width >= 1000 else 1.0
-    sizes = TRAINING_SIZES if job.folder == TRAINING else HELD_OUT_SIZES
-    fitting = [size for size in sizes if _room(width, height, size) >= least] or [_own_size(width, height, least)]
-    size = fitting[int(rng.integers(len(fitting)))] if job.folder == TRAINING else fitting[0]
+    least = LARGE_REDUCTION if job.folder == LARGE else 2.0 if width >= 1900 else 1.5 if width >= 1000 else 1.0
+    fitting = [size for size in SIZES[job.folder] if _room(width, height, size) >= least] or [
+        _own_size(width, height, least)
+    ]
+    size = fitting[int(rng.integers(len(fitting)))] if job.training else fitting[0]
     most = max(least, min(_room(width, height, size), 5.0))
-    reduction = float(np.exp(rng.uniform(np.log(least), np.log(most)))) if job.folder == TRAINING else least
+    reduction = float(np.exp(rng.uniform(np.log(least), np.log(most)))) if job.training else least
     return open_canvas(job.path, reduction, core=job.kind == "photo", box=box), size
 
 
@@ -246,7 +257,7 @@ def _video(job: Job, folder: Path) -> dict[str, Entry]:
     assert job.path is not None
     about = probe(job.path)
     entry = _entry(job)
-    if job.number == 0 and job.folder == TRAINING:
+    if job.number == 0 and job.training:
         name = f"{job.scene}_{about.width}x{about.height}_0{job.path.suffix}"
         if not (folder / name).is_file():
             shutil.copyfile(job.path, folder / name)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from artifacts import divide, teach
+from artifacts import clips_of, divide, teach
 from common import TASK, grainscan, make_material
 
 from grainscan.data.cache import CACHE_VARIABLE
@@ -69,9 +69,12 @@ def main() -> int:
 
     if not (material / "scenes" / "labels.json").is_file():
         make_material(material, "--only", "scenes", *(["--videos", options.videos] if options.videos else []))
+    if not (material / "large" / "labels.json").is_file():
+        make_material(material, "--only", "large")
     training, validation = divide(material / "scenes")
+    large = clips_of(material / "large")
     if options.quick:
-        training, validation = training[:QUICK_SCENES], validation[:QUICK_SCENES]
+        training, validation, large = training[:QUICK_SCENES], validation[:QUICK_SCENES], large[:QUICK_SCENES]
     synthesise(validation, work / "val", VAL_CLIPS, SEED, options.quick)
     synthesise(validation, work / "calibration", CALIBRATION_CLIPS, CALIBRATION_SEED, options.quick)
     base: str | Path = "small"
@@ -93,7 +96,7 @@ def main() -> int:
     print(f"the lowest {fitted.aggregation_of(TASK):.0%} of the views decide; threshold {fitted.threshold}")
     print(f"{model}: {time.monotonic() - began:.0f} s")
     quick = shlex.split(QUICK_TRAIN) if options.quick else ()
-    model = teach(work, training, validation, model, quick)
+    model = teach(work, training, validation, large, model, quick)
     if options.install:
         install(model)
     return 0

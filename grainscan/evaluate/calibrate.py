@@ -62,8 +62,10 @@ def calibrate(
     """Fit a model directory's aggregation, calibration and thresholds on the labelled clips of a folder, in place.
 
     Each task's fraction of views is the largest whose mean cross-entropy, after Platt scaling, is within one standard
-    error of the least (Breiman et al. 1984). Where the record says that the highest views decide, it is the least one:
-    what is in one moment only must not be outvoted, and clips for calibration are often too short to show another.
+    error of the least (Breiman et al. 1984). Not so where clips for calibration, which are often too short to show two
+    moments, could not tell: where the record says that the highest views decide, it is the least one, since what is in
+    one moment only must not be outvoted; all count for a task that is judged by statistics of the picture alone, of
+    which each moment has one.
     Each task's threshold is the one with the best F1 if PREVALENCE of the clips had the artifact: labelled clips are
     balanced, but a library is mostly clean, and there every false alarm costs time. A task that ranks badly, with an
     AUROC below TRUSTED, calls at most FALSE_ALARMS of the clips without the artifact: what it then finds is worth a
@@ -84,8 +86,7 @@ def calibrate(
         if area is None:
             continue
         if task not in spec.measured:
-            fractions = FRACTIONS if task_of(task).decided_by == "lowest" else FRACTIONS[:1]
-            fits[task] = _choose([_fit(task, known, fraction) for fraction in fractions])
+            fits[task] = _choose([_fit(task, known, fraction) for fraction in _fractions(task, spec)])
         elif area >= TRUSTED:
             fits[task] = _fit(task, known, 1.0)
     same = before.keeping(set(before.measured).difference(fits))
@@ -102,6 +103,13 @@ def calibrate(
         {task: found["auroc"] for task, found in figures.items()},
         {task: found["f1"] for task, found in figures.items()},
     )
+
+
+def _fractions(task: str, spec: ModelSpec) -> tuple[float, ...]:
+    """Those among which to choose."""
+    if task_of(task).decided_by == "highest":
+        return FRACTIONS[:1]
+    return FRACTIONS if spec.by_views(task) else FRACTIONS[-1:]
 
 
 def write_spec(directory: Path, spec: ModelSpec) -> None:

@@ -114,7 +114,7 @@ def _adapted(source: GrainscanViViT, target: GrainscanViViT) -> dict[str, Tensor
     """The source's weights for the target's view size and tasks; the target's own for what the source lacks."""
     state = target.state_dict()
     for key, value in source.state_dict().items():
-        if key in state and key.startswith(("vivit.", "energies.", "picture.mean", "picture.deviation")):
+        if key in state and key.startswith(("vivit.", "energies.", "picture.scale.")):
             state[key] = value
     positions = "vivit.embeddings.position_embeddings"
     state[positions] = interpolate_positions(state[positions], grid_of(source.config), grid_of(target.config))

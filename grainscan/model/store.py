@@ -25,7 +25,8 @@ def save(
 ) -> None:
     """Write a model directory, complete or not at all.
 
-    `half` rounds the model's weights to 16-bit floats; both files then store them as such. Raises ModelError if the
+    `half` rounds the model's parameters to 16-bit floats; both files then store them as such. What it has measured of
+    its material (buffers) stays exact. Raises ModelError if the
     exported model does not agree with torch.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,8 @@ def save(
         _write_config(model, temporary)
         weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         if half:
-            weights = {key: value.half() for key, value in weights.items()}
+            learnt = {key for key, _ in model.named_parameters()}
+            weights = {key: value.half() if key in learnt else value for key, value in weights.items()}
             model.load_state_dict(weights)
         save_file(weights, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
         (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read

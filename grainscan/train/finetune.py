@@ -21,7 +21,7 @@ def tune(model: GrainscanViViT, scope: str, rank: int = 0, *, kept: int = 0) -> 
     """Choose the trainable parameters; returns the low-rank updates, if any.
 
     scope: `full`; `adapters`; `head`, only the logits and strengths; `last-N`, the last N layers and the adapters; or
-        `picture`, the adapters of the picture's statistics. The mean and deviation of these stay in any case.
+        `picture`, the adapters of the picture's statistics. Their scale stays in any case.
     rank: rank of the low-rank updates of the backbone's attention and MLP; 0 for none. With updates, `full` means
         those, the adapters and the noise energies.
     kept: number of tasks, the first ones, whose adapters are not trained.

@@ -75,13 +75,22 @@ def picture_of(frame: av.VideoFrame) -> tuple[tuple[NDArray[Any], ...], PixelFor
     matrix = _MATRICES.get(int(frame.colorspace)) or ("bt601" if frame.height <= 576 else "bt709")
     full_range = int(frame.color_range) == 2 or name.startswith("yuvj")
     if parse_format(plain_name(name)) is None or any(plane.line_size < 0 for plane in frame.planes):
-        frame = frame.reformat(format=_planar_name(frame.format))
+        frame = reformat(frame, format=_planar_name(frame.format))
         name = frame.format.name
     form = PixelFormat.of(plain_name(name), matrix=matrix, full_range=full_range)
     planes = tuple(plane_array(frame.planes[i], form) for i in range(form.planes))
     if form.layout == "rgb":  # FFmpeg stores G, B, R
         planes = (planes[2], planes[0], planes[1])
     return planes, form
+
+
+def reformat(frame: av.VideoFrame, **target: Any) -> av.VideoFrame:
+    """The frame converted by swscale, in this thread.
+
+    PyAV starts a thread per processor and frame, and keeps them while the converted frame lives: on a large machine, a
+    clip needs more threads than there may be.
+    """
+    return frame.reformat(**target, threads=1)
 
 
 def plane_array(plane: Any, form: PixelFormat) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from grainscan.errors import DataError
 from grainscan.files import replacing
 from grainscan.video.damage import DAMAGEABLE, Damage
 from grainscan.video.damage import damage as damaged
-from grainscan.video.frames import SPACES, colour_note, plane_array
+from grainscan.video.frames import SPACES, colour_note, plane_array, reformat
 from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
 
 
@@ -100,15 +100,13 @@ def recode(
             decoded = [frame for packet in packets for frame in decoder.decode(packet)]
             decoded += decoder.decode(None)
         else:
-            decoded = _decode_damaged(decoder, packets, codec, damage)
+            decoded = _filled(_decode_damaged(decoder, packets, codec, damage), block, codec)
+        if len(decoded) != block.frames:
+            raise DataError(f"{codec} returned {len(decoded)} frames for {block.frames}")
+        decoded.sort(key=lambda frame: frame.pts or 0)
+        return _to_block(decoded, block.format)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{codec} cannot encode {block.width}x{block.height} {block.format.name}: {error}") from None
-    if damage is not None:
-        decoded = _filled(decoded, block, codec)
-    elif len(decoded) != block.frames:
-        raise DataError(f"{codec} returned {len(decoded)} frames for {block.frames}")
-    decoded.sort(key=lambda frame: frame.pts or 0)
-    return _to_block(decoded, block.format)
 
 
 def _decode_damaged(decoder: Any, packets: Sequence[Any], codec: str, damage: Damage) -> list[av.VideoFrame]:
@@ -318,7 +316,7 @@ def _to_frames(block: Block, pix_fmt: str) -> Iterator[av.VideoFrame]:
 def _converted(frame: av.VideoFrame, name: str, form: PixelFormat) -> av.VideoFrame:
     """The frame in another format by swscale, with one matrix both ways: its defaults differ by direction."""
     space = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}[form.matrix]
-    return frame.reformat(format=name, src_colorspace=space, dst_colorspace=space)
+    return reformat(frame, format=name, src_colorspace=space, dst_colorspace=space)
 
 
 def _relabelled(frame: av.VideoFrame, name: str) -> av.VideoFrame:
