@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -22,6 +25,7 @@ import torch
 from conftest import scene_block
 from safetensors.torch import load_file
 from test_model import tiny, write_checkpoint
+from torch.utils.data import DataLoader
 
 from grainscan.console import Progress
 from grainscan.data import cache as cache_module
@@ -40,6 +44,7 @@ from grainscan.train import curves as curves_module
 from grainscan.train import estimate
 from grainscan.train import fit as train_module
 from grainscan.train import machine as machine_module
+from grainscan.train import trainer as trainer_module
 from grainscan.train.curves import draw_curves
 from grainscan.train.estimate import Pace, count_flops
 from grainscan.train.finetune import LORA_TARGETS, tune
@@ -265,6 +270,30 @@ def test_loader_processes_and_half_precision_see_the_same_views(options: dict[st
     assert plain == processes
     assert half[1]["loss"] != plain[1]["loss"]
     assert half[1]["loss"] == pytest.approx(plain[1]["loss"], rel=0.02)
+
+
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_loader_processes_work_with_a_long_temporary_folder(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("t" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(trainer_module, "DataLoader", functools.partial(DataLoader, timeout=60))  # fails, not hangs
+    run = train(TrainConfig(**{**options, "max_steps": 1, "workers": 1}))
+    assert run.metrics["steps"] == 1
+    assert tempfile.gettempdir() == str(long)  # of this process
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="tensors are passed without sockets")
+def test_without_a_folder_for_sockets_training_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * 71)
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    with pytest.raises(UsageError, match="temporary folder is too long: /ttt") as caught:
+        find_machine("cpu", "fp32", workers=1)
+    assert "TMPDIR" in caught.value.hint and "--workers 0" in caught.value.hint
+    assert find_machine("cpu", "fp32", workers=0).loaders == 0
 
 
 # ------------------------------------------------------------------------------------------------ losses

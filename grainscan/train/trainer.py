@@ -33,6 +33,7 @@ from grainscan.evaluate import metrics
 from grainscan.files import replacing
 from grainscan.model.vivit import ViewOutputs
 from grainscan.train.finetune import decayed
+from grainscan.train.machine import begin_loader
 from grainscan.train.run import CHECKPOINTS, HISTORY, START, TENSORBOARD, is_main, world_size, write_history
 from grainscan.train.setup import Setup
 
@@ -166,6 +167,7 @@ class ViewTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=4 if self.args.dataloader_num_workers else None,
+            worker_init_fn=begin_loader,
         )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
