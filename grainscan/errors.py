@@ -18,6 +18,7 @@ as `error:` and `hint:`, with a traceback only for `-vv`. `Interrupted` is a Key
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -90,6 +91,15 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # from a finder that knows better
         return False
+
+
+def way_on(error: OSError) -> str:
+    """The hint for something that the system refused to write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Free some space, or choose another place."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Get permission to write there, or choose another place."
+    return "Choose a place that exists and is writable."
 
 
 def likely(word: str, words: Iterable[str]) -> str:

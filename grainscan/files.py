@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from grainscan.errors import GrainscanError, OutputError, UsageError
+from grainscan.errors import GrainscanError, OutputError, UsageError, way_on
 
 E = TypeVar("E", bound=GrainscanError)
 
@@ -58,8 +58,7 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 
 def _refused(kind: type[E], path: Path, error: OSError | ValueError) -> E:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    hint = "Free some space, or choose another place." if full else "Choose a place that exists and is writable."
+    hint = way_on(error) if isinstance(error, OSError) else "Choose another name."
     reason = getattr(error, "strerror", None) or str(error)
     return kind(f"{path}: cannot be written: {reason}", hint=hint)
 

@@ -90,9 +90,11 @@ def _check_folder() -> None:
 def _explain(error: OSError) -> None:
     if error.errno == errno.EPIPE:
         return  # the reader of our output is gone
+    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    cause = "Check permissions" if denied else "Check disk space, limits and permissions"
     place = f"{error.filename}: " if isinstance(error.filename, str) else ""
     _say(f"error: {place}{error.strerror or error}")
-    _say("hint: Check disk space, limits and permissions. -vv shows where it happened.")
+    _say(f"hint: {cause}. -vv shows where it happened.")
 
 
 def _say(text: str) -> None:

@@ -117,8 +117,9 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path, monkeypatc
         check_output(path)
     assert names(tmp_path) == ["file", "loop"]
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(tmp_path))
-    with pytest.raises(UsageError, match="Permission denied"):
+    with pytest.raises(UsageError, match="Permission denied") as caught:
         check_output(tmp_path / "a.csv")
+    assert "permission" in caught.value.hint and "space" not in caught.value.hint
 
 
 def test_a_folder_that_cannot_be_made_is_refused_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

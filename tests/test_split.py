@@ -592,6 +592,20 @@ def test_a_dry_run_does_not_finish_an_undo(tmp_path: Path) -> None:
     assert tree(data) == before
 
 
+@pytest.mark.parametrize("locked", ["", "avi"])
+def test_folders_without_permission_stop_before_anything_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    data = dataset(tmp_path, media="avi")
+    before = tree(data)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != data / locked)  # root may write everywhere
+    with pytest.raises(DataError, match="no permission") as caught:
+        split(SplitConfig(data))
+    assert caught.value.message.startswith(f"{data / locked}:") and "copy" in caught.value.hint
+    assert tree(data) == before
+    assert split(SplitConfig(data, dry_run=True)).state == "planned"
+
+
 def test_a_full_disk_is_an_error_with_a_way_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(tmp_path)
     with monkeypatch.context() as patch:

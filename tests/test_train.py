@@ -683,6 +683,7 @@ def test_leaks_are_part_of_the_plan(options: dict[str, Any], data: Path, tmp_pat
         (["faulty"], "no such file"),
         (["good", "--name", "taken"], "already exists"),
         (["good", "--resume", "good"], "not a checkpoint"),
+        (["good", "--runs", "good/a.avi"], "cannot be written: Not a directory"),
     ],
 )
 def test_what_is_wrong_is_said_before_torch_is_loaded(tmp_path: Path, words: list[str], message: str) -> None:

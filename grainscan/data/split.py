@@ -264,11 +264,15 @@ def _corrections(data: Path, journal: _Journal) -> Labels | None:
 
 
 class _Folders:
-    """Moves files within the data folder. Before anything moves, a folder that leads out of it raises DataError."""
+    """Moves files within the data folder.
+
+    Before anything moves, a folder that leads out of it or that this user may not change raises DataError.
+    """
 
     def __init__(self, data: Path, journal: _Journal) -> None:
         self._data = Path(os.path.realpath(data))
         self._made: set[Path] = set()
+        self._check(data)
         for folder in {os.path.dirname(name) for name in journal.clips}:  # noqa: PTH120 (fast)
             for part in ("", *SPLITS):
                 self._check(data / part / journal.media / folder)
@@ -276,6 +280,9 @@ class _Folders:
     def _check(self, folder: Path) -> None:
         if not Path(os.path.realpath(folder)).is_relative_to(self._data):
             raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link with a folder.")
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            hint = "Clips are moved out of their folders: get permission to write there, or split a copy of the data."
+            raise DataError(f"{folder}: no permission to change this folder", hint=hint)
 
     def move(self, source: Path, target: Path) -> None:
         """Rename, unless already done. Raises DataError if the target is another file."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grainscan.errors import ConfigError
-from grainscan.files import replacing
+from grainscan.files import check_folder, replacing
 from grainscan.model.last_run import last_run
 from grainscan.results import Report
 
@@ -52,9 +52,10 @@ class RunFolder:
 
 
 def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) -> RunFolder:
-    """The folder of a new run or of the one to resume. Raises ConfigError if it exists or cannot be resumed.
+    """The folder of a new run or of the one to resume.
 
-    A new run without a name is named after its model, the date and the time.
+    Raises ConfigError if it exists or cannot be resumed, UsageError if it cannot be written. A new run without a name
+    is named after its model, the date and the time.
     """
     if resume == "auto":
         if name:
@@ -78,6 +79,7 @@ def find_run(runs: Path, name: str | None, *, resume: str | None, model: str) ->
         raise ConfigError(f"--name {name}: not a plain name", hint="It becomes the name of a folder in --runs.")
     if is_main() and directory.is_dir() and any(directory.iterdir()):
         raise ConfigError(f"{directory}: already exists", hint="Choose another --name, or add --resume auto.")
+    check_folder(directory)
     return RunFolder(directory)
 
 
