@@ -487,6 +487,11 @@ def test_lines_appear_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, screen:
         "training: 2,000 of 4,000, 100.0/s, 20 s left, 1 error",
         "training: 3,000 of 4,000, 100.0/s, 10 s left, 1 error",
     ]
+    lines.stage("training", 3)
+    lines.advance(1)
+    now[0] += 80
+    lines.advance(2)
+    assert stream.getvalue().splitlines()[-1] == "training: 2 of 3, 1 min 20 s each, 1 min 20 s left"
 
 
 def test_one_process_of_a_training_shows_progress(

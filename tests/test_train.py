@@ -630,9 +630,13 @@ def test_a_start_that_knows_some_tasks_is_scored_but_is_no_candidate(
     assert run.verdict == "no gain: 0.900 before, 0.400 after (validation AUROC)"
 
 
-def test_the_verdict_compares_losses_where_there_is_no_auroc() -> None:
+def test_the_verdict_compares_losses_where_auroc_says_nothing() -> None:
     loss = {"best_step": 4, "before": {"score": -0.5, "loss": 0.5}, "after": {"score": -0.25, "loss": 0.25}}
     assert verdict(loss) == "gain: 0.500 before, 0.250 after (validation loss)"
+    tie = {**loss, "before": {"auroc_a": 1.0, "loss": 0.5}, "after": {"auroc_a": 1.0, "loss": 0.25}}
+    ranks = "no gain: 1.000 before, 1.000 after (validation AUROC)"
+    assert verdict(tie) == f"{ranks}, but the loss fell from 0.500 to 0.250"
+    assert verdict({**tie, "best_step": 0}) == f"{ranks}; the starting model was kept"
     assert verdict({"steps": 3}) == verdict({**loss, "before": {"auroc_other": 0.9}}) == ""
 
 

@@ -70,7 +70,7 @@ class Lines(Progress):
         rate = (done - before) / (now - begun) if now > begun else 0.0
         parts = [
             f"{done:,} of {self._total:,}" if self._total else f"{done:,}",
-            f"{rate:.1f}/s" if rate else "",
+            _pace(rate) if rate else "",
             f"{span((self._total - done) / rate)} left" if self._total and rate else "",
             note,
         ]
@@ -78,6 +78,11 @@ class Lines(Progress):
 
     def say(self, text: str) -> None:
         _tell(text)
+
+
+def _pace(rate: float) -> str:
+    """`4.2/s`, or of what is slow `1 min 20 s each`."""
+    return f"{rate:,.1f}/s" if rate >= 0.1 or not rate else f"{span(1 / rate)} each"
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def _bar() -> Iterator[Progress]:
         def render(self, task: rich.Task) -> Text:
             begun, before = task.fields["first"] or (task.get_time(), task.completed)
             seconds = task.get_time() - begun
-            return Text(f"{(task.completed - before) / seconds:,.1f}/s" if seconds > 1 else "", "dim")
+            return Text(_pace((task.completed - before) / seconds) if seconds > 1 else "", "dim")
 
     class Drawn(rich.Progress):
         highlights: Sequence[tuple[float, str]] = ()

@@ -119,7 +119,11 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     kept = metrics["best_step"] == 0
     gained = last < first if names == ["loss"] else last > first
     text = f"{'gain' if gained and not kept else 'no gain'}: {first:.3f} before, {last:.3f} after ({quantity})"
-    return f"{text}; the starting model was kept" if kept else text
+    if kept:
+        return f"{text}; the starting model was kept"
+    if last == first and after["loss"] < before.get("loss", after["loss"]):
+        return f"{text}, but the loss fell from {before['loss']:.3f} to {after['loss']:.3f}"
+    return text
 
 
 FIGURES = ("AUROC before", "AUROC after", "strength error", "clips", "AUROC of clips", "F1", "threshold")
