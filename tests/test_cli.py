@@ -457,6 +457,32 @@ def test_eval_takes_the_last_run_and_says_so(folder: Path, tmp_path: Path, monke
     assert json.loads(run(*words, "--model", "small").stdout)["model"] == "grainscan-s"
 
 
+def test_what_is_left_out_of_the_work_ends_in_exit_code_1(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clip("footage/a.avi")
+    make_clip("footage/b.avi", seed=1)
+    (tmp_path / "footage" / "broken.avi").write_bytes(b"no video")
+    (tmp_path / "footage" / "labels.json").write_text('{"a.avi": 0, "b.avi": 1, "broken.avi": 1}')
+    assert "broken.avi" in run("prep", "footage", "data", "--clips", 1, "--size", 64, "--workers", 0, code=1).stderr
+    words = ("--model", write_toy_model(tmp_path / "model"), "--workers", 0, "--bootstrap", 0, "--format", "json")
+    report = json.loads(run("eval", "footage", *words, code=1).stdout)
+    assert report["clips"] == 2 and "broken.avi" in json.dumps(report["errors"])
+
+
+def test_the_plan_of_a_training_goes_to_stdout(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.avi", "b.avi"):
+        make_clip(f"data/{name}", seed=ord(name[0]))
+    (tmp_path / "data" / "labels.json").write_text('{"a.avi": 0, "b.avi": 1}')
+    text = run("train", "data", "--dry-run", "--max-steps", 1, "--device", "cpu", "--workers", 0).stdout
+    assert "max_steps = 1" in text and "train: 2 clips from 2 sources" in text and "1 step of 16 views" in text
+    assert not (tmp_path / "runs").exists()
+
+
 # ------------------------------------------------------------------------------------------ progress and tables
 
 

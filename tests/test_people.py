@@ -17,7 +17,7 @@ from scan_kit import write_toy_model
 from test_cli import plain, run
 from test_report import Page, failed, ok, several, written
 
-from grainscan.errors import ConfigError, UsageError
+from grainscan.errors import ConfigError, UsageError, VideoError
 from grainscan.options import PredictConfig
 from grainscan.predict import predict
 from grainscan.report import format_for
@@ -377,6 +377,18 @@ def test_the_picture_is_of_the_moment(make_clip: MakeClip) -> None:
             still = read_still(reader, number / 25)
             assert still.frames == 1 and np.array_equal(still.planes[0][0], whole.planes[0][number])
         assert np.array_equal(read_still(reader, 99.0).planes[0][0], whole.planes[0][29])
+
+
+def test_a_picture_of_a_stream_without_times_and_of_one_without_pictures(make_clip: MakeClip) -> None:
+    path = make_clip("a.h264", codec="h264", gop=10, frames=30, width=64, height=48, speed=4.0)
+    whole = read_clip(path)
+    with Reader(path) as reader:
+        assert np.array_equal(read_still(reader, 0.28).planes[0][0], whole.planes[0][7])
+    path = make_clip("b.avi", frames=2, width=64, height=48)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"movi") + 4])
+    with Reader(path) as reader, pytest.raises(VideoError, match="no frame could be decoded"):
+        read_still(reader, 0.0)
 
 
 def test_what_a_worker_sends_must_be_pictures() -> None:
