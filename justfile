@@ -35,11 +35,11 @@ long *arguments:
 coverage *arguments:
     {{ python }} -m pytest {{ parallel }} --cov --cov-report=term-missing:skip-covered {{ arguments }}
 
-# The fast tests with another Python and the lowest (lowest-direct) or newest (highest) versions; needs uv
+# The fast tests with another Python and the lowest (lowest-direct) or newest (highest) versions; needs uv. What old libraries deprecate is not ours to mend
 compat version="3.11" resolution="lowest-direct":
     uv venv --clear --python {{ version }} .compat
     uv pip install --python .compat --resolution {{ resolution }} --only-binary :all: --no-binary grainscan '.[dev]'
-    .compat/bin/python -m pytest -p no:cacheprovider -m "not slow and not bench"
+    .compat/bin/python -m pytest -p no:cacheprovider -m "not slow and not bench" -W ignore::DeprecationWarning
 
 # The page in Chromium with axe-core; needs chromium-driver and npm
 page *arguments:

@@ -161,6 +161,7 @@ def finish(command: Command, temporary: Path, again: bool) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [predict, prep, train], ids=lambda make: make.__name__)
 def test_random_kills(tmp_path: Path, clips: Path, make: Callable[[Path, Path, Path], Command]) -> None:
     rng = random.Random(f"{make.__name__}{KILLS}")

@@ -372,6 +372,7 @@ def _library(folder: Path, clip: Path, count: int) -> None:
         (folder / f"{number:04}.avi").write_bytes(content if number % 40 else content[: len(content) // 50])
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_killed_again_and_again_ends_the_same(tmp_path: Path, make_clip: MakeClip, output: Path) -> None:
     folder, model = tmp_path / "library", write_toy_model(tmp_path / "model")
     _library(folder, make_clip("clip.avi", frames=4, width=64, height=48), 120)

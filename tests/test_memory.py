@@ -68,6 +68,7 @@ def scan(model: Path, paths: list[Path], workers: int, memory: float = ScanConfi
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_verdict_is_the_same_in_every_order_and_number_of_workers(model: Path, files: list[Path]) -> None:
     verdicts: dict[str, set[str]] = {path.name: set() for path in files}
     for workers in (0, 1, 2):

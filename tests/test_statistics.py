@@ -126,6 +126,7 @@ def test_tasks_of_the_picture_are_judged_without_views() -> None:
     assert (dark.logits[:, others] != both.logits[:, others]).all()
 
 
+@pytest.mark.slow
 def test_sixteen_bits_in_the_graph_are_the_values_of_the_weights(tmp_path: Path) -> None:
     model = load(find_model("small"))
     save(model, tmp_path / "m", half=True)

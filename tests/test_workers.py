@@ -89,6 +89,7 @@ def test_a_worker_that_has_grown_is_replaced() -> None:
     assert len(set(run("keep", *range(100, 104), workers=1).values())) == 4
 
 
+@pytest.mark.slow
 def test_hundreds_of_replacements_hold_nothing_up() -> None:
     results = dict(spread("worker_kit:keep", ((str(number), 40) for number in range(400)), workers=2))
     assert faults(results) == {} and len(results) == 400
