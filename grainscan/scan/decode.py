@@ -15,6 +15,7 @@ from grainscan.errors import VideoError
 from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
+from grainscan.scan import DECODER
 from grainscan.video import Pictures
 from grainscan.video.doubts import Doubts
 from grainscan.video.film_grain import Carried
@@ -26,13 +27,7 @@ from grainscan.workers import alive
 if TYPE_CHECKING:
     from grainscan.video import Reader
 
-FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
-NEEDED = (
-    "grainscan.video.doubts",
-    "grainscan.video.windows",
-    "grainscan.views.statistics",
-    "grainscan.views.estimators",
-)
+FUNCTION = f"{DECODER}:decode"  # for `workers.Pool`
 _NO_STATISTICS = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 

@@ -33,7 +33,7 @@ from grainscan.grain.describe import TASK, grain_of
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy, names_in
 from grainscan.results import SCHEMA, TIMECODE, Result, timecode
-from grainscan.scan import decode
+from grainscan.scan import DECODING, decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
@@ -309,7 +309,7 @@ class Scanner:
                 timeout=self.job.timeout,
                 memory=self.job.memory,
                 array_bytes=self.job.array_bytes,
-                preload=decode.NEEDED,
+                preload=DECODING,
                 parse=functools.partial(decode.parse, job=self.job),
             )
         try:

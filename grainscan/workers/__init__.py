@@ -19,6 +19,7 @@ from grainscan.workers.limits import MEMORY, limited, processors, worker_count
 from grainscan.workers.parallel import spread
 from grainscan.workers.pool import Ended, Message, Pool
 from grainscan.workers.process import alive
+from grainscan.workers.server import prepare
 
 __all__ = [
     "MEMORY",
@@ -28,6 +29,7 @@ __all__ = [
     "alive",
     "describe",
     "limited",
+    "prepare",
     "processors",
     "spread",
     "unexpected",

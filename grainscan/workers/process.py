@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grainscan.errors import GrainscanError
@@ -34,12 +34,14 @@ def load(name: str) -> Callable[[Any], Any]:
 # ------------------------------------------------------------------------------------------------------- the server
 
 
-def serve(control: int, settings: dict[str, Any]) -> None:
-    """Fork workers on demand and report how they end, until the parent closes the control socket."""
+def serve(control: int, modules: Sequence[str]) -> None:
+    """Import the modules, then fork workers on demand and report how they end, until the parent closes the socket.
+
+    The first message on it holds the settings of the workers.
+    """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the parent decides
-    function = load(settings["function"])
-    for module in settings["preload"]:
+    for module in modules:
         importlib.import_module(module)
     ended, child_ended = socket.socketpair()
     ended.setblocking(False)
@@ -47,6 +49,7 @@ def serve(control: int, settings: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(child_ended.fileno(), warn_on_full_buffer=False)
     connection = socket.socket(fileno=control)
+    settings: dict[str, Any] = {}
     children: dict[int, int] = {}  # process id -> number
     received, handles = b"", deque[int]()
     with selectors.DefaultSelector() as selector:
@@ -66,7 +69,10 @@ def serve(control: int, settings: dict[str, Any]) -> None:
             *lines, received = (received + data).split(b"\n")
             for line in lines:
                 message = json.loads(line)
-                if "start" in message:
+                if "settings" in message:
+                    settings = message["settings"]
+                    function = load(settings["function"])
+                elif "start" in message:
                     pair = handles.popleft(), handles.popleft()
                     pid = os.fork()
                     if not pid:

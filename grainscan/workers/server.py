@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -11,9 +12,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grainscan.errors import GrainscanError
+from grainscan.workers.limits import isolated
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,59 @@ _PROGRAM = (
 )
 # A library that starts threads at import would make forking unsafe.
 _ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A process that imports `modules`, and then waits for its settings."""
+
+    modules: tuple[str, ...]
+    control: socket.socket
+    process: subprocess.Popen[bytes]
+
+
+_prepared: list[_Started] = []  # until a server takes it over
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Start a server before it is needed: it imports its modules while this process is still occupied with its own.
+
+    The first pool of the same modules takes it over. If there is none, it is ended with this process. Nothing happens
+    where processes cannot be isolated or started, or where the messages of the server are wanted.
+    """
+    if not isolated or _prepared or log.isEnabledFor(logging.DEBUG):
+        return
+    with contextlib.suppress(OSError):  # whoever needs it will try again, and say what is wrong
+        _prepared.append(_launch(tuple(modules)))
+        atexit.register(_discard)
+
+
+def _discard() -> None:
+    for started in _prepared:
+        started.control.close()
+        started.process.kill()
+        started.process.wait()
+    _prepared.clear()
+
+
+def _launch(modules: tuple[str, ...]) -> _Started:
+    control, theirs = socket.socketpair()
+    control.settimeout(GRACE)
+    words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(modules)]
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *words],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+                env={**os.environ, **_ENVIRONMENT},
+            )
+    except BaseException:
+        control.close()
+        raise
+    return _Started(modules, control, process)
 
 
 class Server:
@@ -100,19 +157,16 @@ class Server:
 
     def _start(self) -> None:
         self._hang_up()
-        self.control, theirs = socket.socketpair()
-        self.control.settimeout(GRACE)
+        modules = tuple(dict.fromkeys((self._settings["function"].partition(":")[0], *self._settings["preload"])))
+        fit = next((each for each in _prepared if each.modules == modules and each.process.poll() is None), None)
+        if fit is not None and not log.isEnabledFor(logging.DEBUG):
+            _prepared.remove(fit)
+        else:
+            fit = _launch(modules)
+        self.control, self.process = fit.control, fit.process
         self._selector.register(self.control, selectors.EVENT_READ)
-        words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(self._settings)]
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *words],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-            )
+        with contextlib.suppress(OSError):  # it has just died, which will be noticed
+            self.control.sendall(json.dumps({"settings": self._settings}).encode() + b"\n")
 
     def _hang_up(self) -> None:
         if self.control is not None:
