@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 DECODER = "grainscan.scan.decode"
-DECODING = (  # the modules that decoding processes need
+DECODING = (  # what decoding processes need: see `workers.prepare`
     DECODER,
     "grainscan.video.doubts",
     "grainscan.video.windows",
-    "grainscan.views.statistics",
+    "grainscan.views.statistics:names",  # the tables of the statistics are made with it
     "grainscan.views.estimators",
 )

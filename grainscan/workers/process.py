@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import inspect
 import json
@@ -37,12 +38,15 @@ def load(name: str) -> Callable[[Any], Any]:
 def serve(control: int, modules: Sequence[str]) -> None:
     """Import the modules, then fork workers on demand and report how they end, until the parent closes the socket.
 
-    The first message on it holds the settings of the workers.
+    "module:function" among the modules is called, too: what it remembers, every worker knows. The first message on the
+    socket holds the settings of the workers.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the parent decides
     for module in modules:
-        importlib.import_module(module)
+        load(module)() if ":" in module else importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
     ended, child_ended = socket.socketpair()
     ended.setblocking(False)
     child_ended.setblocking(False)
@@ -87,7 +91,7 @@ def serve(control: int, modules: Sequence[str]) -> None:
     deadline = time.monotonic() + _FAREWELL
     while children and time.monotonic() < deadline:
         _reap(children, connection)
-        time.sleep(0.005)
+        time.sleep(0.001)
     _signal_all(children, signal.SIGKILL)
     for pid in children:
         os.waitpid(pid, 0)

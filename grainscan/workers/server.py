@@ -2,85 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
-import os
 import selectors
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from grainscan.errors import GrainscanError
-from grainscan.workers.limits import isolated
+from grainscan.workers.launch import GRACE, launch, take_over
 
 log = logging.getLogger(__name__)
-
-GRACE = 5.0  # seconds that the parent waits for what should be immediate
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
-)
-# A library that starts threads at import would make forking unsafe.
-_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-@dataclass(frozen=True, eq=False)
-class _Started:
-    """A process that imports `modules`, and then waits for its settings."""
-
-    modules: tuple[str, ...]
-    control: socket.socket
-    process: subprocess.Popen[bytes]
-
-
-_prepared: list[_Started] = []  # until a server takes it over
-
-
-def prepare(modules: Sequence[str]) -> None:
-    """Start a server before it is needed: it imports its modules while this process is still occupied with its own.
-
-    The first pool of the same modules takes it over. If there is none, it is ended with this process. Nothing happens
-    where processes cannot be isolated or started, or where the messages of the server are wanted.
-    """
-    if not isolated or _prepared or log.isEnabledFor(logging.DEBUG):
-        return
-    with contextlib.suppress(OSError):  # whoever needs it will try again, and say what is wrong
-        _prepared.append(_launch(tuple(modules)))
-        atexit.register(_discard)
-
-
-def _discard() -> None:
-    for started in _prepared:
-        started.control.close()
-        started.process.kill()
-        started.process.wait()
-    _prepared.clear()
-
-
-def _launch(modules: tuple[str, ...]) -> _Started:
-    control, theirs = socket.socketpair()
-    control.settimeout(GRACE)
-    words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(modules)]
-    try:
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *words],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-            )
-    except BaseException:
-        control.close()
-        raise
-    return _Started(modules, control, process)
 
 
 class Server:
@@ -147,23 +81,27 @@ class Server:
 
     def close(self) -> None:
         """End the server and all workers."""
+        if self.process is None:
+            return
+        if self.control is not None:
+            with contextlib.suppress(OSError):
+                self.control.shutdown(socket.SHUT_WR)
+                # Its last words, and its end, which `Popen.wait` would notice later.
+                while self.control.recv(1 << 16):
+                    pass
         self._hang_up()
-        if self.process is not None:
-            try:
-                self.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def _start(self) -> None:
         self._hang_up()
         modules = tuple(dict.fromkeys((self._settings["function"].partition(":")[0], *self._settings["preload"])))
-        fit = next((each for each in _prepared if each.modules == modules and each.process.poll() is None), None)
-        if fit is not None and not log.isEnabledFor(logging.DEBUG):
-            _prepared.remove(fit)
-        else:
-            fit = _launch(modules)
-        self.control, self.process = fit.control, fit.process
+        quiet = not log.isEnabledFor(logging.DEBUG)
+        started = (take_over(modules) if quiet else None) or launch(modules, quiet=quiet)
+        self.control, self.process = started.control, started.process
         self._selector.register(self.control, selectors.EVENT_READ)
         with contextlib.suppress(OSError):  # it has just died, which will be noticed
             self.control.sendall(json.dumps({"settings": self._settings}).encode() + b"\n")
