@@ -16,18 +16,20 @@ from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
 from grainscan.scan import DECODER
-from grainscan.video import Pictures
+from grainscan.video import Pictures, Window
 from grainscan.video.doubts import Doubts
 from grainscan.video.film_grain import Carried
-from grainscan.views.crops import ViewSpec
-from grainscan.views.measures import Frames
-from grainscan.views.statistics import COUNT
+from grainscan.views.crops import Area, Corner, ViewSpec, active_area, crop_views, view_boxes
+from grainscan.views.measures import Frames, Meter, window_cells
+from grainscan.views.statistics import COUNT, describe
+from grainscan.views.watch import Watch
 from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.video import Reader
 
 FUNCTION = f"{DECODER}:decode"  # for `workers.Pool`
+_LESS_CLOSELY = 2  # one in so many views, where a window is not looked at closely
 _NO_STATISTICS = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
@@ -93,37 +95,62 @@ def read_pieces(
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
     from grainscan.video import read_windows
-    from grainscan.views.crops import active_area, crop_views
-    from grainscan.views.measures import Meter
 
-    if job.baseline:
-        from grainscan.views.estimators import measure
-    if job.statistics:
-        from grainscan.views.statistics import describe
-    meter, reached = Meter() if job.measured else None, -math.inf
+    reached = -math.inf
     with _opened(source, job, timeout) as reader:
         doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
+        look = _Look(job, doubts)
         sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
         for window in read_windows(reader, share=share, **sampling):
             if job.every is not None and window.end > reached:
                 reached = window.end
                 reader.proceed()
                 alive()
-            doubts.look(window, size=job.view.size, interlaced=reader.interlaced)
-            area = active_area(window)
-            views, boxes = crop_views(window, job.view, area)
-            statistics = describe(window, area) if job.statistics else _NO_STATISTICS
-            values = measure(window) if job.baseline else {}
-            frames = meter.measure(window) if meter else None
-            grain = sample(window) if job.character else None
-            piece = Piece(views, statistics, window.start, window.end, boxes, values, frames, grain)
-            del window, views  # its frames are freed before others are decoded
+            piece = look.at(window, interlaced=reader.interlaced)
+            del window  # its frames are freed before others are decoded
             yield piece
             del piece
         carried = {}
         if job.character and isinstance(source, str) and share[0] == 0:
             carried = _carried(source, job, reader.info.codec, timeout)
         yield {**reader.info.as_dict(), "doubts": asdict(doubts), **carried}
+
+
+class _Look:
+    """At the windows of a file, in order.
+
+    Where they follow one another, most are not looked at closely (see `Watch`): they have fewer views, of the places of
+    the last close look, and the statistics that take long are those of then.
+    """
+
+    def __init__(self, job: Job, doubts: Doubts) -> None:
+        self._job, self._doubts = job, doubts
+        self._watch = Watch() if job.every is not None else None
+        self._meter = Meter() if job.measured else None
+        self._area: Area | None = None  # what the last close look found
+        self._places: list[Corner] = []
+        self._statistics = _NO_STATISTICS
+
+    def at(self, window: Window, *, interlaced: bool) -> Piece:
+        job, places = self._job, self._places[::_LESS_CLOSELY]
+        cells = window_cells(window) if self._watch or self._meter or job.statistics else None
+        held: NDArray[np.float32] | None = self._statistics
+        if self._watch is None or cells is None or self._watch.closely(window, cells):
+            self._doubts.look(window, size=job.view.size, interlaced=interlaced)
+            self._area = active_area(window)
+            places = self._places = view_boxes(window, job.view, self._area)
+            held = None
+        views, boxes = crop_views(window, job.view, places=places)
+        if job.statistics:
+            self._statistics = describe(window, self._area, cells=cells, held=held)
+        baseline: dict[str, float] = {}
+        if job.baseline:
+            from grainscan.views.estimators import measure
+
+            baseline = measure(window)
+        frames = self._meter.measure(window, cells) if self._meter else None
+        grain = sample(window) if job.character else None
+        return Piece(views, self._statistics, window.start, window.end, boxes, baseline, frames, grain)
 
 
 def _opened(source: str | Pictures, job: Job, timeout: float) -> Reader:

@@ -106,13 +106,12 @@ class Meter:
     def __init__(self) -> None:
         self._before: list[NDArray[np.float32]] = []
 
-    def measure(self, window: Window) -> Frames:
-        """The measures of the frames of a window that have a stamp."""
+    def measure(self, window: Window, cells: NDArray[np.float32] | None = None) -> Frames:
+        """The measures of the frames of a window that have a stamp; `cells` are its `window_cells`, if known."""
         if not window.follows:
             self._before = []
         stamps = window.stamps
-        pictures = window.pictures[: len(stamps)]
-        cells = np.stack([cells_of(brightness(picture, window.format), window.format) for picture in pictures])
+        cells = (window_cells(window) if cells is None else cells)[: len(stamps)]
         if self._before and self._before[-1].shape != cells[0].shape:
             self._before = []
         known = np.stack([*self._before, *cells]) if self._before else cells
@@ -426,6 +425,11 @@ def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """First and last index of each run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [(int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]
+
+
+def window_cells(window: Window) -> NDArray[np.float32]:
+    """The cells of all pictures of a window, (frames, rows, columns)."""
+    return np.stack([cells_of(brightness(picture, window.format), window.format) for picture in window.pictures])
 
 
 def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:

@@ -59,8 +59,9 @@ def launch(modules: Sequence[str], *, quiet: bool = True) -> Launched:
 def prepare(modules: Sequence[str]) -> None:
     """Start a process before it is needed: it imports its modules while this one is still busy with its own.
 
-    A function, as in "module:function", is called, too. The first pool that needs the same modules takes it over. If there is none, it is ended with this process. Nothing
-    happens where processes cannot be isolated, or where none can be started: whoever needs it will say so.
+    A function, as in "module:function", is called, too. The first pool that needs the same modules takes the process
+    over; if there is none, it is ended with this one. Nothing happens where processes cannot be isolated, or where none
+    can be started: whoever needs it will say so.
     """
     if isolated:
         with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ _FAREWELL = 0.5  # seconds for a worker that is asked to end to remove what it h
 _ALIVE_EVERY = 1.0  # seconds between signs of life
 
 
-def load(name: str) -> Callable[[Any], Any]:
+def load(name: str) -> Callable[..., Any]:
     """The function named "module:function"."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
@@ -44,7 +44,10 @@ def serve(control: int, modules: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the parent decides
     for module in modules:
-        load(module)() if ":" in module else importlib.import_module(module)
+        if ":" in module:
+            load(module)()
+        else:
+            importlib.import_module(module)
     gc.freeze()
     gc.enable()
     ended, child_ended = socket.socketpair()
