@@ -440,10 +440,11 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     apart = apart if shorter >= side * apart else 1
     rows, columns = luma.shape[0] // (side * apart), luma.shape[1] // (side * apart)
     kind = np.uint16 if form.depth <= 12 else np.uint32
-    used = luma[: rows * side * apart, : columns * side * apart : apart]
-    lines: NDArray[Any] = used[:: side * apart].astype(kind)
+    used = luma[: rows * side * apart : apart, : columns * side * apart]
+    lines: NDArray[Any] = used[::side].astype(kind)
     for i in range(1, side):
-        lines += used[i * apart :: side * apart]
+        lines += used[i::side]
+    lines = lines[:, ::apart]  # only now: whole lines are added faster than parts of them
     total = lines[:, ::side].astype(np.float32)
     for i in range(1, side):
         total += lines[:, i::side]

@@ -34,17 +34,19 @@ class Watch:
     def closely(self, window: Window, cells: NDArray[np.float32]) -> bool:
         """Whether a window has to be looked at closely; `cells` are its `measures.window_cells`.
 
-        That is so if it does not follow the window before it, if the last close look was a second ago, and if the
-        change from a frame to the next, the mean over any row of cells, is far above the usual one, the median in the
-        window of that look. Such a window is no example for others: the next one is looked at closely, too.
+        That is so if it does not follow the window before it, if the last close look was a second ago, or if pictures
+        change far more than usual: the change of a frame is the mean over the row of cells that changes most, and the
+        usual one is the median in the window of the last close look. One such change may be a cut, and the window after
+        it is looked at; several are damage or flashes, and both are, since this one is no example for others.
         """
         form = (window.format, window.pictures[0][0].shape)
         follows = window.follows and form == self._form
         known = np.concatenate([self._before, cells]) if follows else cells
         self._form, self._before = form, cells[-1:].copy()
-        change = np.abs(np.diff(known, axis=0)).mean(axis=2).max(axis=1, initial=0)  # of each frame
-        far = follows and bool(change.max(initial=0) > _FAR * self._usual + _FARTHER)
-        if follows and not far and window.start < self._until - _ROUNDING:
+        change = np.abs(np.diff(known, axis=0)).mean(axis=2).max(axis=1)  # of each frame
+        far = int((change > _FAR * self._usual + _FARTHER).sum()) if follows else 0
+        if follows and far < 2 and window.start < self._until - _ROUNDING:
+            self._until = -math.inf if far else self._until
             return False
         self._until = -math.inf if far else window.start + _HOLDS
         self._usual = float(np.sort(change)[len(change) // 2]) if len(change) else 0.0
