@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from grainscan.video import Reader
 
 FUNCTION = f"{DECODER}:decode"  # for `workers.Pool`
-_LESS_CLOSELY = 2  # one in so many views, where a window is not looked at closely
 _NO_STATISTICS = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
@@ -119,8 +118,8 @@ def read_pieces(
 class _Look:
     """At the windows of a file, in order.
 
-    Where they follow one another, most are not looked at closely (see `Watch`): they have fewer views, of the places of
-    the last close look, and the statistics that take long are those of then.
+    Where they follow one another, most are not looked at closely (see `Watch`): their views are where those of the last
+    close look were, and the statistics that take long are those of then.
     """
 
     def __init__(self, job: Job, doubts: Doubts) -> None:
@@ -132,15 +131,15 @@ class _Look:
         self._statistics = _NO_STATISTICS
 
     def at(self, window: Window, *, interlaced: bool) -> Piece:
-        job, places = self._job, self._places[::_LESS_CLOSELY]
+        job = self._job
         cells = window_cells(window) if self._watch or self._meter or job.statistics else None
         held: NDArray[np.float32] | None = self._statistics
         if self._watch is None or cells is None or self._watch.closely(window, cells):
             self._doubts.look(window, size=job.view.size, interlaced=interlaced)
             self._area = active_area(window)
-            places = self._places = view_boxes(window, job.view, self._area)
+            self._places = view_boxes(window, job.view, self._area)
             held = None
-        views, boxes = crop_views(window, job.view, places=places)
+        views, boxes = crop_views(window, job.view, places=self._places)
         if job.statistics:
             self._statistics = describe(window, self._area, cells=cells, held=held)
         baseline: dict[str, float] = {}

@@ -91,7 +91,7 @@ class Scanner:
         process, and a file that crashes the decoder crashes it, too.
     every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at,
         in a third of the views per window. Where windows follow one another, only one a second, and those where the
-        picture changes, are looked at closely; the others have half of these views, and of the statistics of the
+        picture changes, are looked at closely; the others have views of the same places, and of the statistics of the
         picture only those of its changes are new.
     timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
         model, and cannot end a decoder that never returns.
