@@ -91,7 +91,7 @@ def test_known_cells_change_nothing(make_block: MakeBlock, pixels: str, width: i
     np.testing.assert_array_equal(describe(window, cells=cells), describe(window))
 
 
-def test_views_stay_in_their_places_between_close_looks(make_clip: MakeClip) -> None:
+def test_statistics_hold_between_close_looks_and_views_do_not(make_clip: MakeClip) -> None:
     path = str(make_clip("a.avi", frames=80, width=192, height=128, grain=2))
     view = ViewSpec(frames=FRAMES, size=32, windows=4, crops=4)
 
@@ -103,7 +103,6 @@ def test_views_stay_in_their_places_between_close_looks(make_clip: MakeClip) -> 
     assert [len(each.boxes) for each in found] == [4] * 10
     for number, piece in enumerate(found):
         close = found[number // 4 * 4]
-        assert piece.boxes == close.boxes
         same = piece.statistics == close.statistics
         assert same.all() if piece is close else 0 < (~same).sum() < 100
     assert [len(each.boxes) for each in pieces(None)] == [4] * 4

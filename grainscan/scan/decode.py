@@ -19,7 +19,7 @@ from grainscan.scan import DECODER
 from grainscan.video import Pictures, Window
 from grainscan.video.doubts import Doubts
 from grainscan.video.film_grain import Carried
-from grainscan.views.crops import Area, Corner, ViewSpec, active_area, crop_views, view_boxes
+from grainscan.views.crops import ViewSpec, active_area, crop_views
 from grainscan.views.measures import Frames, Meter, window_cells
 from grainscan.views.statistics import COUNT, describe
 from grainscan.views.watch import Watch
@@ -118,30 +118,24 @@ def read_pieces(
 class _Look:
     """At the windows of a file, in order.
 
-    Where they follow one another, most are not looked at closely (see `Watch`): their views are where those of the last
-    close look were, and the statistics that take long are those of then.
+    Where they follow one another, the statistics that take long are taken from the last close look (see `Watch`).
     """
 
     def __init__(self, job: Job, doubts: Doubts) -> None:
         self._job, self._doubts = job, doubts
         self._watch = Watch() if job.every is not None else None
         self._meter = Meter() if job.measured else None
-        self._area: Area | None = None  # what the last close look found
-        self._places: list[Corner] = []
         self._statistics = _NO_STATISTICS
 
     def at(self, window: Window, *, interlaced: bool) -> Piece:
         job = self._job
-        cells = window_cells(window) if self._watch or self._meter or job.statistics else None
-        held: NDArray[np.float32] | None = self._statistics
-        if self._watch is None or cells is None or self._watch.closely(window, cells):
-            self._doubts.look(window, size=job.view.size, interlaced=interlaced)
-            self._area = active_area(window)
-            self._places = view_boxes(window, job.view, self._area)
-            held = None
-        views, boxes = crop_views(window, job.view, places=self._places)
-        if job.statistics:
-            self._statistics = describe(window, self._area, cells=cells, held=held)
+        self._doubts.look(window, size=job.view.size, interlaced=interlaced)
+        area = active_area(window)
+        views, boxes = crop_views(window, job.view, area)
+        cells = window_cells(window) if self._meter or job.statistics else None
+        if job.statistics and cells is not None:
+            closely = self._watch is None or self._watch.closely(window, cells)
+            self._statistics = describe(window, area, cells=cells, held=None if closely else self._statistics)
         baseline: dict[str, float] = {}
         if job.baseline:
             from grainscan.views.estimators import measure

@@ -90,9 +90,8 @@ class Scanner:
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
     every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at,
-        in a third of the views per window. Where windows follow one another, only one a second, and those where the
-        picture changes, are looked at closely; the others have views of the same places, and of the statistics of the
-        picture only those of its changes are new.
+        in a third of the views per window. Where windows follow one another, all statistics of the picture are computed
+        once a second and where it changes; in between, only those of its changes are new.
     timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.

@@ -10,7 +10,6 @@ The same window always yields the same views.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -70,14 +69,9 @@ def pad(block: Block, width: int, height: int, *, mode: Literal["symmetric", "ed
     return Block(tuple(planes), block.format)
 
 
-def crop_views(
-    window: Window, spec: ViewSpec, area: Area | None = None, *, places: Sequence[Corner] | None = None
-) -> tuple[NDArray[np.float32], list[Corner]]:
-    """The views of a window, float32 RGB (n, frames, 3, size, size) in [0, 1], and their corners.
-
-    The corners are `view_boxes` of its `active_area`, if nothing else is given.
-    """
-    size, places = spec.size, list(places or view_boxes(window, spec, area))
+def crop_views(window: Window, spec: ViewSpec, area: Area | None = None) -> tuple[NDArray[np.float32], list[Corner]]:
+    """The views of a window, float32 RGB (n, frames, 3, size, size) in [0, 1], and their corners (see `view_boxes`)."""
+    size, places = spec.size, view_boxes(window, spec, area)
     blocks = [window.block(x, y, min(size, window.width), min(size, window.height)) for x, y in places]
     blocks = [fit(block, size).crop(0, 0, size, size) for block in blocks]
     planes = tuple(np.concatenate(stack) for stack in zip(*(block.planes for block in blocks), strict=True))

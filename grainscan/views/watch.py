@@ -1,8 +1,7 @@
 """Which windows are looked at closely, where windows follow one another without a gap. Pure arithmetic.
 
-A picture stays much the same while a shot lasts: it is looked at closely once a second, and whenever it changes more
-than before. In between, its crops stay where they are, and what the last close look saw of it holds
-(`statistics.describe`).
+A picture stays much the same while a shot lasts: all its statistics are computed once a second, and whenever it changes
+more than before. In between, those that take long are the last ones (`statistics.describe`).
 """
 
 from __future__ import annotations
