@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from grainscan.errors import ConfigError, GrainscanError, OutputError, VideoError
-from grainscan.workers import Ended, Message, Pool, limits, processors, spread, worker_count
+from grainscan.workers import Ended, Message, Pool, launch, limits, prepare, processors, spread, worker_count
 
 
 def run(function: str, *requests: Any, **options: Any) -> dict[str, Any]:
@@ -152,6 +152,35 @@ def test_a_lost_server_is_replaced() -> None:
         until(lambda: events.extend(pool.wait()) or events)
         assert [type(event) for event in events] == [Ended] and "was lost" in events[0].error.message
         assert answer(pool) != first
+
+
+def test_a_server_can_be_prepared() -> None:
+    modules = ("worker_kit", "worker_kit:learn")
+    prepare(modules)
+    (launched,) = launch._prepared
+    results = [run("teacher", 0, workers=1, preload=["worker_kit:learn"]) for _ in range(2)]
+    assert results[0] == {"0": [launched.process.pid]}
+    assert len(results[1]["0"]) == 1 and results[1] != results[0]  # of another server, since that one was ended
+    assert run("server", 0, workers=1)["0"] not in (launched.process.pid, os.getpid())
+    assert not launch._prepared
+
+
+def test_a_server_that_died_meanwhile_is_replaced() -> None:
+    prepare(["worker_kit"])
+    (launched,) = launch._prepared
+    launched.process.kill()
+    launched.process.wait()
+    assert run("square", 2, workers=1) == {"2": 4}
+    launch._discard()
+
+
+def test_a_server_that_nobody_needs_ends_with_its_process() -> None:
+    script = (
+        "from grainscan.workers import launch, prepare; prepare(['worker_kit']); print(launch._prepared[0].process.pid)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
 
 
 def answer(pool: Pool) -> int:

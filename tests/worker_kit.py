@@ -96,3 +96,19 @@ def crashing_store(request: dict[str, Any]) -> float:
     if "hungry" in Path(request["path"]).name:
         take(4000)
     return store_request(request)
+
+
+def server(_: Any) -> int:
+    return os.getppid()
+
+
+_learnt: list[int] = []
+
+
+def learn() -> None:
+    _learnt.append(os.getpid())
+
+
+def teacher(_: Any) -> list[int]:
+    """The processes that called `learn`, as far as this one knows."""
+    return _learnt

@@ -15,24 +15,20 @@ from grainscan.errors import VideoError
 from grainscan.files import is_stream
 from grainscan.grain.sample import Sample, sample
 from grainscan.options import ScanConfig, ShortPolicy
-from grainscan.video import Pictures
+from grainscan.scan import DECODER
+from grainscan.video import Pictures, Window
 from grainscan.video.doubts import Doubts
 from grainscan.video.film_grain import Carried
-from grainscan.views.crops import ViewSpec
-from grainscan.views.measures import Frames
-from grainscan.views.statistics import COUNT
+from grainscan.views.crops import ViewSpec, active_area, crop_views
+from grainscan.views.measures import Frames, Meter, window_cells
+from grainscan.views.statistics import COUNT, describe
+from grainscan.views.watch import Watch
 from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.video import Reader
 
-FUNCTION = "grainscan.scan.decode:decode"  # for `workers.Pool`
-NEEDED = (
-    "grainscan.video.doubts",
-    "grainscan.video.windows",
-    "grainscan.views.statistics",
-    "grainscan.views.estimators",
-)
+FUNCTION = f"{DECODER}:decode"  # for `workers.Pool`
 _NO_STATISTICS = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
@@ -98,37 +94,56 @@ def read_pieces(
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
     from grainscan.video import read_windows
-    from grainscan.views.crops import active_area, crop_views
-    from grainscan.views.measures import Meter
 
-    if job.baseline:
-        from grainscan.views.estimators import measure
-    if job.statistics:
-        from grainscan.views.statistics import describe
-    meter, reached = Meter() if job.measured else None, -math.inf
+    reached = -math.inf
     with _opened(source, job, timeout) as reader:
         doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
+        look = _Look(job, doubts)
         sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
         for window in read_windows(reader, share=share, **sampling):
             if job.every is not None and window.end > reached:
                 reached = window.end
                 reader.proceed()
                 alive()
-            doubts.look(window, size=job.view.size, interlaced=reader.interlaced)
-            area = active_area(window)
-            views, boxes = crop_views(window, job.view, area)
-            statistics = describe(window, area) if job.statistics else _NO_STATISTICS
-            values = measure(window) if job.baseline else {}
-            frames = meter.measure(window) if meter else None
-            grain = sample(window) if job.character else None
-            piece = Piece(views, statistics, window.start, window.end, boxes, values, frames, grain)
-            del window, views  # its frames are freed before others are decoded
+            piece = look.at(window, interlaced=reader.interlaced)
+            del window  # its frames are freed before others are decoded
             yield piece
             del piece
         carried = {}
         if job.character and isinstance(source, str) and share[0] == 0:
             carried = _carried(source, job, reader.info.codec, timeout)
         yield {**reader.info.as_dict(), "doubts": asdict(doubts), **carried}
+
+
+class _Look:
+    """At the windows of a file, in order.
+
+    Where they follow one another, the statistics that take long are taken from the last close look (see `Watch`).
+    """
+
+    def __init__(self, job: Job, doubts: Doubts) -> None:
+        self._job, self._doubts = job, doubts
+        self._watch = Watch() if job.every is not None else None
+        self._meter = Meter() if job.measured else None
+        self._statistics = _NO_STATISTICS
+
+    def at(self, window: Window, *, interlaced: bool) -> Piece:
+        job = self._job
+        self._doubts.look(window, size=job.view.size, interlaced=interlaced)
+        area = active_area(window)
+        views, boxes = crop_views(window, job.view, area)
+        cells = window_cells(window) if self._meter or job.statistics else None
+        if job.statistics and cells is not None:
+            closely = self._watch is None or self._watch.closely(window, cells)
+            self._statistics = describe(window, area, cells=cells, held=None if closely else self._statistics)
+        baseline: dict[str, float] = {}
+        if job.baseline:
+            from grainscan.views.estimators import measure
+
+            baseline = measure(window)
+        frames = self._meter.measure(window, cells) if self._meter else None
+        grain = sample(window) if job.character else None
+        return Piece(views, self._statistics, window.start, window.end, boxes, baseline, frames, grain)
 
 
 def _opened(source: str | Pictures, job: Job, timeout: float) -> Reader:
@@ -170,7 +185,7 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
                 "end": item.end,
                 "boxes": item.boxes,
                 "baseline": item.baseline,
-                "statistics": item.statistics.tolist(),
+                "statistics": item.statistics.tobytes().hex(),  # 787 numbers in decimals take as long as their crops
                 "frames": item.frames and item.frames.rows(),
                 "grain": item.grain and item.grain.to_dict(),
             }
@@ -185,7 +200,7 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
         bare = [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]
         return {**content, "bare": bare, "doubts": asdict(Doubts.from_dict(content["doubts"]))}
     boxes = [(int(x), int(y)) for x, y in content["boxes"]]
-    statistics = np.array(content["statistics"], np.float32)
+    statistics = np.frombuffer(bytes.fromhex(content["statistics"]), np.float32)
     shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
     start, end = float(content["start"]), float(content["end"])
     baseline = {str(name): float(value) for name, value in content["baseline"].items()}

@@ -33,7 +33,7 @@ from grainscan.grain.describe import TASK, grain_of
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_spec
 from grainscan.options import ScanConfig, ShortPolicy, names_in
 from grainscan.results import SCHEMA, TIMECODE, Result, timecode
-from grainscan.scan import decode
+from grainscan.scan import DECODING, decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
 from grainscan.scan.events import REPORTED, find_events
@@ -90,7 +90,8 @@ class Scanner:
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
     every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at,
-        in a third of the views per window.
+        in a third of the views per window. Where windows follow one another, all statistics of the picture are computed
+        once a second and where it changes; in between, only those of its changes are new.
     timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
@@ -309,7 +310,7 @@ class Scanner:
                 timeout=self.job.timeout,
                 memory=self.job.memory,
                 array_bytes=self.job.array_bytes,
-                preload=decode.NEEDED,
+                preload=DECODING,
                 parse=functools.partial(decode.parse, job=self.job),
             )
         try:

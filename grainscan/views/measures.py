@@ -106,13 +106,12 @@ class Meter:
     def __init__(self) -> None:
         self._before: list[NDArray[np.float32]] = []
 
-    def measure(self, window: Window) -> Frames:
-        """The measures of the frames of a window that have a stamp."""
+    def measure(self, window: Window, cells: NDArray[np.float32] | None = None) -> Frames:
+        """The measures of the frames of a window that have a stamp; `cells` are its `window_cells`, if known."""
         if not window.follows:
             self._before = []
         stamps = window.stamps
-        pictures = window.pictures[: len(stamps)]
-        cells = np.stack([cells_of(brightness(picture, window.format), window.format) for picture in pictures])
+        cells = (window_cells(window) if cells is None else cells)[: len(stamps)]
         if self._before and self._before[-1].shape != cells[0].shape:
             self._before = []
         known = np.stack([*self._before, *cells]) if self._before else cells
@@ -428,6 +427,11 @@ def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]
 
 
+def window_cells(window: Window) -> NDArray[np.float32]:
+    """The cells of all pictures of a window, (frames, rows, columns)."""
+    return np.stack([cells_of(brightness(picture, window.format), window.format) for picture in window.pictures])
+
+
 def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     """Means of 4x4 samples in 8-bit codes above black, float32 (rows, columns)."""
     shorter = min(luma.shape)
@@ -436,10 +440,11 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     apart = apart if shorter >= side * apart else 1
     rows, columns = luma.shape[0] // (side * apart), luma.shape[1] // (side * apart)
     kind = np.uint16 if form.depth <= 12 else np.uint32
-    used = luma[: rows * side * apart, : columns * side * apart : apart]
-    lines: NDArray[Any] = used[:: side * apart].astype(kind)
+    used = luma[: rows * side * apart : apart, : columns * side * apart]
+    lines: NDArray[Any] = used[::side].astype(kind)
     for i in range(1, side):
-        lines += used[i * apart :: side * apart]
+        lines += used[i::side]
+    lines = lines[:, ::apart]  # only now: whole lines are added faster than parts of them
     total = lines[:, ::side].astype(np.float32)
     for i in range(1, side):
         total += lines[:, i::side]

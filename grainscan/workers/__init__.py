@@ -9,16 +9,21 @@ shared with the parent; it waits for a free slot. Code that crashes, hangs or us
 the parent sees the end of a socket. Nothing that a worker sends is ever unpickled: a decoder that was taken over by a
 hostile file cannot make the parent run anything.
 
-`Pool` is for messages and arrays as they come, `spread` for one result per request.
+`Pool` is for messages and arrays as they come, `spread` for one result per request. `prepare` starts the server ahead
+of both, and is why the rest is imported only when it is named.
 """
 
 from __future__ import annotations
 
-from grainscan.workers.faults import describe, unexpected
-from grainscan.workers.limits import MEMORY, limited, processors, worker_count
-from grainscan.workers.parallel import spread
-from grainscan.workers.pool import Ended, Message, Pool
-from grainscan.workers.process import alive
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grainscan.workers.faults import describe, unexpected
+    from grainscan.workers.launch import prepare
+    from grainscan.workers.limits import MEMORY, limited, processors, worker_count
+    from grainscan.workers.parallel import spread
+    from grainscan.workers.pool import Ended, Message, Pool
+    from grainscan.workers.process import alive
 
 __all__ = [
     "MEMORY",
@@ -28,8 +33,26 @@ __all__ = [
     "alive",
     "describe",
     "limited",
+    "prepare",
     "processors",
     "spread",
     "unexpected",
     "worker_count",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("describe", "unexpected"), "faults"),
+    **dict.fromkeys(("MEMORY", "limited", "processors", "worker_count"), "limits"),
+    **dict.fromkeys(("Ended", "Message", "Pool"), "pool"),
+    "alive": "process",
+    "prepare": "launch",
+    "spread": "parallel",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,12 +8,12 @@ import functools
 import math
 import mmap
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from grainscan.errors import ConfigError
+from grainscan.workers.launch import isolated
 
 T = TypeVar("T")
 
@@ -22,8 +22,6 @@ _IDLE = 100e6  # bytes of that which Python, NumPy and FFmpeg have mapped before
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-isolated = hasattr(os, "fork") and hasattr(socket, "send_fds")  # else all work is done in the calling process
 
 
 def processors() -> int:

@@ -71,7 +71,7 @@ class Pool:
         limit.
     memory: bytes that a worker may use.
     array_bytes: size of the largest array.
-    preload: modules to import before any work.
+    preload: modules to import, and functions ("module:function") to call, before any work.
     parse: converts the content and the array of a message for `wait`. If it raises anything, the worker is ended: it
         may have been taken over.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import inspect
 import json
@@ -13,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grainscan.errors import GrainscanError
@@ -25,7 +26,7 @@ _FAREWELL = 0.5  # seconds for a worker that is asked to end to remove what it h
 _ALIVE_EVERY = 1.0  # seconds between signs of life
 
 
-def load(name: str) -> Callable[[Any], Any]:
+def load(name: str) -> Callable[..., Any]:
     """The function named "module:function"."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
@@ -34,19 +35,28 @@ def load(name: str) -> Callable[[Any], Any]:
 # ------------------------------------------------------------------------------------------------------- the server
 
 
-def serve(control: int, settings: dict[str, Any]) -> None:
-    """Fork workers on demand and report how they end, until the parent closes the control socket."""
+def serve(control: int, modules: Sequence[str]) -> None:
+    """Import the modules, then fork workers on demand and report how they end, until the parent closes the socket.
+
+    "module:function" among the modules is called, too: what it remembers, every worker knows. The first message on the
+    socket holds the settings of the workers.
+    """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the parent decides
-    function = load(settings["function"])
-    for module in settings["preload"]:
-        importlib.import_module(module)
+    for module in modules:
+        if ":" in module:
+            load(module)()
+        else:
+            importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
     ended, child_ended = socket.socketpair()
     ended.setblocking(False)
     child_ended.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(child_ended.fileno(), warn_on_full_buffer=False)
     connection = socket.socket(fileno=control)
+    settings: dict[str, Any] = {}
     children: dict[int, int] = {}  # process id -> number
     received, handles = b"", deque[int]()
     with selectors.DefaultSelector() as selector:
@@ -66,7 +76,10 @@ def serve(control: int, settings: dict[str, Any]) -> None:
             *lines, received = (received + data).split(b"\n")
             for line in lines:
                 message = json.loads(line)
-                if "start" in message:
+                if "settings" in message:
+                    settings = message["settings"]
+                    function = load(settings["function"])
+                elif "start" in message:
                     pair = handles.popleft(), handles.popleft()
                     pid = os.fork()
                     if not pid:
@@ -81,7 +94,7 @@ def serve(control: int, settings: dict[str, Any]) -> None:
     deadline = time.monotonic() + _FAREWELL
     while children and time.monotonic() < deadline:
         _reap(children, connection)
-        time.sleep(0.005)
+        time.sleep(0.001)
     _signal_all(children, signal.SIGKILL)
     for pid in children:
         os.waitpid(pid, 0)

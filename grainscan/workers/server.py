@@ -5,25 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import selectors
 import socket
 import subprocess
-import sys
 import time
 from typing import Any
 
 from grainscan.errors import GrainscanError
+from grainscan.workers.launch import GRACE, launch, take_over
 
 log = logging.getLogger(__name__)
-
-GRACE = 5.0  # seconds that the parent waits for what should be immediate
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from grainscan.workers.process import serve; serve(int(sys.argv[1]), json.loads(sys.argv[3]))"
-)
-# A library that starts threads at import would make forking unsafe.
-_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class Server:
@@ -90,29 +81,30 @@ class Server:
 
     def close(self) -> None:
         """End the server and all workers."""
+        if self.process is None:
+            return
+        if self.control is not None:
+            with contextlib.suppress(OSError):
+                self.control.shutdown(socket.SHUT_WR)
+                # Its last words, and its end, which `Popen.wait` would notice later.
+                while self.control.recv(1 << 16):
+                    pass
         self._hang_up()
-        if self.process is not None:
-            try:
-                self.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def _start(self) -> None:
         self._hang_up()
-        self.control, theirs = socket.socketpair()
-        self.control.settimeout(GRACE)
+        modules = tuple(dict.fromkeys((self._settings["function"].partition(":")[0], *self._settings["preload"])))
+        quiet = not log.isEnabledFor(logging.DEBUG)
+        started = (take_over(modules) if quiet else None) or launch(modules, quiet=quiet)
+        self.control, self.process = started.control, started.process
         self._selector.register(self.control, selectors.EVENT_READ)
-        words = [str(theirs.fileno()), json.dumps(sys.path), json.dumps(self._settings)]
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *words],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
-            )
+        with contextlib.suppress(OSError):  # it has just died, which will be noticed
+            self.control.sendall(json.dumps({"settings": self._settings}).encode() + b"\n")
 
     def _hang_up(self) -> None:
         if self.control is not None:
