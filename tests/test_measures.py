@@ -119,6 +119,47 @@ def test_frames_left_out_repeated_and_frozen_are_found(grain: float) -> None:
     assert found(measured(edited(block, [*range(50), *[49] * 12, *range(50, 108)]))) == [*range(50, 62)]  # goes on
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_frames_left_out_are_a_jump_and_no_cut(count: int) -> None:
+    assert found(measured(edited(moving(120), [*range(50), *range(50 + count, 120)]))) == [50]
+
+
+def test_a_repetition_that_coding_has_changed_is_told_by_the_jump_after_it() -> None:
+    block = moving(120)
+    step = measured(block).step
+    noise = np.kron(np.random.default_rng(0).normal(0, 0.42 * step[50], (16, 24)), np.ones((8, 8)))
+    block.planes[0][50] = np.rint(block.planes[0][49] + noise)
+    frames = measured(block)
+    assert frames.step[50] > 0.35 * step[50]
+    assert found(frames) == [50]
+    waiting = edited(moving(120), [*range(50), 49, *range(50, 119)])  # and goes on where it stopped
+    waiting.planes[0][50] = np.rint(waiting.planes[0][49] + noise)
+    assert not found(measured(waiting))
+
+
+def test_regular_repetitions_with_jumps_are_missing_frames() -> None:
+    order = [i - 1 if i % 6 == 5 else i for i in range(150)]
+    assert len(found(measured(edited(moving(150), order)))) >= 20
+
+
+def test_what_changes_in_a_part_of_the_picture_or_is_black_is_no_drop() -> None:
+    block = moving(120)
+    block.planes[0][50:, 16:32] = np.roll(block.planes[0][50:, 16:32], 96, axis=2)
+    frames = measured(block)
+    assert frames.breadth[50] < 0.85 * frames.breadth[49]
+    assert not found(frames)
+    for number in (60, 61, 64, 70, 71, 72):
+        block.planes[0][number] = 16
+    assert not found(measured(block))
+
+
+def test_motion_that_changes_its_pace_misses_nothing() -> None:
+    slow, fast = moving(120), moving(120, speed=5.0)
+    assert not found(measured(edited(slow, [*range(0, 60), *range(60, 120, 3)])))
+    both = Block((np.concatenate([slow.planes[0][:60], fast.planes[0][60:]]), *slow.planes[1:]), slow.format)
+    assert not found(measured(both))
+
+
 def test_a_gap_between_timestamps_is_a_drop_at_a_constant_rate_only() -> None:
     block = moving(100)
     order = [*range(50), *range(51, 100)]
@@ -127,6 +168,10 @@ def test_a_gap_between_timestamps_is_a_drop_at_a_constant_rate_only() -> None:
     drops = track("frame_drop", frames, whole=True)
     (at,) = np.flatnonzero(drops.score > 0)
     assert (drops.start[at], drops.end[at]) == (pytest.approx(50 / FPS), pytest.approx(51 / FPS))
+    assert not found(measured(edited(block, order[:50]), times=[*late[:49], late[49] + 2 / FPS]))  # the last one
+    swapped = [i / FPS for i in range(100)]
+    swapped[50], swapped[51] = swapped[51], swapped[50]
+    assert not found(measured(block, times=swapped))
     rng = np.random.default_rng(0)
     variable = np.cumsum(rng.choice([1, 2, 3], size=99) / FPS).tolist()
     assert not found(measured(edited(moving(99), [*range(99)]), times=variable))
@@ -173,10 +218,10 @@ def test_measures_do_not_depend_on_the_windows_and_travel_as_json() -> None:
     block = moving(48, grain=2)
     whole, parts = measured(block, size=48), measured(block, size=8)
     again = Frames.of(parts.rows())
-    for name in ("level", "peak", "spread", "step", "leap"):
+    for name in ("level", "peak", "spread", "step", "leap", "breadth"):
         np.testing.assert_allclose(getattr(whole, name)[2:], getattr(parts, name)[2:], rtol=1e-5)
         np.testing.assert_allclose(getattr(again, name), getattr(parts, name), atol=1e-4)
-    for wrong in ([[1.0]], [["a"] * 9], [[None] * 9], [[float("inf")] * 9]):
+    for wrong in ([[1.0]], [["a"] * 10], [[None] * 10], [[float("inf")] * 10]):
         with pytest.raises((ValueError, TypeError)):
             Frames.of(wrong)  # type: ignore[arg-type]
 
