@@ -84,6 +84,7 @@ def config(data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, base: Path, data: Path) -> None:
     run = train(config)
     before, after = read_spec(base), read_spec(run.model)

@@ -83,6 +83,7 @@ def test_the_verdict_is_the_same_in_every_order_and_number_of_workers(model: Pat
         assert ("--memory" in row) == (name in TOO_MUCH)
 
 
+@pytest.mark.slow
 def test_more_memory_can_be_allowed(model: Path, files: list[Path]) -> None:
     with Scanner(model, workers=2, memory=1.0) as scanner:
         rows = {Path(row["path"]).name: row for row in scanner.scan(files)}
