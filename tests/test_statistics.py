@@ -132,7 +132,8 @@ def test_sixteen_bits_in_the_graph_are_the_values_of_the_weights(tmp_path: Path)
     save(model, tmp_path / "m", half=True)
     graph = onnx.load(tmp_path / "m" / ONNX_FILE).graph
     large = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 10_000]
-    assert large and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    exact = {tensor.name for tensor in large if tensor.data_type != onnx.TensorProto.FLOAT16}
+    assert len(large) > 20 and all(name.startswith("picture.scale.") for name in exact)
     assert not any(node.metadata_props for node in graph.node)  # which hold paths
     random = np.random.default_rng(0)
     views, rows = random.random((3, 8, 3, 32, 32), np.float32), random.standard_normal((3, COUNT), np.float32)
@@ -163,7 +164,7 @@ def test_the_scale_of_the_statistics_comes_from_the_material() -> None:
     torch.testing.assert_close(model.picture.scale.mean, rows.mean(dim=0))
     size, rank = model.picture.scale(rows).split(COUNT, dim=1)
     assert not size[:, 0].any() and (rank[:, 0] == -2).all()  # it never varies, and so says nothing
-    torch.testing.assert_close(size[:, 1:].std(dim=0), torch.ones(COUNT - 1))
+    torch.testing.assert_close(size[:, 1:].std(dim=0), torch.ones(COUNT - 1), atol=0.02, rtol=0)  # but for those beyond 4
     order = rows[:, 1:].argsort(dim=0).argsort(dim=0) / 499  # share of the others that have less
     torch.testing.assert_close(rank[:, 1:], 4 * order - 2, atol=0.2, rtol=0)
     far = model(None, rows[:1] + 1e6).logits
