@@ -164,7 +164,8 @@ def test_the_scale_of_the_statistics_comes_from_the_material() -> None:
     torch.testing.assert_close(model.picture.scale.mean, rows.mean(dim=0))
     size, rank = model.picture.scale(rows).split(COUNT, dim=1)
     assert not size[:, 0].any() and (rank[:, 0] == -2).all()  # it never varies, and so says nothing
-    torch.testing.assert_close(size[:, 1:].std(dim=0), torch.ones(COUNT - 1), atol=0.02, rtol=0)  # but for those beyond 4
+    deviations = size[:, 1:].std(dim=0)  # 1, but for those beyond 4
+    torch.testing.assert_close(deviations, torch.ones(COUNT - 1), atol=0.02, rtol=0)
     order = rows[:, 1:].argsort(dim=0).argsort(dim=0) / 499  # share of the others that have less
     torch.testing.assert_close(rank[:, 1:], 4 * order - 2, atol=0.2, rtol=0)
     far = model(None, rows[:1] + 1e6).logits
