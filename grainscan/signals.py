@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 INTERRUPTED = 130
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE = 3.0  # seconds for which further signals are ignored, so that cleaning up is not interrupted
+_AGAIN = 0.05  # seconds
 
 said = False  # whether the command line has reported the interruption, in more detail than is known here
 _first: float | None = None  # when the first signal came
@@ -35,6 +36,7 @@ def guard() -> Iterator[None]:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                     signal.signal(number, _stop)
+            sys.unraisablehook = _come_again
             _check_folder()
             yield
         except SystemExit as end:
@@ -62,6 +64,19 @@ def _stop(number: int, frame: Any) -> None:
     if _first is None or now - _first > _PATIENCE:
         _first = now
         raise KeyboardInterrupt
+
+
+def _come_again(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again, a moment later, that came where Python can raise nothing, as beside a fork."""
+    global _first
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    import _thread
+    import threading
+
+    _first = None
+    threading.Timer(_AGAIN, _thread.interrupt_main).start()
 
 
 def _end(code: Any) -> NoReturn:

@@ -82,6 +82,22 @@ def test_a_second_signal_does_not_interrupt_the_cleaning_up(tmp_path: Path) -> N
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_signal_that_comes_beside_a_fork_is_not_lost(tmp_path: Path) -> None:
+    script = tmp_path / "fork.py"
+    script.write_text(
+        "import os, signal, subprocess, sys\n"
+        "from grainscan.signals import guard\n"
+        "with guard():\n"
+        "    os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "    if os.fork() == 0:\n"
+        "        os._exit(0)\n"
+        "    signal.sigtimedwait([signal.SIGUSR1], 20)\n"
+        "    print('went on')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_process_that_ignores_hangups_goes_on(tmp_path: Path) -> None:
     script = (
         "import os, signal\n"
