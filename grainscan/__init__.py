@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grainscan.lazy import imported
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -68,11 +70,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    return imported(__name__, __all__, name, _HOMES.get(name, "errors"))
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +84,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove those of the paths that are unfinished files: of a process that was killed while it wrote them."""
+    for path in list(paths):
+        if path.name.startswith(TEMPORARY):
+            path.unlink(missing_ok=True)
 
 
 def take_over(handle: int, path: Path) -> None:

@@ -40,7 +40,7 @@ from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifes
 from grainscan.data.sources import group_clips
 from grainscan.data.stratify import stratify
 from grainscan.errors import ConfigError, DataError
-from grainscan.files import TEMPORARY, write_text
+from grainscan.files import remove_unfinished, write_text
 from grainscan.options import SplitConfig
 from grainscan.results import Report
 
@@ -313,8 +313,7 @@ def _remove_empty(data: Path, files: set[Path]) -> None:
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
         if not folder.is_dir():
             continue
-        for left in folder.glob(TEMPORARY + "*"):  # of a writer that was killed
-            left.unlink()
+        remove_unfinished(folder.iterdir())
         if not any(folder.iterdir()):
             folder.rmdir()
 

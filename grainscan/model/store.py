@@ -26,8 +26,7 @@ def save(
     """Write a model directory, complete or not at all.
 
     `half` rounds the model's parameters to 16-bit floats; both files then store them as such. What it has measured of
-    its material (buffers) stays exact. Raises ModelError if the
-    exported model does not agree with torch.
+    its material (buffers) stays exact. Raises ModelError if the exported model does not agree with torch.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(f".{glob.escape(directory.name)}.*.tmp"):  # by a process that was killed

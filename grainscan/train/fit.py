@@ -25,7 +25,7 @@ from grainscan.data.cache import CACHE_VARIABLE, RESERVE
 from grainscan.data.dataset import ClipSet, TrainingViews
 from grainscan.errors import DataError
 from grainscan.evaluate.calibrate import calibrate, write_spec
-from grainscan.files import TEMPORARY, write_json, write_text
+from grainscan.files import remove_unfinished, write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
 from grainscan.model.store import model_card, save
 from grainscan.model.vivit import GrainscanViViT
@@ -55,8 +55,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Run:
         setup = prepare(config)
         if is_main():
             setup.run.path.mkdir(parents=True, exist_ok=True)
-            for left in setup.run.path.rglob(TEMPORARY + "*"):  # of a training that was killed
-                left.unlink(missing_ok=True)
+            remove_unfinished(setup.run.path.rglob("*"))
             write_text(setup.run.path / CONFIG, to_toml(setup.config, command="train"))
         setup = _decoded(setup, progress)
         if config.scratch and setup.run.checkpoint is None:

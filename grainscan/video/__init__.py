@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grainscan.lazy import imported
 from grainscan.video.damage import DAMAGEABLE, Damage, DamageKind
 from grainscan.video.names import VIDEO_SUFFIXES, is_video_name
 from grainscan.video.planes import Block, Pictures, PixelFormat, Stamp, Window
@@ -56,8 +57,4 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'reader')}"), name)
+    return imported(__name__, __all__, name, _HOMES.get(name, "reader"))

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from grainscan.lazy import imported
+
 if TYPE_CHECKING:
     from grainscan.workers.faults import describe, unexpected
     from grainscan.workers.launch import prepare
@@ -51,8 +53,4 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return imported(__name__, __all__, name, _HOMES.get(name, "faults"))

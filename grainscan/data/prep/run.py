@@ -25,7 +25,7 @@ from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage,
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
 from grainscan.errors import ConfigError, DataError, OutputError, VideoError, require
-from grainscan.files import TEMPORARY, check_folder, unwritable, write_text
+from grainscan.files import check_folder, remove_unfinished, unwritable, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
 from grainscan.tasks import DEFAULT_TASK, task_of
@@ -274,8 +274,8 @@ def _cut(
             progress.advance(done)
     finally:
         results.close()
-        for left in config.destination.glob(TEMPORARY + "*"):  # of a worker that was killed
-            left.unlink(missing_ok=True)
+        if config.destination.is_dir():
+            remove_unfinished(config.destination.iterdir())
     skipped += [Skipped(clip, reason) for clip, reason in sorted(failed.items())]
     if missing:
         notes.append(f"{count(missing, 'clip')} fewer than asked for: short or small videos have no room for more")
