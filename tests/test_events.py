@@ -127,6 +127,26 @@ def test_a_clip_shorter_than_a_window_follows_the_policy(make_clip: MakeClip) ->
         list(read_windows(path, windows=4, frames=4, every=0, short="error"))
 
 
+@pytest.mark.parametrize("sampling", [{}, {"every": 0.8}, {"every": 0}], ids=str)
+def test_frames_on_the_way_to_a_window_are_passed(make_clip: MakeClip, sampling: dict[str, float]) -> None:
+    path = make_clip("a.mp4", codec="h264", quality=20, frames=60, gop=100, width=64, height=64)
+    alone = list(read_windows(path, windows=4, frames=4, **sampling))
+    found = list(read_windows(path, windows=4, frames=4, passed=True, **sampling))
+    assert [each.start for each in found if not each.passed] == [each.start for each in alone]
+    assert not any(each.passed for each in alone)
+    assert [each.follows for each in found] == [False] + [True] * (len(found) - 1)
+    assert [each.follows for each in alone[1:]] == [sampling.get("every") == 0] * (len(alone) - 1)
+    times = [stamp.start for each in found for stamp in each.stamps]
+    np.testing.assert_allclose(times, np.arange(len(times)) / 25, atol=1e-3)  # no frame is missing
+    assert len(times) == (60 if sampling else 4 + 3 * 8)  # to the last one, or to the end of the last window
+    assert max(each.frames for each in found) == 4
+
+
+def test_windows_at_key_frames_pass_nothing(make_clip: MakeClip) -> None:
+    path = make_clip("a.mp4", codec="h264", quality=20, frames=60, gop=12, width=64, height=64)
+    assert [each.passed for each in read_windows(path, windows=4, frames=4, passed=True)] == [False] * 4
+
+
 # ------------------------------------------------------------------------------------------------------------- events
 
 
@@ -210,6 +230,22 @@ def test_an_event_of_the_network_comes_from_its_windows(tmp_path: Path, make_blo
         result = scanner.predict(tmp_path / "a.avi")
     assert ("graininess", 0.48, 0.96) in [(each["task"], each["start"], each["end"]) for each in result["events"]]
     assert set(result["tasks"]) == {"graininess", "banding"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_lies_between_two_windows_is_measured(
+    model: Path, tmp_path: Path, make_block: MakeBlock, workers: int
+) -> None:
+    """From one key frame, windows follow one another with gaps: what is decoded there is not left out."""
+    block = make_block(frames=40, width=192, height=128, speed=2)
+    block.planes[0][5:7] = 16
+    write_clip(tmp_path / "a.mkv", block, codec="h264", quality=20, gop=100)
+    with Scanner(model, workers=workers) as scanner:
+        result = scanner.predict(tmp_path / "a.mkv")
+    before, after = result["windows"]
+    assert (before["end"], after["start"]) == (0.16, 0.32)  # between them, frames 4 to 7
+    assert result["tasks"]["black_screen"]["label"] == 1
+    assert before["black_screen"] < 0.5 < after["black_screen"]
 
 
 def test_without_every_there_are_no_events(model: Path, make_clip: MakeClip) -> None:

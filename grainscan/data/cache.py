@@ -336,8 +336,7 @@ def decode(
         if block.frames <= affordable:
             rows = [describe(window) for window in _moments(block, view)] if statistics else []
             return DecodedExcerpt([_without_bars(block)] if views else [], rows)
-    excerpt = _sampled(path, view, form, budget, statistics=statistics)
-    return excerpt if views else DecodedExcerpt([], list(excerpt.statistics))
+    return _sampled(path, view, form, budget, views=views, statistics=statistics)
 
 
 def _moments(block: Block, view: ViewSpec) -> Iterator[Window]:
@@ -348,7 +347,9 @@ def _moments(block: Block, view: ViewSpec) -> Iterator[Window]:
         yield Block(tuple(plane[order] for plane in block.planes), block.format).window()
 
 
-def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int, *, statistics: bool) -> DecodedExcerpt:
+def _sampled(
+    path: Path, view: ViewSpec, form: PixelFormat, budget: int, *, views: bool, statistics: bool
+) -> DecodedExcerpt:
     side = view.size + min(view.size, _PIXEL_MARGIN)
     frames = view.frames + _FRAME_MARGIN
     crops = max(1, min(view.crops, budget // (view.windows * frames * frame_bytes(form, side, side))))
@@ -358,8 +359,9 @@ def _sampled(path: Path, view: ViewSpec, form: PixelFormat, budget: int, *, stat
     for window in read_windows(path, windows=view.windows, frames=frames):
         if blocks and window.format != blocks[0].format:
             continue
-        width, height = min(side, window.width), min(side, window.height)
-        blocks += [window.block(x, y, width, height) for x, y in view_boxes(window, larger)]
+        if views:
+            width, height = min(side, window.width), min(side, window.height)
+            blocks += [window.block(x, y, width, height) for x, y in view_boxes(window, larger)]
         if statistics:
             rows.append(describe(replace(window, pictures=window.pictures[: view.frames])))
     return DecodedExcerpt(blocks, rows)

@@ -65,7 +65,7 @@ class Piece:
     """The views of one window, float32 (n, frames, 3, size, size), and the corner of each.
 
     `statistics` are those of its picture, float32 (count,), empty if they are not wanted, and `frames` the measures of
-    its frames.
+    its frames and of those that were decoded on the way to it.
     """
 
     views: NDArray[np.float32]
@@ -100,14 +100,15 @@ def read_pieces(
         doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
         look = _Look(job, doubts)
         sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
-        for window in read_windows(reader, share=share, **sampling):
+        for window in read_windows(reader, share=share, passed=job.measured, **sampling):
             if job.every is not None and window.end > reached:
                 reached = window.end
                 reader.proceed()
                 alive()
             piece = look.at(window, interlaced=reader.interlaced)
             del window  # its frames are freed before others are decoded
-            yield piece
+            if piece is not None:
+                yield piece
             del piece
         carried = {}
         if job.character and isinstance(source, str) and share[0] == 0:
@@ -125,10 +126,15 @@ class _Look:
         self._job, self._doubts = job, doubts
         self._watch = Watch() if job.every is not None else None
         self._meter = Meter() if job.measured else None
+        self._passed: list[Frames] = []  # since the last window
         self._statistics = _NO_STATISTICS
 
-    def at(self, window: Window, *, interlaced: bool) -> Piece:
+    def at(self, window: Window, *, interlaced: bool) -> Piece | None:
+        """None for passed frames: their measures come with those of the next window."""
         job = self._job
+        if window.passed and self._meter:
+            self._passed.append(self._meter.measure(window))
+            return None
         self._doubts.look(window, size=job.view.size, interlaced=interlaced)
         area = active_area(window)
         views, boxes = crop_views(window, job.view, area)
@@ -141,7 +147,8 @@ class _Look:
             from grainscan.views.estimators import measure
 
             baseline = measure(window)
-        frames = self._meter.measure(window, cells) if self._meter else None
+        frames = Frames.join([*self._passed, self._meter.measure(window, cells)]) if self._meter else None
+        self._passed = []
         grain = sample(window) if job.character else None
         return Piece(views, self._statistics, window.start, window.end, boxes, baseline, frames, grain)
 
@@ -212,7 +219,7 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
         or views.shape != shape
         or views.dtype != np.float32
         or not math.isfinite(start + end)
-        or (frames is not None and not 1 <= len(frames) <= job.view.frames)
+        or (frames is not None and not len(frames))
     ):
         raise ValueError("these are not the views of a window")
     grain = Sample.from_dict(content["grain"]) if content.get("grain") else None

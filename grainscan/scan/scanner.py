@@ -335,7 +335,7 @@ class Scanner:
         if self._observe is not None:
             self._observe(file.path, outputs)
         carried, bare = (file.video.pop(key, None) for key in ("carried", "bare"))
-        measured = self._measured([piece.frames for piece, _ in file.pieces if piece.frames is not None])
+        measured = self._measured(file)
         windows = [self._window(piece, outputs) for piece, outputs in file.pieces]
         if measured is not None:
             ends = itertools.accumulate(len(piece.frames or ()) for piece, _ in file.pieces)
@@ -381,8 +381,12 @@ class Scanner:
                 part[TIMECODE] = code
         return result
 
-    def _measured(self, parts: list[Frames]) -> Measured | None:
-        return Measured(Frames.join(parts), self.spec, self.tasks, whole=self.job.every == 0) if parts else None
+    def _measured(self, file: _File) -> Measured | None:
+        if not (parts := [piece.frames for piece, _ in file.pieces if piece.frames is not None]):
+            return None
+        frames = Frames.join(parts)
+        whole = self.job.every == 0 or frames.fill(file.video.get("duration"))
+        return Measured(frames, self.spec, self.tasks, whole=whole)
 
     def _window(self, piece: Piece, outputs: Outputs) -> dict[str, Any]:
         return {"start": round(piece.start, 3), "end": round(piece.end, 3), **self._probabilities(outputs, self.tasks)}

@@ -123,6 +123,7 @@ class Window:
     pictures: tuple[tuple[NDArray[Any], ...], ...]
     stamps: tuple[Stamp, ...] = ()
     follows: bool = False  # whether no frame lies between it and the window before it
+    passed: bool = False  # whether its frames were decoded on the way to another window, and are only to be measured
 
     @property
     def frames(self) -> int:

@@ -48,6 +48,7 @@ def read_windows(
     short: ShortPolicy = "mirror",
     every: float | None = None,
     share: Share = WHOLE,
+    passed: bool = False,
 ) -> Iterator[Window]:
     """Windows of `frames` consecutive frames: up to `windows`, spread over the file, or one `every` so many seconds.
 
@@ -65,12 +66,17 @@ def read_windows(
     With `share`, (number, of how many), several readers divide a file without `every`: each has a part of the places
     that are sought, and together they find the windows that one would. Where that is none, the file has to be read
     without a share: it cannot be sought, is shorter than a window, or nothing in it can be decoded.
+
+    With `passed`, frames that are decoded after one window and on the way to another come as well, in windows of up to
+    `frames` that are marked so.
     """
     if not isinstance(path, Reader):
         with Reader(path, ahead=every == 0) as reader:
-            yield from read_windows(reader, windows=windows, frames=frames, short=short, every=every, share=share)
+            yield from read_windows(
+                reader, windows=windows, frames=frames, short=short, every=every, share=share, passed=passed
+            )
         return
-    reader, found = path, 0
+    reader, found, gap = path, 0, False
     leftover: Window | None = None
     if every is not None and every <= frames * _length(reader):
         every = 0.0
@@ -86,6 +92,13 @@ def read_windows(
     for runs in plans:
         for run in runs:
             for window in _windows(reader, run, frames, whole=every is not None):
+                if window.passed:
+                    gap = not (passed and found)  # before the first window: the file may have to be read again
+                    if not gap:
+                        yield window
+                    continue
+                if gap:
+                    window, gap = replace(window, follows=False), False
                 if window.frames == frames:
                     found, leftover = found + 1, None
                     yield window
@@ -175,29 +188,39 @@ def _stretches(reader: Reader, every: float) -> Iterator[_Run]:
 
 
 def _windows(reader: Reader, run: _Run, frames: int, *, whole: bool) -> Iterator[Window]:
-    """The windows of a run. The last, or one before a change of size, may be shorter."""
+    """The windows of a run, and of frames passed on the way. The last, or one before a change, may be shorter."""
     taken: list[_Frame] = []
     length = _length(reader)
-    left, skip, since, follows = run.windows, 0, run.since, False
+    left, skip, since, follows, passing = run.windows, 0, run.since, False, False
     for frame in _frames(reader, run.key, whole=whole):
-        if not taken and (skip or frame.stamp.start < since):
-            skip, follows = max(0, skip - 1), False
-            continue
-        if not taken and frame.stamp.start >= run.until:
-            return
-        if taken and (taken[0].format != frame.format or taken[0].picture[0].shape != frame.picture[0].shape):
-            yield _window(taken, length, follows)
+        begun = bool(taken) and not passing
+        passes = not begun and (skip > 0 or frame.stamp.start < since)
+        if taken and (passes != passing or _differ(taken[0], frame)):
+            yield _window(taken, length, follows, passed=passing)
             taken, follows = [], True
+        passing = passes
+        if passing:
+            skip = max(0, skip - 1)
+        elif not taken and frame.stamp.start >= run.until:
+            return
         taken.append(frame)
-        if len(taken) == frames:
+        if len(taken) < frames:
+            continue
+        if not passing:
+            skip, left = run.gap, left - 1
             if run.every:
                 since = run.every * (math.floor(taken[0].stamp.start / run.every + _ROUNDING) + 1) - _ROUNDING
-            yield _window(taken, length, follows)
-            taken, follows, skip, left = [], True, run.gap, left - 1
-            if not left:
-                return
+        yield _window(taken, length, follows, passed=passing)
+        taken, follows = [], True
+        if not left:
+            return
     if taken:
-        yield _window(taken, length, follows)
+        yield _window(taken, length, follows, passed=passing)
+
+
+def _differ(frame: _Frame, other: _Frame) -> bool:
+    """In size or format."""
+    return frame.format != other.format or frame.picture[0].shape != other.picture[0].shape
 
 
 def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Iterator[_Frame]:
@@ -225,9 +248,9 @@ def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Iterator[_Frame]
         damaged = False
 
 
-def _window(taken: list[_Frame], length: float, follows: bool) -> Window:
+def _window(taken: list[_Frame], length: float, follows: bool, *, passed: bool) -> Window:
     stamps, forms, pictures = zip(*taken, strict=True)
-    return Window(stamps[0].start, stamps[-1].start + length, forms[0], pictures, stamps, follows)
+    return Window(stamps[0].start, stamps[-1].start + length, forms[0], pictures, stamps, follows, passed)
 
 
 def _length(reader: Reader) -> float:

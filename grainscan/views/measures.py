@@ -25,6 +25,8 @@ _LINES = 270  # samples in the shorter side of a picture, at most
 _MOST_OF_IT = 0.7  # share of a dark picture that has to be dark: night may have its lamps
 _OUTLIERS = 1  # columns of cells that are left out of the range: a dead pixel is no picture
 
+_LACKING = 1.5  # frames, in which a duration and its frames may differ where none is missing but one
+
 # Scores are logits: 0 is undecided, 3 nearly certain. Lengths in frames, differences in 8-bit codes (RMS of the cells).
 _BLACK = 8.0  # the brightest cell of a black picture
 _GREY, _FLAT = 24.0, 2.0  # a black that is raised, as by a wrong range: brightest cell and spread
@@ -56,6 +58,12 @@ class Frames:
 
     def part(self, rows: slice) -> Frames:
         return Frames(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def fill(self, duration: float | None) -> bool:
+        """Whether they are all frames of a file of so many seconds, but for one at most."""
+        if duration is None or np.isnan(self.step[1:]).any():
+            return False
+        return bool(duration - (self.end[-1] - self.start[0]) < _LACKING * duration / (len(self) + 1))
 
     def rows(self) -> list[list[float | None]]:
         """The measures frame by frame, for JSON; None for NaN."""
