@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
@@ -36,7 +37,7 @@ def guard() -> Iterator[None]:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                     signal.signal(number, _stop)
-            sys.unraisablehook = _come_again
+            sys.unraisablehook, sys.excepthook = _come_again, _report
             _check_folder()
             yield
         except SystemExit as end:
@@ -77,6 +78,12 @@ def _come_again(lost: sys.UnraisableHookArgs) -> None:
 
     _first = None
     threading.Timer(_AGAIN, _thread.interrupt_main).start()
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nobody caught, but not those of threads whose processes a signal has ended."""
+    if _first is None or "-vv" in sys.argv:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end(code: Any) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import socket
 import threading
 from fractions import Fraction
@@ -256,7 +257,9 @@ def test_write_clip_leaves_nothing_behind_when_it_fails(tmp_path: Path, make_blo
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".xdg")] == []
 
 
-@pytest.mark.parametrize("content", [b"", b"not a video at all\n" * 50, os.urandom(5000)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a video at all\n" * 50, random.Random(0).randbytes(5000)], ids=["empty", "text", "noise"]
+)
 def test_what_is_no_video_is_a_video_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.avi"
     path.write_bytes(content)
