@@ -25,6 +25,7 @@ from grainscan.report.eval_tables import write_evaluation
 from grainscan.results import fault_of
 from grainscan.scan.prevalence import factor, move, moved, parse_prevalence
 from grainscan.scan.scanner import Scanner, predict_video
+from grainscan.video import write_clip
 
 TASK, MEASURED, BARE = "graininess", "black_screen", "banding"
 ASSUMED = {TASK: 0.6, MEASURED: 0.25}
@@ -44,8 +45,6 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(tmp_path: Path, make_block: MakeBlock) -> Path:
     """Brightness that wavers, so that probabilities do, and black frames in between."""
-    from grainscan.video import write_clip
-
     block = make_block(frames=64, level=(60, 66))
     for first, level in ((8, 200), (16, 140), (24, 130), (32, 16), (40, 118), (48, 150)):
         block.planes[0][first : first + 8] = level
@@ -77,13 +76,13 @@ def test_the_log_odds_are_shifted() -> None:
 def test_frequencies_are_met_where_the_artifact_is_rare() -> None:
     """Normal logits of two classes, for which the probability is exact at one half."""
     draw = np.random.default_rng(0)
-    truth = draw.random(200_000) < 0.05
+    truth = draw.random(50_000) < 0.05
     score = draw.normal(np.where(truth, 1.0, -1.0))  # log-odds 2 * score
     before = 1 / (1 + np.exp(-2 * score))
     after = np.array([moved(each, factor(0.05, 0.5)) for each in before])
-    assert before.mean() > 0.15 and after.mean() == pytest.approx(0.05, abs=0.002)
+    assert before.mean() > 0.15 and after.mean() == pytest.approx(0.05, abs=0.004)
     likely = (after > 0.4) & (after < 0.6)
-    assert truth[likely].mean() == pytest.approx(0.5, abs=0.03)
+    assert truth[likely].mean() == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_flag_is_read() -> None:
@@ -204,11 +203,11 @@ def test_a_scan_is_not_continued_with_another_prevalence(config: PredictConfig) 
 
 
 def test_a_finished_scan_is_moved_without_decoding(config: PredictConfig, clip: Path) -> None:
-    (direct,) = rows_of(replace(config, prevalence="0.02", threshold=f"{TASK}=0.3"))
+    (direct,) = rows_of(replace(config, prevalence="0.02", threshold=f"{MEASURED}=0.3"))
     predict(replace(config, prevalence=f"{TASK}=0.4"), stdout=io.StringIO())
     clip.unlink()
     log = replace(config, inputs=(str(config.output),), model=None)
-    (row,) = rows_of(replace(log, prevalence="0.02", threshold=f"{TASK}=0.3"))
+    (row,) = rows_of(replace(log, prevalence="0.02", threshold=f"{MEASURED}=0.3"))
     assert "settings" not in row  # no scan takes it for its own
     assert row["tasks"].keys() == direct["tasks"].keys()
     for task, verdict in row["tasks"].items():
@@ -258,20 +257,20 @@ def test_a_page_says_which_prevalence_was_set(config: PredictConfig, tmp_path: P
 def test_eval_measures_the_moved_probabilities(
     model: Path, make_clip: MakeClip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    levels = {"a.avi": (180, 220), "b.avi": (110, 120), "c.avi": (100, 110), "d.avi": (90, 100), "e.avi": (60, 90)}
+    levels = {"a.avi": (180, 220), "b.avi": (110, 120), "c.avi": (100, 110), "d.avi": (90, 100)}
     for name, level in levels.items():
         make_clip(f"data/{name}", level=level)
     write_labels(tmp_path / "data", {name: {TASK: int(name == "a.avi")} for name in levels})
     other = write_toy_model(tmp_path / "other")
     config = EvalConfig(data=tmp_path / "data", model=str(model), workers=0, bootstrap=0, compare=str(other))
-    plain, rare = (evaluate(each) for each in (config, replace(config, prevalence="0.2")))
+    plain, rare = (evaluate(each) for each in (config, replace(config, prevalence="0.25")))
     old, new = plain.tasks[TASK], rare.tasks[TASK]
     assert (old.confusion, old.auroc) == (new.confusion, new.auroc)
-    assert (old.prevalence, old.assumed_prevalence, new.assumed_prevalence) == (0.2, 0.6, 0.2)
-    assert new.threshold == pytest.approx(moved(old.threshold, factor(0.2, 0.6)), abs=1e-6)
+    assert (old.prevalence, old.assumed_prevalence, new.assumed_prevalence) == (0.25, 0.6, 0.25)
+    assert new.threshold == pytest.approx(moved(old.threshold, factor(0.25, 0.6)), abs=1e-6)
     assert old.ece is not None and new.ece is not None and old.brier is not None and new.brier is not None
     assert new.ece < old.ece and new.brier < old.brier
     write_evaluation(rare)
-    assert "prevalence 0.2; the probabilities assume 0.2" in capsys.readouterr().out
+    assert "prevalence 0.25; the probabilities assume 0.25" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no record says"):
         evaluate(replace(config, model=str(other), compare=None, prevalence="0.2"))
