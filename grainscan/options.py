@@ -314,6 +314,11 @@ class ScanConfig(Options):
         metavar="MODEL",
     )
     tasks: str | None = option(None, "Artifacts to judge. Default: all that the model knows.", metavar="A,B")
+    prevalence: str | None = option(
+        None,
+        "Share of the files that have an artifact: probabilities follow it, labels stay. Default: as in calibration.",
+        metavar="P|TASK=P",
+    )
     min_strength: str | None = option(
         None, "Strength from which an artifact counts as found, in its unit: graininess=2.", metavar="TASK=S"
     )

@@ -36,6 +36,7 @@ from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pictures import add_pictures
 from grainscan.scan.pooling import check_strengths, parse_strengths, parse_thresholds, relabel
+from grainscan.scan.prevalence import move, parse_prevalence
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import task_of
 
@@ -83,6 +84,9 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         check_tasks(f"--tasks {config.tasks}", wanted, known)
     tasks = tuple(task for task in known if task in wanted)
     thresholds, strengths = parse_thresholds(config.threshold, tasks), parse_strengths(config.min_strength)
+    unknown = set(finished.tasks).difference(finished.calibrated)
+    unknown |= set(spec.judged).difference(spec.prevalence) if spec else set()
+    shares = parse_prevalence(config.prevalence, tasks, [task for task in tasks if task not in unknown])
     measured = {*(spec.strength if spec else ()), *finished.measured}
     check_strengths(strengths, [task for task in tasks if task in measured])
     for flag, given, others in (
@@ -107,7 +111,7 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         _check_log(config, form, output, names, logs)
     model = spec.name if spec else ", ".join(finished.models)
     report = PredictReport(model, tasks, form, output)
-    with closing(_Scan(config, spec, finished, thresholds, strengths, report, progress or Progress())) as scan:
+    with closing(_Scan(config, spec, finished, thresholds, shares, strengths, report, progress or Progress())) as scan:
         if output is None or is_stream(output):
             report = scan.to_stream(paths, output or stdout)
         else:
@@ -140,12 +144,13 @@ class _Scan:
         spec: ModelSpec | None,
         finished: FinishedScans,
         thresholds: dict[str, float],
+        shares: dict[str, float],
         strengths: dict[str, float],
         report: PredictReport,
         progress: Progress,
     ) -> None:
         self._config, self._report, self._progress = config, report, progress
-        self._finished, self._thresholds, self._strengths = finished, thresholds, strengths
+        self._finished, self._thresholds, self._shares, self._strengths = finished, thresholds, shares, strengths
         self._tally, self._left_out = Tally(), 0
         self._last: Any = None  # the latest row
         character = config.character or config.grain_table is not None
@@ -154,15 +159,19 @@ class _Scan:
         self._pictures = config.pictures if config.pictures is not None else _PICTURES if spec is not None else 0
         self._pictures *= report.format == "html"
         self._scanner: Scanner | None = None
+        settings: dict[str, str] = {}
         if spec is not None:
             own = {task: value for task, value in thresholds.items() if task in spec.judged}
             maps = config.maps or FORMATS[report.format].maps
             self._options: dict[str, Any] = {"thresholds": own, "maps": maps, "character": character}
+            self._options["prevalence"] = {task: value for task, value in shares.items() if task in spec.judged}
             self._options["min_strength"] = {task: value for task, value in strengths.items() if task in spec.strength}
             ours = None if config.tasks is None else ",".join(task for task in report.tasks if task in spec.judged)
-            self._config = config = replace(config, tasks=ours)
+            self._config = config = replace(config, tasks=ours, prevalence=None)
             self._scanner = Scanner.from_config(config, **self._options)
-            self._known |= {"units": spec.strength, "settings": _settings(self._scanner)}
+            self._known["units"] = spec.strength
+            settings = _settings(self._scanner)
+        self._known["settings"] = settings | _by_hand(thresholds, shares, strengths)
 
     def close(self) -> None:
         if self._scanner is not None:
@@ -262,11 +271,12 @@ class _Scan:
                 self._left_out += 1
 
     def _recalled(self, row: Result) -> Result:
-        """A row of a finished scan, with the tasks, thresholds and least strengths that are asked for."""
-        if self._report.format != "jsonl":
-            row = _unlogged(row)
+        """A row of a finished scan, with the tasks, prevalences, thresholds and least strengths that are asked for."""
+        if self._report.format != "jsonl" or self._thresholds or self._shares or self._strengths:
+            row = _unlogged(row)  # of other options: a scan must not take it for its own
         if self._config.tasks is not None and "tasks" in row:
             row["tasks"] = {task: block for task, block in row["tasks"].items() if task in self._report.tasks}
+        move(row, self._shares)
         for task, block in row.get("tasks", {}).items():
             block["threshold"] = self._thresholds.get(task, block["threshold"])
             if task in self._strengths and "strength" in block:
@@ -307,20 +317,27 @@ def _settings(scanner: Scanner) -> dict[str, str]:
     often = f"up to {view.windows:,} per file" if job.every is None else f"one every {job.every:g} seconds"
     if job.every == 0:
         often = "every frame"
-    settings = {
+    return {
         "artifacts": ", ".join(task_of(task).title for task in scanner.tasks),
         "windows": f"{often}, of {count(view.frames, 'frame')} each",
         "views of a window": f"{views}, and statistics of the picture" if job.statistics else views,
         "files shorter than a window": "refused" if job.short == "error" else f"extended ({job.short})",
         "time limit": f"{job.timeout:g} seconds per file" if job.timeout else "none",
     }
-    if scanner.thresholds:
-        pairs = (f"{task_of(task).title} {value:g}" for task, value in scanner.thresholds.items())
-        settings["thresholds set by hand"] = ", ".join(pairs)
-    if scanner.min_strength:
-        pairs = (f"{task_of(task).title} {value:g}" for task, value in scanner.min_strength.items())
-        settings["strength from which an artifact counts"] = ", ".join(pairs)
-    return settings
+
+
+def _by_hand(thresholds: dict[str, float], shares: dict[str, float], strengths: dict[str, float]) -> dict[str, str]:
+    """What was asked for by task, for people."""
+    given = {
+        "thresholds set by hand": thresholds,
+        "share of files with an artifact, set by hand": shares,
+        "strength from which an artifact counts": strengths,
+    }
+    return {
+        name: ", ".join(f"{task_of(task).title} {value:g}" for task, value in values.items())
+        for name, values in given.items()
+        if values
+    }
 
 
 def _partial(output: Path) -> Path:

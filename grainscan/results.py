@@ -24,6 +24,7 @@ class Verdict(TypedDict, total=False):
     threshold: float
     strength: float
     min_strength: float  # from which on the artifact counts as found, if that was asked for; absent otherwise
+    prevalence: float  # the share of files with the artifact that the probability assumes; absent if unknown
     experimental: bool  # the model is not yet good at this task; absent otherwise
 
 
@@ -127,6 +128,8 @@ def _is_verdict(value: Any) -> bool:
     if not isinstance(value, dict) or value.get("label") not in (0, 1) or not _is_number(value.get("probability")):
         return False
     if "min_strength" in value and "strength" not in value:
+        return False
+    if not (_is_number(share := value.get("prevalence", 0.5)) and 0 < share < 1):
         return False
     return all(_is_number(value.get(key, 0)) for key in ("threshold", "strength", "min_strength"))
 

@@ -64,6 +64,7 @@ def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "calibration": {"graininess": (9.0, 9.0)},
             "threshold": {"graininess": 0.9},
             "aggregation": {"graininess": 0.25},
+            "prevalence": {"graininess": 0.75},
         }
         return calibrate(write_toy_model(tmp_path / "model", **before | changes), folder, tasks=tasks)
 
@@ -86,7 +87,7 @@ def test_separable_clips_are_all_labelled_right(fit: Any, tmp_path: Path) -> Non
         logits = np.array(views, np.float32)
         found = probability(logits, "graininess", spec) >= spec.threshold_of("graininess")
         assert found == labels["graininess"], name
-    assert spec.calibration["graininess"][0] > 0
+    assert spec.calibration["graininess"][0] > 0 and spec.prevalence == {"graininess": 0.5}
     assert read_spec(tmp_path / "model") == spec
 
 
@@ -110,7 +111,7 @@ def test_the_fraction_may_be_all_views(fit: Any) -> None:
 def test_a_single_class_keeps_the_identity_and_one_half(fit: Any) -> None:
     fitted = fit({f"{i}.avi": grainy(1, i, i, i) for i in range(5)})
     assert fitted.spec.calibration_of("graininess") == (1.0, 0.0)
-    assert fitted.spec.threshold_of("graininess") == 0.5
+    assert fitted.spec.threshold_of("graininess") == 0.5 and fitted.spec.prevalence == {}
     assert fitted.clips == {"graininess": 5, "banding": 0}
     assert fitted.auroc == {"graininess": None, "banding": None} and fitted.experimental == ()
 
@@ -119,6 +120,7 @@ def test_only_the_tasks_that_are_asked_for_are_fitted(fit: Any) -> None:
     spec = fit({name: ({"banding": 1 - labels["graininess"]}, views) for name, (labels, views) in SEPARABLE.items()})
     assert spec.clips == {"graininess": 0, "banding": 8}
     assert spec.auroc["banding"] == 0 and spec.experimental == ("banding",)  # the toy's logits rank the other way
+    assert spec.spec.prevalence == {}  # so they are not calibrated
 
 
 def test_the_others_keep_what_they_have(fit: Any) -> None:
@@ -128,6 +130,7 @@ def test_the_others_keep_what_they_have(fit: Any) -> None:
     spec = fitted.spec
     assert spec.calibration["graininess"] == (9.0, 9.0) and spec.threshold["graininess"] == 0.9
     assert spec.aggregation["graininess"] == 0.25 and spec.calibration["banding"] != (1.0, 0.0)
+    assert spec.prevalence == {"graininess": 0.75, "banding": 0.5}
 
 
 def test_a_measured_task_is_calibrated_on_the_scores_of_files(fit: Any) -> None:
@@ -136,20 +139,27 @@ def test_a_measured_task_is_calibrated_on_the_scores_of_files(fit: Any) -> None:
     old = {"black_screen": (50.0, 1.0), "frame_drop": (2.0, 1.0)}
     fitted = fit(
         clips, ("black_screen", "frame_drop"), measured=("black_screen", "frame_drop"),
-        calibration=old, threshold={"frame_drop": 0.7}, aggregation={},
+        calibration=old, threshold={"frame_drop": 0.7}, aggregation={}, prevalence={"frame_drop": 0.1},
     )  # fmt: skip
     a, b = fitted.spec.calibration["black_screen"]
     assert 3 < -b / a < 4 and fitted.auroc["black_screen"] == 1.0  # undecided between the classes
     assert calibrated(3.0, "black_screen", fitted.spec) < fitted.spec.threshold["black_screen"]
     assert fitted.spec.calibration["frame_drop"] == (2.0, 1.0) and fitted.spec.threshold["frame_drop"] == 0.7
     assert "black_screen" not in fitted.spec.aggregation
+    assert fitted.spec.prevalence == {"black_screen": 0.5, "frame_drop": 0.1}
 
 
 def test_a_measured_task_whose_scores_say_nothing_keeps_what_it_has(fit: Any) -> None:
     clips = {f"{i}.avi": ({"black_screen": i % 2}, [-8.0]) for i in range(8)}
-    old = {"calibration": {"black_screen": (0.9, 0.1)}, "threshold": {"black_screen": 0.6}, "aggregation": {}}
+    old = {
+        "calibration": {"black_screen": (0.9, 0.1)},
+        "threshold": {"black_screen": 0.6},
+        "aggregation": {},
+        "prevalence": {"black_screen": 0.3},
+    }
     fitted = fit(clips, ("black_screen",), measured=("black_screen",), **old)
     assert fitted.spec.calibration == old["calibration"] and fitted.spec.threshold == old["threshold"]
+    assert fitted.spec.prevalence == old["prevalence"]
     assert fitted.experimental == ("black_screen",)
 
 

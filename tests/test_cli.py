@@ -222,7 +222,7 @@ def test_predict_as_json(folder: Path) -> None:
     assert set(rows["broken.avi"]) == {"schema", "path", "status", "error"}
     assert set(rows["broken.avi"]["error"]) == {"type", "message", "hint"}
     noisy, plain_one = (rows[name]["tasks"]["graininess"] for name in ("noisy.avi", "plain.avi"))
-    assert set(noisy) == {"label", "probability", "threshold", "strength"}
+    assert set(noisy) == {"label", "probability", "threshold", "strength", "prevalence"}
     assert (noisy["label"], plain_one["label"]) == (1, 0)
     assert noisy["strength"] > plain_one["strength"]
     assert rows["noisy.avi"]["video"]["width"] == 160

@@ -125,7 +125,7 @@ def with_statistics(source: Path, target: Path, folder: Path) -> None:
     old = load(source)
     of_grain = {
         name: {TASK: values[TASK]} if TASK in (values := getattr(old.spec, name)) else {}
-        for name in ("aggregation", "calibration", "threshold", "strength")
+        for name in ("aggregation", "calibration", "threshold", "prevalence", "strength")
     }
     spec = old.spec.with_(name=target.name, tasks=(TASK,), statistics=COUNT, measured=MEASURED, **of_grain)
     new = GrainscanViViT(old.config, spec)

@@ -31,6 +31,7 @@ PREVALENCE = 0.1  # of an artifact in the libraries that thresholds are chosen f
 TRUSTED = 0.8  # AUROC on whole validation clips from which a task is not experimental
 FALSE_ALARMS = 0.02  # share of the clips without an artifact that is experimental
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the views
+_IDENTITY = (1.0, 0.0)  # what `fit_platt` gives where larger logits do not mean more positives
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def calibrate(
     look. A measured task has a single score for a file, and no fraction. Tasks without both classes get the identity
     and 0.5. Measured ones keep what they have, also where their scores do not rank these clips: with faults between the
     windows, they say nothing of the formula. Clips that cannot be decoded are left out.
+    The share of clips with the artifact is recorded for each task that Platt scaling succeeded for: its probabilities
+    can be moved to another prevalence.
     tasks: those to fit, by default all; the others keep what they have. Raises ModelError, LabelsError.
     """
     progress = progress or Progress()
@@ -90,10 +93,12 @@ def calibrate(
         elif area >= TRUSTED:
             fits[task] = _fit(task, known, 1.0)
     same = before.keeping(set(before.measured).difference(fits))
+    shares = {task: fit.prevalence for task, fit in fits.items() if fit.calibration != _IDENTITY}
     spec = spec.with_(
         aggregation=spec.aggregation | {task: fit.fraction for task, fit in fits.items() if task in spec.tasks},
         calibration=spec.calibration | same.calibration | {task: fit.calibration for task, fit in fits.items()},
         threshold=spec.threshold | same.threshold | {task: fit.threshold for task, fit in fits.items()},
+        prevalence=spec.prevalence | same.prevalence | shares,
     )
     write_spec(directory, spec)
     figures = {task: _figures(task, known, spec) for task, known in samples.items()}
@@ -166,6 +171,7 @@ class _Fit:
     losses: NDArray[np.float64]  # cross-entropy of each clip
     calibration: tuple[float, float]
     threshold: float
+    prevalence: float  # share of the clips with the artifact, which the probabilities assume
 
 
 def _choose(fits: list[_Fit]) -> _Fit:
@@ -190,4 +196,4 @@ def _fit(task: str, known: list[tuple[int, NDArray[np.float32]]], fraction: floa
         threshold = max(threshold, float(np.quantile(likely[truth == 0], 1 - FALSE_ALARMS)))
     kept = np.clip(likely, 1e-6, 1 - 1e-6)
     losses = -(truth * np.log(kept) + (1 - truth) * np.log(1 - kept))
-    return _Fit(fraction, losses, (a, b), round(threshold, 4))
+    return _Fit(fraction, losses, (a, b), round(threshold, 4), round(float(truth.mean()), 6))

@@ -115,10 +115,13 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
 
 
 def _for_other(config: EvalConfig, model: str) -> EvalConfig:
-    """The same evaluation of another model, on those of the tasks asked for that it knows, if any."""
+    """The same evaluation of another model, on those of the tasks asked for that it knows, if any.
+
+    Without a prevalence, which it may not know and which does not change a ranking.
+    """
     known = read_spec(find_model(model)).judged
     shared = [task for task in names_in(config.tasks) if task in known]
-    return replace(config, model=model, tasks=",".join(shared) if shared else config.tasks)
+    return replace(config, model=model, tasks=",".join(shared) if shared else config.tasks, prevalence=None)
 
 
 def _curves(

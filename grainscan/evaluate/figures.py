@@ -92,6 +92,7 @@ class TaskReport(Report):
     sources: dict[str, Source] | None = None  # the worst first, if sources are known
     operating_point: ChosenPoint | None = None
     calibration: Calibration | None = None
+    assumed_prevalence: float | None = None  # by the probabilities, if that is known
     min_strength: float | None = None  # from which on a clip counts as positive, if that was asked for
     experimental: bool | None = None  # true if the model is not yet good at the task
 
@@ -117,6 +118,7 @@ def measure(
         sources=_sources(sample, threshold),
         operating_point=fitted.operating_point,
         calibration=fitted.calibration,
+        assumed_prevalence=judged.prevalence.get(sample.task),
         min_strength=judged.min_strength.get(sample.task),
         experimental=True if sample.task in judged.experimental else None,
     )

@@ -40,6 +40,7 @@ class Judged:
     strength: dict[str, dict[str, float]] = field(default_factory=dict)
     weak: dict[str, set[str]] = field(default_factory=dict)  # the tasks whose strength is too low to count
     min_strength: dict[str, float] = field(default_factory=dict)  # by task, where one was asked for
+    prevalence: dict[str, float] = field(default_factory=dict)  # that the probabilities assume, by task, where known
     baseline: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: list[ClipError] = field(default_factory=list)
 
@@ -97,10 +98,11 @@ def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines
         judged = Judged(
             spec.name,
             tasks,
-            {task: spec.threshold_of(task) for task in tasks},
+            {task: scanner.threshold_of(task) for task in tasks},
             spec.experimental,
             spec.judged,
             min_strength=scanner.min_strength,
+            prevalence=spec.prevalence | scanner.prevalence,
         )
         progress.stage(f"{spec.name} on {labels.folder.name}", len(names))
         results: Any = scanner.scan([labels.path[name] for name in names])

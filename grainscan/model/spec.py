@@ -42,7 +42,9 @@ class ModelSpec:
     `strength` maps a task to the unit of its strength; tasks without an entry have no strength.
     `aggregation` maps a task to the fraction of its views whose mean is the file's logit (without an entry: all); they
     are the lowest or the highest ones, according to the task's record. `measured` are the tasks that the model judges
-    by a formula: they have no output of the network, but threshold and calibration like any other.
+    by a formula: they have no output of the network, but threshold and calibration like any other. `prevalence` is the
+    share of the clips with the artifact among those that a task was calibrated on, which its probabilities assume; a
+    task without an entry was not calibrated, or before this was recorded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ModelSpec:
     aggregation: dict[str, float] = field(default_factory=dict)
     threshold: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
+    prevalence: dict[str, float] = field(default_factory=dict)
     strength: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -93,8 +96,8 @@ class ModelSpec:
         return replace(self, **changes)
 
     def keeping(self, tasks: Collection[str]) -> ModelSpec:
-        """With the aggregation, calibration and threshold of these tasks only."""
-        fitted = ("aggregation", "calibration", "threshold")
+        """With the aggregation, calibration, threshold and prevalence of these tasks only."""
+        fitted = ("aggregation", "calibration", "threshold", "prevalence")
         return self.with_(**{key: {t: v for t, v in getattr(self, key).items() if t in tasks} for key in fitted})
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,7 +200,7 @@ def faults_of(block: Any) -> Iterator[str]:
     if faults:
         return
     judged = {*block["tasks"], *block.get("measured", ())}
-    for key in ("threshold", "calibration", "strength", "aggregation"):
+    for key in ("threshold", "calibration", "prevalence", "strength", "aggregation"):
         values = block.get(key, {})
         unknown = values.keys() - judged if isinstance(values, dict) else ()
         yield from (f"$.{BLOCK}.{key}.{task}: the model has no such task" for task in sorted(unknown))
@@ -292,6 +295,7 @@ _SCHEMA = _object(
         "aggregation": _either(_number(1e-6, 1), _map(_number(1e-6, 1))),
         "threshold": _map(_number(0, 1)),
         "calibration": _map(_list(_number(-1e6, 1e6), 2, 2)),
+        "prevalence": _map(_number(1e-6, 1 - 1e-6)),
         "strength": _map(_NAME),
         "provenance": _is(lambda value: isinstance(value, dict), "an object"),
     },

@@ -189,6 +189,11 @@ def _details(task: str, block: TaskReport, *, mistakes: bool) -> Iterator[Render
             f"  strength: Spearman's rank correlation with the true one {number(block.strength.spearman)}, "
             f"median error {block.strength.median_error:.2f}{unit} ({count(block.strength.clips, 'clip')})"
         )
+    if block.assumed_prevalence is not None and block.prevalence is not None:
+        yield styled(
+            f"  prevalence {block.prevalence:.3g}; "
+            f"the probabilities assume {block.assumed_prevalence:.3g} (--prevalence)"
+        )
     if block.calibration:
         fit = block.calibration
         yield styled(

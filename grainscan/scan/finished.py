@@ -20,6 +20,7 @@ class FinishedScans:
     """The rows of JSONL files, each path once: the row that comes last.
 
     tasks: those of the rows, in order of first appearance. measured: those with a strength. models: names, likewise.
+    calibrated: those whose verdicts all say which prevalence they assume.
     grain: whether a row describes the grain of its file.
     Raises UsageError for a file that cannot be read or holds anything but results; a last row that was cut off is left
     out.
@@ -30,14 +31,17 @@ class FinishedScans:
         self._places: dict[str, tuple[Path, int]] = {}
         self.grain = False
         tasks, measured, models = dict[str, None](), dict[str, None](), dict[str, None]()
+        unknown = set[str]()
         for file in self.files:
             for offset, row in _rows(file):
                 self._places[row["path"]] = (file, offset)
                 self.grain |= "grain" in row
                 tasks |= dict.fromkeys(row.get("tasks", ()))
                 measured |= dict.fromkeys(task for task, block in row.get("tasks", {}).items() if "strength" in block)
+                unknown |= {task for task, block in row.get("tasks", {}).items() if "prevalence" not in block}
                 models |= dict.fromkeys([row["model"]] if "model" in row else [])
         self.tasks, self.measured, self.models = tuple(tasks), tuple(measured), tuple(models)
+        self.calibrated = tuple(task for task in tasks if task not in unknown)
 
     def __len__(self) -> int:
         return len(self._places)

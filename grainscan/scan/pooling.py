@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,26 @@ def relabel(verdict: Verdict) -> None:
 def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]:
     """`0.7` for every task, or `graininess=0.7,banding=0.4`. Raises UsageError."""
     known = tuple(tasks)
-    hint = f"Write --threshold 0.7, or --threshold {known[0] if known else 'TASK'}=0.7."
-    thresholds: dict[str, float] = {}
+    return by_task("threshold", text, known, everywhere=known, example=0.7, limits=(0, 1))
+
+
+def by_task(
+    option: str,
+    text: str | None,
+    known: Collection[str],
+    *,
+    everywhere: Collection[str],
+    example: float,
+    limits: tuple[float, float],
+) -> dict[str, float]:
+    """Numbers by task from `0.7`, which is for the tasks in `everywhere`, or `graininess=0.7,banding=0.4`, or both.
+
+    Raises UsageError, which names the option, for a task that is not known and a number out of the limits.
+    """
+    one = next(iter(everywhere or known), "TASK")
+    hint = f"Write --{option} {example:g}, or --{option} {one}={example:g}."
+    low, high = limits
+    numbers: dict[str, float] = {}
     for part in (text or "").split(","):
         name, found, number = part.rpartition("=")
         name = name.strip()
@@ -87,15 +105,15 @@ def parse_thresholds(text: str | None, tasks: Iterable[str]) -> dict[str, float]
             continue
         if found and name not in known:
             hint = f"{likely(name, known)}The model has {', '.join(known) or 'no tasks'}."
-            raise UsageError(f"threshold of {name!r}: the model has no such task", hint=hint)
+            raise UsageError(f"{option} of {name!r}: the model has no such task", hint=hint)
         try:
             value = float(number)
         except ValueError:
-            raise UsageError(f"threshold {part.strip()!r} is not a number", hint=hint) from None
-        if not 0 <= value <= 1:
-            raise UsageError(f"threshold {value:g} is not between 0 and 1", hint=hint)
-        thresholds.update(dict.fromkeys([name] if found else known, value))
-    return thresholds
+            raise UsageError(f"{option} {part.strip()!r} is not a number", hint=hint) from None
+        if not low <= value <= high:
+            raise UsageError(f"{option} {value:g} is not between {low:g} and {high:g}", hint=hint)
+        numbers.update(dict.fromkeys([name] if found else everywhere, value))
+    return numbers
 
 
 def parse_strengths(text: str | None) -> dict[str, float]:

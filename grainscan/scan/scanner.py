@@ -40,6 +40,7 @@ from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_of, local_copy, name_of
 from grainscan.scan.measured import Measured
 from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability
+from grainscan.scan.prevalence import check_prevalence, factor, move, moved, parse_prevalence
 from grainscan.video import Pictures
 from grainscan.video.doubts import Doubts
 from grainscan.views.measures import Frames
@@ -96,6 +97,8 @@ class Scanner:
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
     thresholds: by task, instead of the model's own.
+    prevalence: by task, the share of the files that have the artifact: probabilities follow it and the model's own
+        thresholds move along, so that labels and events stay. The other thresholds are in the new probabilities.
     min_strength: by task, in the unit of its strength: below it the label is 0, and the probability stays.
     baseline: add the values of the classical estimators.
     character: add the character of the grain of grainy files.
@@ -121,6 +124,7 @@ class Scanner:
         max_pixels: int = ScanConfig.max_pixels,
         short: ShortPolicy = "mirror",
         thresholds: Mapping[str, float] | None = None,
+        prevalence: Mapping[str, float] | None = None,
         min_strength: Mapping[str, float] | None = None,
         baseline: bool = False,
         character: bool = False,
@@ -163,6 +167,13 @@ class Scanner:
             character=character,
         )
         self.thresholds = dict(thresholds or {})
+        self.prevalence = dict(prevalence or {})
+        check_prevalence(self.prevalence, self.spec.prevalence)
+        self._factors = {task: factor(share, self.spec.prevalence[task]) for task, share in self.prevalence.items()}
+        self._calibrated = {  # the thresholds that are given, in the probabilities before they are moved
+            task: moved(value, 1 / self._factors[task]) if task in self._factors else value
+            for task, value in self.thresholds.items()
+        }
         self.min_strength = dict(min_strength or {})
         check_strengths(self.min_strength, [task for task in self.tasks if task in self.spec.strength])
         self._maps = maps
@@ -178,6 +189,9 @@ class Scanner:
         shared = {each.name: getattr(config, each.name) for each in fields(ScanConfig)}
         shared["tasks"] = None if config.tasks is None else names_in(config.tasks)
         shared["min_strength"] = parse_strengths(config.min_strength)
+        if config.prevalence is not None:
+            spec = read_spec(find_model(config.model))
+            shared["prevalence"] = parse_prevalence(config.prevalence, spec.judged, spec.prevalence)
         return cls(**{**shared, **options})
 
     def __enter__(self) -> Scanner:
@@ -203,6 +217,12 @@ class Scanner:
             )
         return tuple(task for task in self.spec.judged if task in wanted)
 
+    def threshold_of(self, task: str) -> float:
+        """The probability, at the prevalence asked for, from which on a task counts as found."""
+        own = self.spec.threshold_of(task)
+        moves = task in self._factors
+        return self.thresholds.get(task, round(moved(own, self._factors[task]), 6) if moves else own)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the model's files and all options that change results: a log with another one is not continued."""
@@ -215,7 +235,9 @@ class Scanner:
         free = ("threads", "timeout", "memory")
         job = {key: value for key, value in asdict(self.job).items() if key not in free}
         digest.update(
-            json.dumps([job, self.thresholds, self.min_strength, self._maps, self.tasks], sort_keys=True).encode()
+            json.dumps(
+                [job, self.thresholds, self.prevalence, self.min_strength, self._maps, self.tasks], sort_keys=True
+            ).encode()
         )
         return digest.hexdigest()[:12]
 
@@ -345,7 +367,7 @@ class Scanner:
             "schema": SCHEMA,
             "path": file.path,
             "status": "ok",
-            "tasks": aggregate(outputs, self.spec, self.thresholds, self.tasks, self.min_strength),
+            "tasks": aggregate(outputs, self.spec, self._calibrated, self.tasks, self.min_strength),
             "windows": windows,
             "video": file.video,
             "model": self.spec.name,
@@ -353,11 +375,11 @@ class Scanner:
             "seconds": round(time.monotonic() - file.began, 3),
         }
         if measured is not None:
-            result["tasks"].update(measured.verdicts(self.thresholds))
+            result["tasks"].update(measured.verdicts(self._calibrated))
         if self.job.every is not None:
-            result["events"] = find_events(windows, measured, self.spec, self.thresholds, self.tasks)
+            result["events"] = find_events(windows, measured, self.spec, self._calibrated, self.tasks)
             if measured is not None and REPORTED in self.tasks and measured.frames.damaged.any():
-                threshold = self.thresholds.get(REPORTED, self.spec.threshold_of(REPORTED))
+                threshold = self._calibrated.get(REPORTED, self.spec.threshold_of(REPORTED))
                 result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
         if unreliable := file.doubts.reasons():
             result["unreliable"] = unreliable
@@ -374,8 +396,11 @@ class Scanner:
         if self._maps:
             maps = (self._map(number, *piece) for number, piece in enumerate(file.pieces))
             result["map"] = list(itertools.chain.from_iterable(maps))
+        for task in self.spec.prevalence.keys() & result["tasks"].keys():
+            result["tasks"][task]["prevalence"] = self.spec.prevalence[task]
         for task in set(self.spec.experimental) & result["tasks"].keys():
             result["tasks"][task]["experimental"] = True
+        move(result, self.prevalence)
         for part in (*result["windows"], *result.get("events", ())):
             if code := timecode(part["start"], file.video.get("fps")):
                 part[TIMECODE] = code
