@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import scene_block
 
 from grainscan.scan.scanner import Scanner
@@ -23,9 +24,10 @@ def write(path: Path, frames: int, grainy: tuple[slice, slice, slice]) -> Path:
     return path
 
 
-def test_grain_in_a_part_of_the_clip_is_an_event_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [0, 0.5])
+def test_grain_in_a_part_of_the_clip_is_an_event_there(tmp_path: Path, every: float) -> None:
     path = write(tmp_path / "a.avi", 125, (slice(50, 100), slice(None), slice(None)))  # 2 s to 4 s of 5
-    with Scanner(every=0.5, workers=0, crops=4, tasks=[TASK]) as scanner:
+    with Scanner(every=every, workers=0, crops=4, tasks=[TASK]) as scanner:
         (event,) = scanner.predict(path)["events"]
     assert event["task"] == TASK
     assert abs(event["start"] - 2) <= 0.5 and abs(event["end"] - 4) <= 0.5

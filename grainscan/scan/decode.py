@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,14 @@ from grainscan.video.film_grain import Carried
 from grainscan.views.crops import ViewSpec, active_area, crop_views
 from grainscan.views.measures import Frames, Meter, window_cells
 from grainscan.views.statistics import COUNT, describe
-from grainscan.views.watch import Watch
+from grainscan.views.watch import Look, Watch
 from grainscan.workers import alive
 
 if TYPE_CHECKING:
     from grainscan.video import Reader
 
 FUNCTION = f"{DECODER}:decode"  # for `workers.Pool`
-_NO_STATISTICS = np.empty(0, np.float32)
+_NOTHING = np.empty(0, np.float32)
 _GRAIN_CODECS = ("av1", "h264", "hevc", "vvc")  # whose streams may describe grain for the decoder to make
 
 
@@ -65,7 +65,8 @@ class Piece:
     """The views of one window, float32 (n, frames, 3, size, size), and the corner of each.
 
     `statistics` are those of its picture, float32 (count,), empty if they are not wanted, and `frames` the measures of
-    its frames and of those that were decoded on the way to it.
+    its frames and of those that were decoded on the way to it. `then` are windows after it which were not looked at,
+    since its views and statistics hold for them; they have none of their own.
     """
 
     views: NDArray[np.float32]
@@ -76,6 +77,7 @@ class Piece:
     baseline: dict[str, float] = field(default_factory=dict)
     frames: Frames | None = None
     grain: Sample | None = None
+    then: tuple[Piece, ...] = ()
 
     def of_each_view(self, count: int) -> NDArray[np.float32]:
         """The statistics once for each view, (n, count); zeros for a model that reads them where nobody wants them."""
@@ -96,6 +98,7 @@ def read_pieces(
     from grainscan.video import read_windows
 
     reached = -math.inf
+    last: Piece | None = None  # that was looked at
     with _opened(source, job, timeout) as reader:
         doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
         look = _Look(job, doubts)
@@ -107,9 +110,18 @@ def read_pieces(
                 alive()
             piece = look.at(window, interlaced=reader.interlaced)
             del window  # its frames are freed before others are decoded
-            if piece is not None:
-                yield piece
+            if last is not None and piece is not None and not piece.boxes:
+                last = replace(last, then=(*last.then, piece))
+            elif piece is not None:
+                if last is not None:
+                    yield last
+                last = piece
+            if last is not None and job.every != 0:
+                yield last
+                last = None
             del piece
+        if last is not None:
+            yield last
         carried = {}
         if job.character and isinstance(source, str) and share[0] == 0:
             carried = _carried(source, job, reader.info.codec, timeout)
@@ -117,17 +129,14 @@ def read_pieces(
 
 
 class _Look:
-    """At the windows of a file, in order.
-
-    Where they follow one another, the statistics that take long are taken from the last close look (see `Watch`).
-    """
+    """At the windows of a file, in order. Those that the `Watch` leaves out have neither views nor statistics."""
 
     def __init__(self, job: Job, doubts: Doubts) -> None:
         self._job, self._doubts = job, doubts
-        self._watch = Watch() if job.every is not None else None
+        self._watch = Watch(job.view.size) if job.every == 0 else None
         self._meter = Meter() if job.measured else None
         self._passed: list[Frames] = []  # since the last window
-        self._statistics = _NO_STATISTICS
+        self._statistics = _NOTHING
 
     def at(self, window: Window, *, interlaced: bool) -> Piece | None:
         """None for passed frames: their measures come with those of the next window."""
@@ -135,21 +144,26 @@ class _Look:
         if window.passed and self._meter:
             self._passed.append(self._meter.measure(window))
             return None
-        self._doubts.look(window, size=job.view.size, interlaced=interlaced)
-        area = active_area(window)
-        views, boxes = crop_views(window, job.view, area)
-        cells = window_cells(window) if self._meter or job.statistics else None
-        if job.statistics and cells is not None:
-            closely = self._watch is None or self._watch.closely(window, cells)
-            self._statistics = describe(window, area, cells=cells, held=None if closely else self._statistics)
+        cells = window_cells(window) if self._watch or self._meter or job.statistics else None
+        frames = Frames.join([*self._passed, self._meter.measure(window, cells)]) if self._meter else None
+        self._passed = []
         baseline: dict[str, float] = {}
         if job.baseline:
             from grainscan.views.estimators import measure
 
             baseline = measure(window)
-        frames = Frames.join([*self._passed, self._meter.measure(window, cells)]) if self._meter else None
-        self._passed = []
         grain = sample(window) if job.character else None
+        look: Look = "all" if self._watch is None or cells is None else self._watch.look(window, cells)
+        if look == "nothing":
+            return Piece(_NOTHING, _NOTHING, window.start, window.end, [], baseline, frames, grain)
+        self._doubts.look(window, size=job.view.size, interlaced=interlaced)
+        area = active_area(window)
+        views, boxes = crop_views(window, job.view, area)
+        if job.statistics:
+            held = self._statistics if look == "changes" else None
+            self._statistics = describe(window, area, cells=cells, held=held)
+        if self._watch is not None:
+            self._watch.seen(window, boxes)
         return Piece(views, self._statistics, window.start, window.end, boxes, baseline, frames, grain)
 
 
@@ -186,19 +200,21 @@ def decode(request: dict[str, Any]) -> Iterator[Any]:
     """`read_pieces` as messages; `request` holds the path, the job and the share."""
     number, count = request["share"]
     for item in read_pieces(request["path"], Job.from_dict(request["job"]), share=(number, count)):
-        if isinstance(item, Piece):
-            content: dict[str, Any] = {
-                "start": item.start,
-                "end": item.end,
-                "boxes": item.boxes,
-                "baseline": item.baseline,
-                "statistics": item.statistics.tobytes().hex(),  # 787 numbers in decimals take as long as their crops
-                "frames": item.frames and item.frames.rows(),
-                "grain": item.grain and item.grain.to_dict(),
-            }
-            yield content, item.views
-        else:
-            yield item
+        yield (_content(item), item.views) if isinstance(item, Piece) else item
+
+
+def _content(piece: Piece) -> dict[str, Any]:
+    """A piece as JSON, but for its views."""
+    return {
+        "start": piece.start,
+        "end": piece.end,
+        "boxes": piece.boxes,
+        "baseline": piece.baseline,
+        "statistics": piece.statistics.tobytes().hex(),  # 787 numbers in decimals take as long as their crops
+        "frames": piece.frames and piece.frames.rows(),
+        "grain": piece.grain and piece.grain.to_dict(),
+        "then": [_content(each) for each in piece.then],
+    }
 
 
 def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
@@ -206,23 +222,29 @@ def parse(content: Any, views: Any, job: Job) -> dict[str, Any] | Piece:
     if views is None:
         bare = [Sample.from_dict(each).to_dict() for each in content.get("bare", ())]
         return {**content, "bare": bare, "doubts": asdict(Doubts.from_dict(content["doubts"]))}
-    boxes = [(int(x), int(y)) for x, y in content["boxes"]]
-    statistics = np.frombuffer(bytes.fromhex(content["statistics"]), np.float32)
-    shape = (len(boxes), job.view.frames, 3, job.view.size, job.view.size)
-    start, end = float(content["start"]), float(content["end"])
-    baseline = {str(name): float(value) for name, value in content["baseline"].items()}
-    frames = Frames.of(content["frames"]) if job.measured else None
+    piece = _piece(content, views, job)
+    shape = (len(piece.boxes), job.view.frames, 3, job.view.size, job.view.size)
     if (
-        not boxes
-        or statistics.shape != ((COUNT,) if job.statistics else (0,))
-        or not np.isfinite(statistics).all()
+        not piece.boxes
         or views.shape != shape
         or views.dtype != np.float32
-        or not math.isfinite(start + end)
-        or (frames is not None and not len(frames))
+        or piece.statistics.shape != ((COUNT,) if job.statistics else (0,))
+        or not np.isfinite(piece.statistics).all()
     ):
         raise ValueError("these are not the views of a window")
+    return replace(piece, then=tuple(_piece(each, _NOTHING, job) for each in content["then"]))
+
+
+def _piece(content: Any, views: Any, job: Job) -> Piece:
+    """A piece without its `then`."""
+    start, end = float(content["start"]), float(content["end"])
+    boxes = [(int(x), int(y)) for x, y in content["boxes"]]
+    baseline = {str(name): float(value) for name, value in content["baseline"].items()}
+    frames = Frames.of(content["frames"]) if job.measured else None
+    if not math.isfinite(start + end) or (frames is not None and not len(frames)):
+        raise ValueError("these are not the measures of a window")
     grain = Sample.from_dict(content["grain"]) if content.get("grain") else None
+    statistics = np.frombuffer(bytes.fromhex(content["statistics"]), np.float32)
     return Piece(views, statistics, start, end, boxes, baseline, frames, grain)
 
 

@@ -70,6 +70,11 @@ class _File:
     left: int = 1  # of them: more comes from their decoders
     error: GrainscanError | None = None
 
+    def take(self, piece: Piece, outputs: Outputs) -> None:
+        """Take what the model says about a piece, and about those for which it holds."""
+        here = ((each, piece.boxes) for each in (piece, *piece.then))
+        self.pieces += [(replace(each, views=_NOTHING, boxes=boxes, then=()), outputs) for each, boxes in here]
+
     def describe(self, content: dict[str, Any]) -> None:
         """Take what a decoder says about the file, or about its part."""
         about = dict(content)
@@ -91,8 +96,8 @@ class Scanner:
     workers: decoding processes; -1: by the machine and the number of files; 0: none, so that everything happens in this
         process, and a file that crashes the decoder crashes it, too.
     every: seconds: one window in each stretch of the file, and the events that they show; 0: every frame is looked at,
-        in a third of the views per window. Where windows follow one another, all statistics of the picture are computed
-        once a second and where it changes; in between, only those of its changes are new.
+        in a third of the views per window. Where windows follow one another, the model looks at all of the picture once
+        a second and where it changes; in between, what it found holds while the picture is as calm and as fine.
     timeout: seconds per file, or with `every` without progress in it; 0: no limit. Without workers it includes the
         model, and cannot end a decoder that never returns.
     memory: GB per worker, and without workers for this process; a file that needs more is an error row. Linux only.
@@ -315,9 +320,7 @@ class Scanner:
     def _judge_pieces(self, file: _File, pieces: Iterable[dict[str, Any] | Piece]) -> None:
         for piece in pieces:
             if isinstance(piece, Piece):
-                file.pieces.append(
-                    (replace(piece, views=_NOTHING), self.engine(piece.views, piece.of_each_view(self.spec.statistics)))
-                )
+                file.take(piece, self.engine(piece.views, piece.of_each_view(self.spec.statistics)))
             else:
                 file.describe(piece)
 
@@ -371,7 +374,7 @@ class Scanner:
             "windows": windows,
             "video": file.video,
             "model": self.spec.name,
-            "views": len(outputs.logits),
+            "views": sum({id(part): len(part.logits) for _, part in file.pieces}.values()),
             "seconds": round(time.monotonic() - file.began, 3),
         }
         if measured is not None:
@@ -578,8 +581,7 @@ class _Run:
                 stop = start + len(message.content.views)
                 file = self._files[message.key]
                 if error is None:
-                    part = future.result().part(slice(start, stop))
-                    file.pieces.append((replace(message.content, views=_NOTHING), part))
+                    file.take(message.content, future.result().part(slice(start, stop)))
                 else:
                     file.error = unexpected(file.path, error, self._scanner.job.memory)
                 file.running -= 1
