@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import io
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -77,7 +78,13 @@ def _come_again(lost: sys.UnraisableHookArgs) -> None:
     import threading
 
     _first = None
-    threading.Timer(_AGAIN, _thread.interrupt_main).start()
+    again: Callable[[], Any]
+    if hasattr(signal, "pthread_kill"):  # which also ends what the main thread waits for
+        number = next(each for each in _SIGNALS if signal.getsignal(each) is _stop)
+        again = functools.partial(signal.pthread_kill, threading.main_thread().ident or 0, number)
+    else:
+        again = _thread.interrupt_main
+    threading.Timer(_AGAIN, again).start()
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

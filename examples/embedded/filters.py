@@ -15,7 +15,7 @@ synthesis:
     dark_scenes         lutyuv: 0.14 of the luma above black
     black_screen        8 black frames
     frame_drop          3 frames missing; one shown 6 times more, each where the picture moves by a code
-    transmission_error  bytes of 2 packets of an H.264 stream replaced; of 5
+    transmission_error  bytes of 2 packets of an H.264 stream replaced where that is seen; of 5
 
 All others are encoded with x264 at CRF 20. Then the clips are judged. The table says, of every artifact: the AUROC
 against all clips without it, with a 95 % interval from resampling sources, and against the clean ones; the share that
@@ -54,7 +54,7 @@ from grainscan.tasks import SYNTHESISED
 FRAMES, FEWEST = 48, 24
 LARGEST = 1300  # pixels across: larger clips take long
 CLOCK = Fraction(1, 1000)
-MOVES, SMEARS = 1.0, 2.0  # 8-bit codes (RMS): less motion hides a missing frame, less change is no blur
+MOVES, CHANGES = 1.0, 2.0  # 8-bit codes (RMS): less motion hides a missing frame, less change is not seen
 DARK = "lutyuv=y='16+(val-16)*0.14':u='128+(val-128)*0.3':v='128+(val-128)*0.3'"
 STEPS = "lutyuv=y='floor(val/{0})*{0}+{1}':u='floor(val/{1})*{1}+{1}/2':v='floor(val/{1})*{1}+{1}/2'"
 
@@ -158,7 +158,7 @@ def variants(pictures: Pictures, rate: Fraction, rng: random.Random) -> Iterator
     for number, sigma in enumerate((1.5, 3), 1):
         yield Variant("spatial_blur", number, through(f"gblur=sigma={sigma}"))
     mixed = through("tmix=frames=6")
-    yield Variant("motion_blur", 1, mixed, visible=bool(np.median(differences(mixed, pictures, height)) >= SMEARS))
+    yield Variant("motion_blur", 1, mixed, visible=bool(np.median(differences(mixed, pictures, height)) >= CHANGES))
     yield Variant("motion_blur", 2, through(f"dblur=angle={rng.choice((0, 30, 90, 150))}:radius=9"))
     half, third = (f"scale={width // n * 2}:{height // n * 2}:flags=neighbor" for n in (4, 6))
     yield Variant("aliasing", 1, through(half, f"{back}:flags=neighbor"))
@@ -175,7 +175,9 @@ def variants(pictures: Pictures, rate: Fraction, rng: random.Random) -> Iterator
     frozen[at[2] : at[2] + 6] = pictures[at[2] - 1]
     yield Variant("frame_drop", 2, frozen, visible=moves[2])
     for number, packets in enumerate((2, 5), 1):
-        yield Variant("transmission_error", number, damaged(pictures, rate, packets, rng))
+        shown = damaged(pictures, rate, packets, rng)
+        seen = float(differences(shown, pictures, height).max()) >= CHANGES
+        yield Variant("transmission_error", number, shown, visible=seen)
 
 
 def differences(pictures: Pictures, others: Pictures, height: int) -> NDArray[np.float32]:
