@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ import av
 import av.error
 import numpy as np
 from av.video.reformatter import Colorspace
+from numpy.typing import NDArray
 
 from grainscan.errors import DataError
 from grainscan.files import replacing
@@ -21,6 +22,8 @@ from grainscan.video.damage import DAMAGEABLE, Damage
 from grainscan.video.damage import damage as damaged
 from grainscan.video.frames import SPACES, colour_note, plane_array, reformat
 from grainscan.video.planes import Block, PixelFormat, parse_format, plain_name
+
+Planes = list[NDArray[Any]]  # of a picture
 
 
 @dataclass(frozen=True)
@@ -96,61 +99,71 @@ def recode(
         decoder.width, decoder.height, decoder.pix_fmt = block.width, block.height, encoder.pix_fmt
         if encoder.extradata:
             decoder.extradata = encoder.extradata
-        if damage is None:
-            decoded = [frame for packet in packets for frame in decoder.decode(packet)]
-            decoded += decoder.decode(None)
-        else:
-            decoded = _filled(_decode_damaged(decoder, packets, codec, damage), block, codec)
+        if damage is not None:
+            shown = _decode_damaged(decoder, packets, codec, damage, block)
+            return _to_block(_filled(shown, block.frames, codec), block.format)
+        decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+        decoded += decoder.decode(None)
         if len(decoded) != block.frames:
             raise DataError(f"{codec} returned {len(decoded)} frames for {block.frames}")
         decoded.sort(key=lambda frame: frame.pts or 0)
-        return _to_block(decoded, block.format)
+        return _to_block([_planes(frame, block.format) for frame in decoded], block.format)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{codec} cannot encode {block.width}x{block.height} {block.format.name}: {error}") from None
 
 
-def _decode_damaged(decoder: Any, packets: Sequence[Any], codec: str, damage: Damage) -> list[av.VideoFrame]:
-    """What a decoder shows of a damaged stream, with its own concealment of errors."""
+def _decode_damaged(
+    decoder: Any, packets: Sequence[Any], codec: str, damage: Damage, block: Block
+) -> dict[int | None, Planes]:
+    """What a decoder shows of a damaged stream, with its own concealment of errors, by time.
+
+    As players do, each frame is given back before the next is decoded: where a decoder writes nothing, it shows what
+    was in that memory before, parts of earlier pictures. With all frames kept, it would be black.
+    """
     decoder.options = {"flags": "+output_corrupt", "flags2": "+showall"}
-    decoded: list[av.VideoFrame] = []
+    shown: dict[int | None, Planes] = {}
+
+    def decode(packet: Any) -> None:
+        with contextlib.suppress(av.error.FFmpegError):  # the frame is lost
+            for frame in decoder.decode(packet):
+                if (frame.width, frame.height) == (block.width, block.height):
+                    shown[frame.pts] = [plane.copy() for plane in _planes(frame, block.format)]
+
     for packet, data in zip(packets, damaged([bytes(packet) for packet in packets], codec, damage), strict=True):
         if not data:
             continue
         arrived = av.Packet(len(data))  # its own memory, padded with zeros: decoders of damaged data read beyond it
         arrived.update(data)
         arrived.pts, arrived.dts, arrived.time_base = packet.pts, packet.dts, packet.time_base
-        with contextlib.suppress(av.error.FFmpegError):  # the frame is lost
-            decoded += decoder.decode(arrived)
-    with contextlib.suppress(av.error.FFmpegError):
-        decoded += decoder.decode(None)
-    return decoded
+        decode(arrived)
+    decode(None)
+    return shown
 
 
-def _filled(decoded: Sequence[av.VideoFrame], block: Block, codec: str) -> list[av.VideoFrame]:
-    """A frame for each of the block: for a missing one, the one before it is shown again."""
-    size = block.width, block.height
-    shown = {frame.pts: frame for frame in decoded if (frame.width, frame.height) == size}
-    found = [number for number in range(block.frames) if number in shown]
+def _filled(shown: Mapping[int | None, Planes], frames: int, codec: str) -> list[Planes]:
+    """A picture for each of so many frames: for a missing one, the one before it is shown again."""
+    found = [number for number in range(frames) if number in shown]
     if not found:
         raise DataError(f"nothing can be decoded of a damaged {codec} stream")
-    last, frames = shown[found[0]], []
-    for number in range(block.frames):
+    last, pictures = shown[found[0]], []
+    for number in range(frames):
         last = shown.get(number, last)
-        frames.append(last)
-    return frames
+        pictures.append(last)
+    return pictures
 
 
-def _to_block(decoded: Sequence[av.VideoFrame], form: PixelFormat) -> Block:
-    """The frames as a block. Codecs that work in another format: back through swscale."""
-    pictures = []
-    for frame in decoded:
-        if plain_name(frame.format.name) != form.name:
-            # The mark of full range alone changes no plane, but swscale would stretch a full range to a limited one.
-            if frame.format.name != plain_name(frame.format.name):
-                frame = _relabelled(frame, plain_name(frame.format.name))
-            frame.color_range = 0  # unspecified, so that codes are kept whatever their range
-            frame = _converted(frame, form.name, form)
-        pictures.append([plane_array(plane, form) for plane in frame.planes])
+def _planes(frame: av.VideoFrame, form: PixelFormat) -> Planes:
+    """The planes of a frame in a format. Codecs that work in another one: back through swscale."""
+    if plain_name(frame.format.name) != form.name:
+        # The mark of full range alone changes no plane, but swscale would stretch a full range to a limited one.
+        if frame.format.name != plain_name(frame.format.name):
+            frame = _relabelled(frame, plain_name(frame.format.name))
+        frame.color_range = 0  # unspecified, so that codes are kept whatever their range
+        frame = _converted(frame, form.name, form)
+    return [plane_array(plane, form) for plane in frame.planes]
+
+
+def _to_block(pictures: Sequence[Planes], form: PixelFormat) -> Block:
     planes = [np.stack(planes) for planes in zip(*pictures, strict=False)][: form.planes]
     if form.layout == "rgb":
         planes = [planes[2], planes[0], planes[1]]
