@@ -254,7 +254,8 @@ def sounds_and_pictures(folder: Path) -> list[Path]:
                     container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     luma = Image.fromarray(texture(1, 64, 48).planes[0][0]).convert("RGB")
-    for suffix in ("png", "jpg", "webp", "bmp", "tiff", "ico", "ppm", "avif"):
+    known = Image.registered_extensions()  # AVIF since Pillow 11.3
+    for suffix in ("png", "jpg", "webp", "bmp", "tiff", "ico", "ppm", *(["avif"] if ".avif" in known else [])):
         paths.append(folder / f"picture.{suffix}")
         luma.save(paths[-1])
     return paths

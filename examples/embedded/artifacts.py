@@ -38,13 +38,14 @@ VALIDATION_SEED = 11
 # Larger than the clips for grain, so that the picture can be seen, and as long as a window and a half. Those of 768
 # pixels are whole pictures, as they are judged later. Folder of the material and options; the number is the seed, too.
 PARTS = {
-    1: ("scenes", "--clips 2 --frames 12 --size 352 --twins 4"),
-    2: ("scenes", "--clips 2 --frames 12 --size 352 --twins 5"),
-    3: ("scenes", "--clips 1 --frames 12 --size 768 --twins 4"),
-    4: ("large", "--clips 1 --frames 12 --size 768 --twins 4"),
-    5: ("large", "--clips 1 --frames 12 --size 352 --twins 4"),
+    1: ("scenes", "--clips 2 --frames 12 --size 352 --twins 4 --synthesize all"),
+    2: ("scenes", "--clips 2 --frames 12 --size 352 --twins 5 --synthesize all"),
+    3: ("scenes", "--clips 1 --frames 12 --size 768 --twins 4 --synthesize all"),
+    4: ("large", "--clips 1 --frames 12 --size 768 --twins 4 --synthesize all"),
+    5: ("large", "--clips 1 --frames 12 --size 352 --twins 4 --synthesize all"),
+    6: ("scenes", "--clips 1 --frames 12 --size 352 --twins 4 --synthesize transmission_error"),
 }
-VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6"
+VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6 --synthesize all"
 TRAIN = (
     "--tune picture --loss bce --batch-size 128 --epochs 40 --lr 2e-3 --warmup 0.1 --weight-decay 0.3 "
     "--strength-weight 0.1 --eval-every 400"
@@ -96,7 +97,7 @@ def teach(
     parts = [(f"train/{seed}", material[folder], flags, seed) for seed, (folder, flags) in PARTS.items()]
     for part, clips, flags, seed in (*parts, ("val", validation, VAL_CLIPS, VALIDATION_SEED)):
         if not (data / part / "labels.json").is_file():
-            grainscan("prep", *clips, data / part, *shlex.split(flags), "--synthesize", "all", "--seed", seed)
+            grainscan("prep", *clips, data / part, *shlex.split(flags), "--seed", seed)
     join([data / part for part, *_ in parts], data / "train")
     if not base.exists():
         with_statistics(find_model(str(model)), base, data / "train")
