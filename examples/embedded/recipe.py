@@ -50,7 +50,7 @@ The model that `grainscan predict` uses by default. Graininess: `python examples
 (seed {SEED}, {len(ROUNDS)} rounds), calibrated on whole synthetic clips of scenes apart from training: Platt scaling;
 threshold of the best F1 in a library of which {PREVALENCE:.0%} is grainy. The other artifacts: `artifacts.py` beside
 it, which leaves all that graininess depends on as it was; figures, data and configuration below are those of its last
-stage, but for the thresholds of `transmission_error` and `frame_drop`, which are set by hand on real footage. Material,
+stage, but for the threshold of `frame_drop`, which is set by hand on real footage. Material,
 sources and licences: `examples/embedded/README.md`. What was tried: `examples/DIARY.md`. The weights are stored in 16
 bits in both files.
 """
