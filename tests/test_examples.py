@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import random
 import re
 import runpy
 import subprocess
@@ -23,6 +24,8 @@ from rich.console import Console
 
 from grainscan.data.labels import read_labels, write_labels
 from grainscan.data.manifest import read_manifest, write_manifest
+from grainscan.errors import VideoError
+from grainscan.tasks import SYNTHESISED
 from grainscan.video import Block, PixelFormat, read_clip, write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -314,6 +317,38 @@ def test_other_means_do_what_they_say(common: Any) -> None:
         assert (changed.frames == block.frames) is one.combines
         assert changed.frames < block.frames or np.abs(changed.luma8() - block.luma8()).max() > 4
         assert branches.strength(synth.synthesiser(task), (one,)) > 0
+
+
+def test_filters_put_ten_artifacts_into_a_clip(common: Any, tmp_path: Path) -> None:
+    filters = importlib.import_module("filters")
+    write_clip(tmp_path / "a.mkv", edges_and_a_sky(30, width=160, height=96))
+    pictures, rate = filters.read(tmp_path / "a.mkv")
+    assert (pictures.shape, rate) == ((30, 144, 160), 25)
+    (tmp_path / "set").mkdir()
+    made = filters.make(tmp_path / "a.mkv", tmp_path / "set")
+    tasks = {next((task for task, label in each["labels"].items() if label), None) for each in made.values()}
+    assert tasks == {*SYNTHESISED, None}
+    lengths = {name: read_clip(tmp_path / "set" / name).frames for name in made}
+    assert {name for name, frames in lengths.items() if frames != 30} == {"a_frame_drop_1.mkv"}
+    variants = {(each.task, each.strength): each for each in filters.variants(pictures, rate, random.Random(0))}
+    changes = {key: filters.differences(each.pictures, pictures, 96) for key, each in variants.items()}
+    assert (changes["graininess", 1] > 3).all() and (changes["graininess", 2] > changes["graininess", 1]).all()
+    assert (changes["spatial_blur", 2] > changes["spatial_blur", 1]).all()
+    assert ((changes["black_screen", 1] > 50).sum(), (changes["frame_drop", 2] > 5).sum()) == (8, 6)
+    assert changes["transmission_error", 2][0] < 5 < changes["transmission_error", 2].max()
+
+    rows = {name: {task: {"probability": label or 0.0, "label": 0} for task, label in each["labels"].items()}
+            for name, each in made.items()}  # fmt: skip
+    figures = filters.measure("banding", made, rows)
+    assert (figures["auroc"], figures["clips"], figures["found"], figures["false_alarms"]) == (
+        1,
+        [17, 2],
+        {1: 0, 2: 0},
+        0,
+    )
+    (tmp_path / "short.mkv").write_bytes((tmp_path / "set" / "a_clean.mkv").read_bytes()[:3000])
+    with pytest.raises(VideoError, match="short"):
+        filters.read(tmp_path / "short.mkv")
 
 
 def test_motion_of_a_clip_is_found(common: Any) -> None:
