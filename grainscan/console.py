@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,7 @@ def out() -> Console:
     """The console for data: stdout."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES, highlight=False)
+    return Console(width=_width(sys.stdout), highlight=False)
 
 
 @cache
@@ -29,7 +30,12 @@ def err() -> Console:
     """The console for messages: stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_OF_FILES, highlight=False)
+    return Console(stderr=True, width=_width(sys.stderr), highlight=False)
+
+
+def _width(stream: TextIO) -> int | None:
+    """Columns; None: Rich takes those of the terminal, or of COLUMNS."""
+    return None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDTH_OF_FILES
 
 
 def set_verbosity(level: int) -> None:

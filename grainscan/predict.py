@@ -39,6 +39,7 @@ from grainscan.scan.pooling import check_strengths, parse_strengths, parse_thres
 from grainscan.scan.prevalence import move, parse_prevalence
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import task_of
+from grainscan.video.names import is_video_name
 
 FAILED, FOUND = 1, 3
 _PICTURES = 200  # files that a page shows pictures of
@@ -107,8 +108,13 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
                 f"--grain-table describes one file, and there are {counted}",
                 hint="Name one file, once for each table.",
             )
+    for flag, file in (("-o", output), ("--grain-table", config.grain_table)):
+        if file is not None:
+            _check_inputs(flag, file, [*logs, *paths])
     if output is not None:
         _check_log(config, form, output, names, logs)
+    if logs and not names:
+        _check_recalled(config)
     model = spec.name if spec else ", ".join(finished.models)
     report = PredictReport(model, tasks, form, output)
     with closing(_Scan(config, spec, finished, thresholds, shares, strengths, report, progress or Progress())) as scan:
@@ -121,10 +127,19 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         return report
 
 
+def _check_inputs(flag: str, output: Path, inputs: list[str]) -> None:
+    """Refuse to write over an input, and over any other video."""
+    if not output.exists() or is_stream(output):
+        return
+    alike = (name for name in inputs if name.endswith(output.suffix))  # a library is large, and links are rare
+    if any(Path(name).exists() and output.samefile(name) for name in alike):
+        raise UsageError(f"{output} is an input, too", hint=f"Choose another file with {flag}.")
+    if is_video_name(output):
+        raise UsageError(f"{output} is a video, which would be lost", hint=f"Choose another file with {flag}.")
+
+
 def _check_log(config: PredictConfig, form: str, output: Path, names: list[str], logs: list[str]) -> None:
-    """Refuse what a JSONL file, which is the log of its scan, cannot be, and an output that is an input."""
-    if any(output.exists() and output.samefile(log) for log in logs):
-        raise UsageError(f"{output} is an input, too", hint="Choose another file with -o.")
+    """Refuse what a JSONL file, which is the log of its scan, cannot be."""
     if form != "jsonl" or not names or is_stream(output):
         return
     odd = "--sort" if config.sort else "--only" if config.only else "rows of another scan" if logs else ""
@@ -133,6 +148,13 @@ def _check_log(config: PredictConfig, form: str, output: Path, names: list[str],
             f"{output}: the log of a scan holds every file, in the order of the paths: it takes no {odd}",
             hint=f"Scan first, then write what you want of it: grainscan predict {output} -o selected.csv",
         )
+
+
+def _check_recalled(config: PredictConfig) -> None:
+    """Refuse options that only matter when files are judged, where there are finished scans alone."""
+    given = {"--every": config.every is not None, "--maps": config.maps, "--character": config.character}
+    for flag in (flag for flag, asked in given.items() if asked):
+        raise UsageError(f"{flag}: the files of a finished scan are not judged again", hint="Name the videos instead.")
 
 
 class _Scan:

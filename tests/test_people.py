@@ -207,6 +207,26 @@ def test_a_log_takes_tasks_and_thresholds(log: Path) -> None:
     assert "no task" in run("predict", log, "--tasks", "aliasing", code=2).stderr
 
 
+@pytest.mark.parametrize("words", [("-o", "dark.avi", "-f", "csv"), ("-o", "other.avi", "-f", "json")], ids=str)
+def test_no_video_is_written_over(ten: Path, clips: Path, words: tuple[str, ...]) -> None:
+    (clips / "other.avi").write_bytes((clips / "bright.avi").read_bytes())
+    (clips / "link.csv").symlink_to(clips / "dark.avi")
+    before = {path.name: path.read_bytes() for path in clips.iterdir()}
+    for target in ((words[0], clips / words[1], *words[2:]), ("--grain-table", clips / words[1])):
+        said = run("predict", clips / "dark.avi", "--model", ten, *HERE, *target, code=2).stderr
+        why = "an input, too" if words[1] == "dark.avi" else "a video, which would be lost"
+        assert f"{words[1]} is {why}" in " ".join(said.split()) and str(target[0]) in said
+    run("predict", clips / "link.csv", "--model", ten, *HERE, "-o", clips / "link.csv", code=2)
+    assert {path.name: path.read_bytes() for path in clips.iterdir()} == before
+
+
+def test_a_finished_scan_is_not_judged_again(log: Path) -> None:
+    for words in (("--every", "1"), ("--maps",), ("--character",)):
+        assert f"{words[0]}: the files of a finished scan are not judged again" in " ".join(
+            run("predict", log, *words, code=2).stderr.split()
+        )
+
+
 def test_what_is_no_log_is_refused(log: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(log.read_text() + '{"hello": 1}\n')

@@ -206,7 +206,7 @@ def test_a_finished_scan_is_moved_without_decoding(config: PredictConfig, clip: 
     (direct,) = rows_of(replace(config, prevalence="0.02", threshold=f"{MEASURED}=0.3"))
     predict(replace(config, prevalence=f"{TASK}=0.4"), stdout=io.StringIO())
     clip.unlink()
-    log = replace(config, inputs=(str(config.output),), model=None)
+    log = replace(config, inputs=(str(config.output),), model=None, every=None)
     (row,) = rows_of(replace(log, prevalence="0.02", threshold=f"{MEASURED}=0.3"))
     assert "settings" not in row  # no scan takes it for its own
     assert row["tasks"].keys() == direct["tasks"].keys()
@@ -232,9 +232,10 @@ def test_rows_without_a_record_are_refused(config: PredictConfig, tmp_path: Path
         assert fault_of(row) == "its verdicts cannot be read"
     del row["tasks"][TASK]["prevalence"]
     broken.write_text(json.dumps({**row, "path": "b.avi"}) + "\n")
+    both = replace(config, inputs=(str(log), str(broken)), every=None)
     with pytest.raises(UsageError, match="prevalence of 'graininess': no record says"):
-        rows_of(replace(config, inputs=(str(log), str(broken)), prevalence=f"{TASK}=0.1"))
-    rows = rows_of(replace(config, inputs=(str(log), str(broken)), prevalence="0.1"))
+        rows_of(replace(both, prevalence=f"{TASK}=0.1"))
+    rows = rows_of(replace(both, prevalence="0.1"))
     assert [(each["tasks"][TASK].get("prevalence"), each["tasks"][MEASURED]["prevalence"]) for each in rows] == [
         (0.6, 0.1), (None, 0.1),
     ]  # fmt: skip
