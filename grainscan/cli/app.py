@@ -55,7 +55,7 @@ def _say(head: str, text: str, *, style: str) -> None:
     console.err().print(Text.assemble((f"{head}:" if words else head, style), f" {words}"), soft_wrap=True)
 
 
-_HELP = """Find grainy videos, and measure how strong the grain is and where.
+_HELP = """Find grain and nine other artifacts in videos, and measure how strong the grain is and where.
 
 `grainscan predict FOLDER` works right away and offline, with the embedded model. To teach a model the artifacts of your
 own footage, run prep, split, train and eval, in this order.
@@ -238,7 +238,7 @@ def evaluate(options: EvalConfig) -> None:
 
 @command(app, PredictConfig)
 def predict(options: PredictConfig) -> None:
-    """Find grainy videos: how likely, how strong, and where.
+    """Find grain and nine other artifacts in videos: how likely, how strong, and where.
 
     A few windows (runs of consecutive frames) are decoded from each file, and small squares, the crops, are cut from
     them at native resolution. Each crop of a window is a view; the model judges every view, and the views together
