@@ -19,7 +19,7 @@ from grainscan.data.manifest import read_manifest, write_manifest
 from grainscan.data.sources import group_clips, leaks
 from grainscan.data.split import parse_ratios, split
 from grainscan.data.stratify import stratify
-from grainscan.errors import DataError
+from grainscan.errors import DataError, LabelsError
 from grainscan.options import SplitConfig
 
 ratios = st.tuples(*[st.integers(0, 100)] * 3).filter(any).map(lambda parts: np.array(parts) / sum(parts))
@@ -121,6 +121,11 @@ def test_a_split_divides_no_source_and_undo_takes_all_of_it_back(data: DataSet, 
         before = tree(folder)
         sources = group_clips(data.labels, read_manifest(folder))
         config = SplitConfig(folder, ratios=shares, seed=seed)
+        if all(label is None for labels in data.labels.values() for label in labels.values()):
+            with pytest.raises(LabelsError, match="no clip has a known label"):
+                split(config)
+            assert tree(folder) == before
+            return
         if len(set(sources.values())) < sum(share > 0 for share in parse_ratios(shares)):
             with pytest.raises(DataError, match="cannot fill"):
                 split(config)

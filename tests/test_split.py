@@ -357,6 +357,18 @@ def test_faulty_labels_stop_before_anything_moves(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("label", [None, {}, {"banding": None}])
+def test_clips_without_a_single_label_stay_where_they_are(tmp_path: Path, label: object) -> None:
+    clips = dataset(tmp_path / "the clips")
+    (clips / "labels.json").write_text(json.dumps(dict.fromkeys(read_labels(clips).clips, label)))
+    before = tree(tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(LabelsError, match=r"the clips/labels\.json: no clip has a known label") as caught:
+            split(SplitConfig(clips, dry_run=dry_run))
+        assert "Write 0 or 1" in caught.value.hint and f"grainscan split '{clips}'" in caught.value.hint
+    assert tree(tmp_path) == before
+
+
 def test_links_are_refused(tmp_path: Path) -> None:
     dataset(tmp_path)
     (tmp_path / "s00_c0.avi").unlink()

@@ -685,17 +685,20 @@ def test_leaks_are_part_of_the_plan(options: dict[str, Any], data: Path, tmp_pat
         (["nowhere"], "nowhere: no such folder"),
         (["empty"], "has no labels.json"),
         (["faulty"], "no such file"),
+        (["unknown", "--dry-run"], "Write 0 or 1 for each clip in unknown/train/labels.json"),
         (["good", "--name", "taken"], "already exists"),
         (["good", "--resume", "good"], "not a checkpoint"),
         (["good", "--runs", "good/a.avi"], "cannot be written: Not a directory"),
     ],
 )
 def test_what_is_wrong_is_said_before_torch_is_loaded(tmp_path: Path, words: list[str], message: str) -> None:
-    for name, labels in (("empty", None), ("faulty", '{"a.avi": 1}'), ("good", '{"a.avi": 1}')):
-        (tmp_path / name).mkdir()
+    known, unknown = '{"a.avi": 1}', '{"a.avi": null}'
+    for name, labels in (("empty", None), ("faulty", known), ("good", known), ("unknown/train", unknown)):
+        (tmp_path / name).mkdir(parents=True)
         if labels:
             (tmp_path / name / "labels.json").write_text(labels)
-    (tmp_path / "good" / "a.avi").touch()
+    for name in ("good", "unknown/train"):
+        (tmp_path / name / "a.avi").touch()
     (tmp_path / "runs" / "taken" / "model").mkdir(parents=True)
     code = (
         "import sys\nfrom grainscan.cli.app import app\ntry:\n    app()\n"

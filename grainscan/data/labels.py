@@ -152,6 +152,14 @@ def _unlabelled(folder: Path) -> LabelsError:
     )
 
 
+def nothing_known(folder: Path, then: str) -> LabelsError:
+    """The error for clips of which none has a known label. `then`: the command to run after labelling them."""
+    return LabelsError(
+        f"{folder / LABELS_FILE}: no clip has a known label",
+        hint=f"Write 0 or 1 for each clip in {folder / LABELS_FILE} (null: unknown), then {then}.",
+    )
+
+
 def load_object(path: Path, *, drop: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
     """The top-level object of a JSON file, without the keys in `drop`, and a fault for each repeated key.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from grainscan.data.labels import (
     Labels,
     Prevalence,
     name_fault,
+    nothing_known,
     parse_labels,
     prevalence,
     read_labels,
@@ -132,6 +134,8 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
     if not (data / LABELS_FILE).is_file() and any((data / part / LABELS_FILE).is_file() for part in SPLITS):
         raise DataError(f"{data}: is split already", hint="To split again, move the clips back into one folder.")
     labels = read_labels(data)
+    if not labels.tasks:
+        raise nothing_known(data, f"grainscan split {shlex.quote(str(data))}")
     manifest = read_manifest(data, brief=True)
     if labels.links:
         raise DataError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grainscan.data.labels import LABELS_FILE, find_split, read_labels
+from grainscan.data.labels import LABELS_FILE, find_split, nothing_known, read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.model.spec import starting_spec
 from grainscan.options import TrainConfig
@@ -29,8 +29,12 @@ def check(config: TrainConfig) -> None:
 
 def find_roles(config: TrainConfig) -> Roles:
     """The role of each task. Raises LabelsError, ModelError, ConfigError, UsageError."""
+    folder = split_folders(config.data)[0]
+    labelled = read_labels(folder).tasks
+    if not labelled:
+        raise nothing_known(folder, "train again")
     start = None if config.scratch else starting_spec(config.model)
-    return assign(config, read_labels(split_folders(config.data)[0]).tasks, start)
+    return assign(config, labelled, start)
 
 
 def split_folders(data: Path) -> tuple[Path, Path | None]:

@@ -34,6 +34,7 @@ def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None
     calibrated on their labels. With --add-task it has those of the starting model, too, all of them as they were. With
     --tune picture it keeps the tasks that views alone judge, and every measured one; the others are learnt.
 
+    labelled: the tasks with a known label, at least one.
     start: the specification of the starting model, None for a bare backbone.
     Raises ConfigError or UsageError if a task cannot have the role that the options ask for.
     """
@@ -51,9 +52,9 @@ def assign(config: TrainConfig, labelled: Sequence[str], start: ModelSpec | None
         measured = tuple(dict.fromkeys((*start.measured, *measured)))
         learnt = tuple(task for task in learnt if task not in kept)
     if not learnt:
-        what = f"{', '.join(wanted)} {'is' if len(wanted) == 1 else 'are'} " if wanted else "nothing is "
+        what = f"{', '.join(wanted)} {'is' if len(wanted) == 1 else 'are'} only kept or measured"
         hint = "A measured task is a formula, and a kept one stays as it is. Label or name an artifact that is learnt."
-        raise UsageError(f"nothing to learn: {what}{'only kept or measured' if wanted else 'labelled'}", hint=hint)
+        raise UsageError(f"nothing to learn: {what}", hint=hint)
     return Roles(learnt, kept, measured, (*learnt, *(task for task in measured if task in labelled)))
 
 
