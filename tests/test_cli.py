@@ -44,7 +44,7 @@ from grainscan.options import (
 from grainscan.predict import predict
 from grainscan.report.formats import Json
 from grainscan.scan.scanner import Scanner
-from grainscan.tasks import STANDARD
+from grainscan.tasks import STANDARD, task_of
 
 COMMANDS = ["prep", "split", "train", "eval", "predict"]
 CLASSES = [PrepConfig, SplitConfig, TrainConfig, EvalConfig, PredictConfig]
@@ -418,7 +418,8 @@ def test_eval_goes_by_the_suffix_and_knows_the_dash(folder: Path, tmp_path: Path
     (folder / "broken.avi").unlink()
     (folder / "labels.json").write_text('{"plain.avi": 0, "noisy.avi": 1}')
     words = ("eval", folder, "--workers", "0", "--bootstrap", "0", "-o")
-    run(*words, tmp_path / "x.json")
+    for ends in ("", " (replaced)"):
+        assert run(*words, tmp_path / "x.json").stderr.endswith(f"results: {tmp_path / 'x.json'}{ends}\n")
     report = json.loads((tmp_path / "x.json").read_text())
     assert (report["schema"], report["clips"]) == (1, 2)
     assert json.loads(run(*words, "-", "-f", "json").stdout) == report
@@ -545,6 +546,40 @@ def test_the_bar_shows_count_rate_time_left_and_the_best_highlights(
         assert shown in frames
     assert "clip[1].avi" not in frames
     assert max(map(len, re.sub(r"\x1b\[\??[\d;]*[A-Za-z]|\r", "\n", frames).splitlines())) <= width
+
+
+@pytest.mark.parametrize("note", ["loss 0.132 · lr 5.0e-05", "a note that is much longer than the line has room for"])
+def test_count_and_time_left_of_a_slow_training_are_whole(note: str, screen: Callable[[int], io.StringIO]) -> None:
+    stream, now = screen(80), [0.0]
+    console.err().get_time = lambda: now[0]  # type: ignore[method-assign]
+    with display.progress() as progress:
+        progress.stage("training", 2000)
+        for done in range(1100, 1106):
+            now[0] += 80
+            progress.advance(done, note)
+        progress._drawn.refresh()  # type: ignore[attr-defined]
+    frames = re.sub(r"\x1b\[\??[\d;]*[A-Za-z]|\r", "\n", plain(stream.getvalue())).splitlines()
+    line = next(line for line in frames if "1105/2000" in line)
+    assert "1 min 20 s each" in line and re.search(r"\d+:\d\d:\d\d", line) and len(line) <= 80
+    assert note in line or "…" in line[-20:]
+
+
+def test_figures_of_a_training_fit_into_80_columns(screen: Callable[[int], io.StringIO]) -> None:
+    from grainscan.train.run import FIGURES, Run
+
+    views = {"loss": 0.1} | {f"{key}_{task}": 0.98765 for key in ("auroc", "strength_error") for task in TEN_TASKS}
+    whole = {key: dict.fromkeys(TEN_TASKS, 0.98765) for key in ("auroc", "f1", "threshold")}
+    fitted = {"clips": dict.fromkeys(TEN_TASKS, 12345), **whole}
+    metrics = {"validation": views, "before": views, "after": views, "best_step": 1, "calibration": fitted}
+    stream = screen(80)
+    display.print_run(Run("mine", Path("runs/mine"), Path("runs/mine/model"), metrics, [], 1.0))
+    text = plain(stream.getvalue())
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    assert {word for name in FIGURES for word in name.lower().split()} <= set(text.lower().split())
+    assert "strength error: mean error of log2(1 + strength); 1 is about a factor of 2\n" in text
+    assert text.count(" 12,345 ") == len(TEN_TASKS)
+    for task in TEN_TASKS:  # each in one line
+        assert any(line.strip().startswith(task_of(task).title) for line in text.splitlines())
 
 
 def test_only_what_was_found_is_highlighted(folder: Path) -> None:

@@ -551,7 +551,7 @@ def test_evaluation_says_it_all() -> None:
         "grainscan-s on test · 90 clips · 1 error", "0.971", "0.93–0.99", "baseline: temporal", "0.815", "0.70–0.90",
         "best here: temporal_laplacian", "0.836", "ECE, expected calibration error", "Brier: mean squared error",
         "threshold 0.42 (recall=0.9 on val)", "90 clips, 9 grainy: 7 found, 2 missed, 1 false alarm;",
-        "Spearman's rank correlation with the true one 0.934", "median error 0.41 codes (", "temperature 1.30",
+        "Spearman's rank correlation with the true one 0.934", "median error 0.41 codes (", "divided by 1.30",
         r"bad\xff[red].avi", "Worst of 9 sources", "scene4", "+0.067", "+0.010 to +0.120", "0.023", "x.avi", "is empty",
         "p/graininess_roc.png", "dark_scenes",
     ):  # fmt: skip

@@ -55,7 +55,7 @@ from grainscan.train.plan import plan
 from grainscan.train.run import Run, verdict
 from grainscan.train.schedule import Schedule
 from grainscan.train.setup import prepare, task_weights
-from grainscan.train.trainer import Validation, _in_words
+from grainscan.train.trainer import Validation, _in_short, _in_words
 from grainscan.video import write_clip
 from grainscan.workers import processors
 
@@ -227,7 +227,9 @@ def test_interrupted_and_resumed_is_uninterrupted(options: dict[str, Any], tmp_p
     with pytest.raises(KeyboardInterrupt):
         train(TrainConfig(**{**options, "name": "broken"}), progress=Record(stop=5))
     assert not (tmp_path / "runs" / "broken" / "model").exists()
-    resumed = train(TrainConfig(**{**options, "name": "broken", "resume": "auto"}))
+    record = Record()
+    resumed = train(TrainConfig(**{**options, "name": "broken", "resume": "auto"}), progress=record)
+    assert f"{resumed.directory}: goes on from step 4 of 7" in record.said
     assert resumed.history == straight.history
     assert [row["step"] for row in resumed.history if "val_score" in row] == [0, 2, 4, 6, 7]
     for weights in ("model", "checkpoints/checkpoint-7"):
@@ -547,7 +549,10 @@ def test_a_loss_that_is_not_a_number_stops_the_run(options: dict[str, Any], monk
 def test_names_of_runs(options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match="no run was started here"):
         train(TrainConfig(**{**options, "name": None, "resume": "auto"}))
-    train(TrainConfig(**{**options, "max_steps": 1}))
+    record = Record()
+    train(TrainConfig(**{**options, "max_steps": 1, "resume": "auto"}), progress=record)
+    assert f"nothing to resume in {tmp_path / 'runs' / 'run'}: a new training starts" in caplog.text
+    assert not any("goes on" in text for text in record.said)
     with pytest.raises(ConfigError, match="already exists") as caught:
         train(TrainConfig(**options))
     assert "--resume auto" in caught.value.hint
@@ -557,7 +562,7 @@ def test_names_of_runs(options: dict[str, Any], tmp_path: Path, caplog: pytest.L
         train(TrainConfig(**{**options, "resume": str(tmp_path)}))
     again = train(TrainConfig(**{**options, "name": None, "resume": "auto", "max_steps": 2, "lr": 5e-4}))
     assert again.directory == tmp_path / "runs" / "run" and again.metrics["steps"] == 2
-    assert "lr = 0.0005, started with 0.001" in caplog.text
+    assert "lr = 0.0005, started with 0.001" in caplog.text and caplog.text.count("nothing to resume") == 1
 
 
 def test_a_clean_start_needs_clean_clips(options: dict[str, Any], tmp_path: Path) -> None:
@@ -646,6 +651,11 @@ def test_the_figures_of_a_single_task_go_without_its_name() -> None:
     assert _in_words(row) == "loss 0.1962, AUROC 0.8901, strength error 0.7231"
     row["val_auroc_banding"] = 0.5
     assert "AUROC graininess 0.8901" in _in_words(row)
+
+
+def test_the_note_beside_the_bar_is_short() -> None:
+    row = {"step": 1200, "loss": 0.13149, "grad_norm": 0.8681, "learning_rate": 4.994e-05}
+    assert _in_short(row) == "loss 0.131 · lr 5.0e-05"
 
 
 # ------------------------------------------------------------------------------------------------ plans

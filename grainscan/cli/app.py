@@ -225,13 +225,17 @@ def evaluate(options: EvalConfig) -> None:
 
     # Wrong requests are refused before the work.
     form = report.format_for(options.format, options.output, report.EVALUATION_FORMATS)
-    if options.output is not None and options.output != report.STDOUT:
-        check_output(options.output)
+    file = None if options.output == report.STDOUT else options.output
+    if file is not None:
+        check_output(file)
     if options.plots is not None:
         check_folder(options.plots)
     with display.progress() as progress:
         figures = measure(options, progress=progress)
-    report.write_evaluation(figures, format=form, output=options.output)
+    replaced = file is not None and file.exists()
+    report.write_evaluation(figures, format=form, output=file)
+    if file is not None:
+        display.print_written(file, replaced=replaced)
     if figures.errors:
         raise typer.Exit(FAILED)
 

@@ -18,6 +18,8 @@ from grainscan.report.terminal import plain_table
 from grainscan.tasks import task_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from grainscan.data.labels import Prevalence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from grainscan.train.run import Run
 
 _EVERY = 10.0  # seconds between the lines of a progress without a terminal
+_REMEMBERED = 600.0  # seconds of which the time left is estimated: a step may take a minute
 _HIGHLIGHTS = 5  # shown at a time
 _SHOWN = 10  # skipped files listed
 
@@ -89,7 +92,7 @@ def _pace(rate: float) -> str:
 def _bar() -> Iterator[Progress]:
     """A bar with count, rate and time left, below the highlights of its stage."""
     from rich import progress as rich
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     class Rate(rich.ProgressColumn):
@@ -99,6 +102,12 @@ def _bar() -> Iterator[Progress]:
             begun, before = task.fields["first"] or (task.get_time(), task.completed)
             seconds = task.get_time() - begun
             return Text(_pace((task.completed - before) / seconds) if seconds > 1 else "", "dim")
+
+    class Note(rich.ProgressColumn):
+        """Gives way where the line is too long, as the bar does."""
+
+        def render(self, task: rich.Task) -> Text:
+            return Text(task.fields["note"], "yellow", overflow="ellipsis", no_wrap=True)
 
     class Drawn(rich.Progress):
         highlights: Sequence[tuple[float, str]] = ()
@@ -133,17 +142,18 @@ def _bar() -> Iterator[Progress]:
         def say(self, text: str) -> None:
             _tell(text)
 
-    width = max(8, min(40, console.err().width - 64))
+    width, whole = max(8, min(40, console.err().width - 72)), Column(no_wrap=True)
     columns = (
-        rich.SpinnerColumn(),
+        rich.SpinnerColumn(table_column=whole),
         rich.TextColumn("{task.description}", markup=False),
         rich.BarColumn(bar_width=width),
-        rich.MofNCompleteColumn(),
-        Rate(),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("{task.fields[note]}", style="yellow", markup=False),
+        rich.MofNCompleteColumn(table_column=whole),
+        Rate(table_column=whole),
+        rich.TimeRemainingColumn(table_column=whole),
+        Note(),
     )
-    with Drawn(*columns, console=console.err(), transient=True, redirect_stdout=False) as drawn:
+    settings: dict[str, Any] = {"transient": True, "redirect_stdout": False, "speed_estimate_period": _REMEMBERED}
+    with Drawn(*columns, console=console.err(), **settings) as drawn:
         yield Bar(drawn)
 
 
@@ -199,7 +209,12 @@ def print_predict(report: PredictReport) -> None:
         console.err().print(summary(report.tally))
     _tell_left_out(report)
     if report.output is not None:
-        _tell(f"results: {report.output}" + (" (replaced)" if report.replaced else ""))
+        print_written(report.output, replaced=report.replaced)
+
+
+def print_written(file: Path, *, replaced: bool) -> None:
+    """Say where the results of a command are, and whether something else was there."""
+    _tell(f"results: {file}" + (" (replaced)" if replaced else ""))
 
 
 def _tell_left_out(report: PredictReport) -> None:
@@ -291,17 +306,27 @@ def print_plan(plan: Plan) -> None:
         console.out().print(f"of which {stages}")
 
 
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
 def print_run(run: Run) -> None:
     """Print the validation figures of a run, whether it improved the model, and where it is."""
-    from grainscan.train.run import FIGURES, task_figures
+    from grainscan.train.run import FIGURES, STRENGTH_ERROR, task_figures
 
     rows = task_figures(run.metrics)
     shown = [name for name in FIGURES if any(name in row for row in rows.values())]
     if shown:
-        table = plain_table(*(f"{name[0].upper()}{name[1:]}" for name in shown), names=("Validation",))
+        heads = (f"{name[0].upper()}{name[1:]}".replace(" ", "\n", 1) for name in shown)  # narrow ones, in two lines
+        table = plain_table(*heads, names=("Validation",))
+        table.pad_edge = table.show_edge = False  # all titles fit into 80 columns
         for task, row in rows.items():
-            table.add_row(task_of(task).title, *(f"{row[name]:.3g}" if name in row else "" for name in shown))
+            table.add_row(task_of(task).title, *(_figure(row.get(name)) for name in shown))
         console.out().print(table)
+    if STRENGTH_ERROR in shown:
+        _print(f"{STRENGTH_ERROR}: mean error of log2(1 + strength); 1 is about a factor of 2")
     if run.verdict:
         _print(run.verdict)
     _print(f"run {run.name}: {span(run.seconds)}, in {run.directory}")

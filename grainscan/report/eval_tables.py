@@ -197,8 +197,8 @@ def _details(task: str, block: TaskReport, *, mistakes: bool) -> Iterator[Render
     if block.calibration:
         fit = block.calibration
         yield styled(
-            f"  calibration on {fit.split}: ECE {number(fit.ece)}, "
-            f"with temperature {fit.temperature:.2f} {number(fit.ece_scaled)}"
+            f"  calibration on {fit.split}: ECE is {number(fit.ece)}; it would be {number(fit.ece_scaled)} "
+            f"with logits divided by {fit.temperature:.2f} (temperature fitted there)"
         )
     if mistakes and block.mistakes:
         yield styled("Worst mistakes", "bold")

@@ -126,7 +126,8 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return text
 
 
-FIGURES = ("AUROC before", "AUROC after", "strength error", "clips", "AUROC of clips", "F1", "threshold")
+STRENGTH_ERROR = "strength error"  # mean absolute error of log2(1 + strength)
+FIGURES = ("AUROC before", "AUROC after", STRENGTH_ERROR, "clips", "AUROC of clips", "F1", "threshold")
 
 
 def task_figures(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -28,7 +28,7 @@ from grainscan.train.finetune import tune
 from grainscan.train.losses import Objective, alpha_from_counts
 from grainscan.train.machine import Machine, find_machine
 from grainscan.train.roles import Roles
-from grainscan.train.run import RunFolder, find_run, world_size
+from grainscan.train.run import RunFolder, find_run, is_main, world_size
 from grainscan.train.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def prepare(config: TrainConfig) -> Setup:
     roles = find_roles(config)
     training, validation, test = _read_splits(config, roles.learnt)
     run = find_run(config.runs, config.name, resume=config.resume, model=config.model)
+    if config.resume and run.checkpoint is None and is_main():
+        log.warning("nothing to resume in %s: a new training starts", run.path)
     started = {} if run.checkpoint is None else run.options()
     precision = started.get("precision", "auto") if config.precision == "auto" else config.precision
     machine = find_machine(config.device, precision, config.workers)

@@ -288,6 +288,8 @@ class _Reporter(TrainerCallback):
     def _begin(self, state: Any) -> None:
         self.trainer.progress.stage("training", state.max_steps)
         if state.global_step:  # resumed
+            run = self.trainer.setup.run.path
+            self.trainer.progress.say(f"{run}: goes on from step {state.global_step:,} of {state.max_steps:,}")
             self.trainer.progress.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -300,16 +302,20 @@ class _Reporter(TrainerCallback):
         if not math.isfinite(row.get("loss", 0.0)):
             hint = "Lower --lr, or train with --precision fp32."
             raise ModelError(f"the loss is {row['loss']} at step {state.global_step}", hint=hint)
-        figures = _in_words(row)
         if "val_score" in row:
-            self.trainer.progress.say(f"step {state.global_step:,}: validation {figures}")
+            self.trainer.progress.say(f"step {state.global_step:,}: validation {_in_words(row)}")
         else:
-            self.note = figures
-            self.trainer.progress.advance(state.global_step, figures)
+            self.note = _in_short(row)
+            self.trainer.progress.advance(state.global_step, self.note)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             write_history(self.trainer.setup.run.path / HISTORY, self.trainer.history)
+
+
+def _in_short(row: dict[str, float]) -> str:
+    """`loss 0.132 · lr 5.0e-05`, which leaves room for the rest of a progress in 80 columns."""
+    return f"loss {row['loss']:.3g} · lr {row['learning_rate']:.1e}"
 
 
 def _in_words(row: dict[str, float]) -> str:
@@ -321,7 +327,7 @@ def _in_words(row: dict[str, float]) -> str:
         if key in ("step", "epoch", "val_score") or (many and key.startswith(("val_auroc_", "val_strength_error_"))):
             continue
         name = key.removesuffix(f"_{next(iter(areas))}") if len(areas) == 1 else key
-        name = name.removeprefix("val_").replace("grad_norm", "gradient norm").replace("auroc", "AUROC")
+        name = name.removeprefix("val_").replace("auroc", "AUROC")
         shown.append(f"{name.replace('_', ' ')} {value:.4g}")
     if many:
         each = ", ".join(f"{task.replace('_', ' ')} {value:.2f}" for task, value in areas.items())
