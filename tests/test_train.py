@@ -460,7 +460,7 @@ def test_a_run_leaves_everything_behind(options: dict[str, Any], capfd: pytest.C
     assert record.done == [8, 6, 0, 3, 0, 6, 0]
     assert any(f"in {precision} on cpu" in line for line in record.said)
     assert [line.split(":")[0] for line in record.said if "validation" in line] == ["step 0", "step 2", "step 3"]
-    assert any(note.startswith("loss ") and "learning rate" in note for note in record.notes)
+    assert any(note.startswith("loss ") and " · lr " in note for note in record.notes)
     assert run.seconds > 0 and metrics["seconds"] == round(run.seconds, 1)
     assert run.verdict and run.verdict in card.replace("Gain", "gain").replace("No gain", "no gain")
     (events,) = (run.directory / "tensorboard").iterdir()
