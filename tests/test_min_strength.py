@@ -58,6 +58,16 @@ def test_the_flag_is_read() -> None:
             parse_strengths(wrong)
 
 
+def test_a_wrong_flag_says_what_is_wrong() -> None:
+    for wrong in ("2", "graininess"):
+        with pytest.raises(UsageError, match="names no task"):
+            parse_strengths(wrong)
+    for value in ("-1", "much", "nan", ""):
+        with pytest.raises(UsageError, match=f"minimum strength of 'graininess' is '{value}'") as caught:
+            parse_strengths(f"graininess={value}")
+        assert "at least 0" in caught.value.hint
+
+
 def test_tasks_without_a_strength_are_refused(model: Path, clip: Path) -> None:
     for task in ("banding", "dust"):
         with pytest.raises(UsageError, match="no strength is measured") as caught:

@@ -345,6 +345,20 @@ def test_edl_has_one_event_a_frame_in_order() -> None:
     assert [line.split("|D:")[1] for line in lines if "|D:" in line] == ["12", "168", "12"]
 
 
+def test_a_scanner_takes_one_name_and_says_which_number_is_wrong(ten: Path) -> None:
+    assert Scanner(ten, tasks="banding").tasks == ("banding",)
+    assert set(Scanner(ten, tasks="graininess, banding").tasks) == {"graininess", "banding"}
+    with pytest.raises(UsageError, match="has no task 'grain'"):
+        Scanner(ten, tasks="grain")
+    options: tuple[dict[str, Any], ...] = ({"windows": 0}, {"crops": 0}, {"max_pixels": 0})
+    for option in options:
+        with pytest.raises(ConfigError, match=f"{next(iter(option))} is 0") as caught:
+            Scanner(ten, **option)
+        assert "at least 1" in caught.value.hint
+    with pytest.raises(ConfigError, match="timeout is -1 seconds"):
+        Scanner(ten, timeout=-1)
+
+
 def test_the_order_of_a_task_needs_its_name() -> None:
     with pytest.raises(UsageError, match="--sort vignette"):
         predict(PredictConfig(inputs=("a.avi",), sort="vignette"), stdout=io.StringIO())
