@@ -334,6 +334,16 @@ def test_edl_of_windows_and_events() -> None:
     assert format_for(None, Path("a.EDL")) == "edl"
 
 
+def test_edl_of_no_usual_rate_keeps_the_seconds() -> None:
+    windows = [{"start": 83.6, "end": 84.0, "graininess": 0.97}]
+    grainy = ok("phone.mp4", windows=windows, video={"fps": 6.509, "duration": 120.0})
+    assert " 00:01:23:04 00:01:23:05 " in written([grainy], "edl")
+    grainy["video"]["fps"] = 1000.0
+    assert " 00:01:23:60 00:01:23:61 " in written([grainy], "edl")
+    (row,) = csv.DictReader(io.StringIO(written([grainy], "csv")))
+    assert row["graininess_worst_timecode"] == ""
+
+
 def test_edl_has_one_event_a_frame_in_order() -> None:
     found = several("a.mov", black_screen=0.99, graininess=0.9)
     spans = [("graininess", 2.0, 9.0), ("black_screen", 2.0, 2.5), ("black_screen", 0.5, 1.0)]

@@ -233,7 +233,7 @@ def _grain_cells(grain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timecode_of(part: Mapping[str, Any], video: Mapping[str, Any], key: str = "start") -> str | None:
-    """The timecode of a window or an event; None for none, or if the frame rate is unknown."""
+    """The timecode of a window or an event; None for none, or without a usual frame rate."""
     return timecode(part[key], video.get("fps")) or None if part else None
 
 
