@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import MakeClip
 from scan_kit import toy_spec, write_toy_model
+from test_report import written
 
 from grainscan.data.labels import write_labels
 from grainscan.errors import ConfigError, UsageError
@@ -111,6 +112,17 @@ def test_reports_follow_the_label(model: Path, clip: Path) -> None:
     assert file["x"] == [0] and "l" not in file
     del row["tasks"][TASK]["strength"]
     assert fault_of(row)
+
+
+def test_the_table_says_why_a_likely_artifact_does_not_count(model: Path, clip: Path) -> None:
+    with Scanner(model, workers=0, min_strength={TASK: 50}) as scanner:
+        row = scanner.predict(clip)
+    block = row["tasks"][TASK]
+    text = written([row], "table")
+    assert f"graininess {block['probability']:.2f} ({block['strength']:.1f})" in text
+    assert "minimum strength: graininess 50; --min-strength sets others" in text
+    del block["min_strength"]
+    assert "minimum strength" not in written([row], "table")
 
 
 def test_eval_counts_weak_clips_as_clean(model: Path, make_clip: MakeClip, tmp_path: Path) -> None:

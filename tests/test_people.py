@@ -334,6 +334,17 @@ def test_edl_of_windows_and_events() -> None:
     assert format_for(None, Path("a.EDL")) == "edl"
 
 
+def test_edl_has_no_markers_of_what_the_file_is_not_found_to_have() -> None:
+    clean = ok("clean.mov", 0.4)
+    clean["windows"][1]["graininess"] = 0.9  # over the threshold, while the file is not
+    clean["events"] = [{"task": "graininess", "start": 1.0, "end": 2.0, "probability": 0.9}]
+    assert written([clean], "edl") == written([], "edl")
+    del clean["events"]
+    assert written([clean], "edl") == written([], "edl")
+    clean["tasks"]["graininess"]["label"] = 1
+    assert "grainy 0.90" in written([clean], "edl")
+
+
 def test_edl_of_no_usual_rate_keeps_the_seconds() -> None:
     windows = [{"start": 83.6, "end": 84.0, "graininess": 0.97}]
     grainy = ok("phone.mp4", windows=windows, video={"fps": 6.509, "duration": 120.0})

@@ -1,4 +1,4 @@
-"""An edit decision list that video editors import, with a marker where an artifact was found.
+"""An edit decision list that video editors import, with markers where artifacts are that a file is found to have.
 
 The form is CMX 3600 without drop frames. The timeline is that on which the files follow each other in the order of the
 results, each in full, from 00:00:00:00: for a single file, times on the timeline are times in the file. Each event

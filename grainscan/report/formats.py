@@ -122,7 +122,7 @@ class Html(Format):
 
 
 class Edl(Format):
-    """An edit decision list (CMX 3600): an event for each stretch in which an artifact was found; see `report.edl`."""
+    """An edit decision list (CMX 3600): an event for each stretch of an artifact of the file; see `report.edl`."""
 
     suffixes = (".edl",)
 
