@@ -118,10 +118,13 @@ def test_the_table_says_why_a_likely_artifact_does_not_count(model: Path, clip: 
     with Scanner(model, workers=0, min_strength={TASK: 50}) as scanner:
         row = scanner.predict(clip)
     block = row["tasks"][TASK]
+    block["strength"] = 49.98
     text = written([row], "table")
-    assert f"graininess {block['probability']:.2f} ({block['strength']:.1f})" in text
-    assert "minimum strength: graininess 50; --min-strength sets others" in text
-    del block["min_strength"]
+    assert f"graininess {block['probability']:.2f} (49.9)" in text  # not 50.0, which would count
+    assert "minimum strength: graininess 50; --min-strength sets others" in text and "thresholds" not in text
+    alone = written([row], "table", tasks=[TASK])
+    assert " 49.9 " in alone and "minimum strength: graininess 50; " in alone
+    block["probability"] = 0.3  # unlikely, too
     assert "minimum strength" not in written([row], "table")
 
 

@@ -24,7 +24,7 @@ class Finding:
     word: str
     worst: float | None  # start of the window with the highest probability, in seconds
     experimental: bool = False
-    least: float | None = None  # the least strength that counts, if the artifact is too weak
+    least: float | None = None  # the least strength that counts, if the artifact is likely but too weak
 
     @property
     def marked(self) -> str:
@@ -41,7 +41,8 @@ def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
         label, worst = block["label"], window["start"] if window else None
         word = CLEAN if len(tasks) > 1 and not label else verdict(task, label)
         known = block["probability"], block["threshold"], block.get("strength")
-        least = block["min_strength"] if too_weak(block) else None
+        likely = block["probability"] >= block["threshold"]
+        least = block["min_strength"] if likely and too_weak(block) else None
         found.append(Finding(task, label, *known, word, worst, bool(block.get("experimental")), least))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
@@ -110,7 +111,7 @@ class _Results:
         lines = [styled("error", ERROR)] if result["status"] != "ok" else []
         for finding in shown:
             if finding.label:
-                strength = _bracketed(finding)
+                strength = f" ({_strength(finding)})" if finding.strength is not None else ""
                 *rest, word = wrap(finding.marked, room - len(" 0.00") - len(strength))
                 lines += [styled(line, FOUND) for line in rest]
                 item = styled(f"{word} {finding.probability:.2f}{strength}", FOUND)
@@ -119,7 +120,7 @@ class _Results:
                 else:
                     lines.append(item)
             else:
-                strength = "" if finding.least is None else _bracketed(finding)
+                strength = f" ({_strength(finding)})" if finding.least is not None else ""
                 likeliest = f"{task_of(finding.task).title} {finding.probability:.2f}{strength}"
                 lines.append(styled(CLEAN_WORD, CLEAN))
                 if len(CLEAN_WORD) + 3 + len(likeliest) <= room:
@@ -138,7 +139,7 @@ class _Results:
         for finding in worth_showing(findings(result, self._tasks)):
             style = FOUND if finding.label else CLEAN
             word, *rest = wrap(finding.marked, _WORD)
-            strength = "" if finding.strength is None else f"{finding.strength:.1f}"
+            strength = _strength(finding)
             worst = "" if finding.worst is None else moment(finding.worst, result)
             lines.append([styled(word, style), bar(finding.probability, style), styled(strength), styled(worst)])
             lines += [[styled(more, style)] for more in rest]
@@ -156,7 +157,7 @@ def _folder_of(paths: Iterable[str]) -> str:
 def _thresholds(shown: Sequence[Finding], tasks: Sequence[str]) -> str:
     """The thresholds of artifacts that were found below 0.5, or not found above it, which makes people wonder, and the
     least strength that counts of those that are too weak."""
-    odd = {finding.task for finding in shown if bool(finding.label) != (finding.probability >= 0.5)}
+    odd = {each.task for each in shown if each.least is None and bool(each.label) != (each.probability >= 0.5)}
     each = []
     for task in (task for task in tasks if task in odd):
         known = {finding.threshold for finding in shown if finding.task == task}
@@ -173,8 +174,11 @@ def _range(values: Collection[float], form: str) -> str:
     return "–".join(f"{value:{form}}" for value in sorted({min(values), max(values)}))
 
 
-def _bracketed(finding: Finding) -> str:
-    return "" if finding.strength is None else f" ({finding.strength:.1f})"
+def _strength(finding: Finding) -> str:
+    """`4.1`, rounded down where that is less than the least that counts; empty for a task without a strength."""
+    if finding.strength is None:
+        return ""
+    return f"{finding.strength if finding.least is None else math.floor(10 * finding.strength) / 10:.1f}"
 
 
 def _name(result: Result, folder: str) -> Text:
