@@ -36,7 +36,7 @@ class Event(TypedDict, total=False):
     start: float
     end: float
     probability: float
-    timecode: str  # of the start; absent if the frame rate is unknown
+    timecode: str  # of the start; absent if the frame rate is unknown or no usual one
 
 
 class Failure(TypedDict):
@@ -79,15 +79,22 @@ def too_weak(verdict: Verdict) -> bool:
     return "min_strength" in verdict and verdict["strength"] < verdict["min_strength"]
 
 
+def is_usual(fps: float) -> bool:
+    """Whether a frame rate is within 0.1 % of a whole number up to 120, such as 24, or of one divided by 1.001."""
+    whole = round(fps) if 0 < fps < 121 else 0
+    return 1 <= whole <= 120 and any(abs(fps - rate) <= 1e-3 * rate for rate in (whole, whole / 1.001))
+
+
 def timecode(seconds: float, fps: float | None) -> str:
     """`00:01:23:06` for 83.25 seconds at 24 fps: hours, minutes, seconds and frames from the first frame of the file.
 
     Frames are counted without drops, as SMPTE ST 12-1 calls it: at 29.97 fps, frame 30 is `00:00:01:00`. Empty if the
-    frame rate is unknown.
+    frame rate is unknown or no usual one: an average, such as 6.509 fps, says neither when a frame is shown nor how
+    many make a second.
     """
-    if not fps or fps <= 0:
+    if not fps or not is_usual(fps):
         return ""
-    rate = max(1, round(fps))
+    rate = round(fps)
     whole, frames = divmod(round(seconds * fps), rate)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames:02d}"
 

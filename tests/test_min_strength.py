@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import MakeClip
 from scan_kit import toy_spec, write_toy_model
+from test_report import written
 
 from grainscan.data.labels import write_labels
 from grainscan.errors import ConfigError, UsageError
@@ -58,6 +59,16 @@ def test_the_flag_is_read() -> None:
             parse_strengths(wrong)
 
 
+def test_a_wrong_flag_says_what_is_wrong() -> None:
+    for wrong in ("2", "graininess"):
+        with pytest.raises(UsageError, match="names no task"):
+            parse_strengths(wrong)
+    for value in ("-1", "much", "nan", ""):
+        with pytest.raises(UsageError, match=f"minimum strength of 'graininess' is '{value}'") as caught:
+            parse_strengths(f"graininess={value}")
+        assert "at least 0" in caught.value.hint
+
+
 def test_tasks_without_a_strength_are_refused(model: Path, clip: Path) -> None:
     for task in ("banding", "dust"):
         with pytest.raises(UsageError, match="no strength is measured") as caught:
@@ -101,6 +112,20 @@ def test_reports_follow_the_label(model: Path, clip: Path) -> None:
     assert file["x"] == [0] and "l" not in file
     del row["tasks"][TASK]["strength"]
     assert fault_of(row)
+
+
+def test_the_table_says_why_a_likely_artifact_does_not_count(model: Path, clip: Path) -> None:
+    with Scanner(model, workers=0, min_strength={TASK: 50}) as scanner:
+        row = scanner.predict(clip)
+    block = row["tasks"][TASK]
+    block["strength"] = 49.98
+    text = written([row], "table")
+    assert f"graininess {block['probability']:.2f} (49.9)" in text  # not 50.0, which would count
+    assert "minimum strength: graininess 50; --min-strength sets others" in text and "thresholds" not in text
+    alone = written([row], "table", tasks=[TASK])
+    assert " 49.9 " in alone and "minimum strength: graininess 50; " in alone
+    block["probability"] = 0.3  # unlikely, too
+    assert "minimum strength" not in written([row], "table")
 
 
 def test_eval_counts_weak_clips_as_clean(model: Path, make_clip: MakeClip, tmp_path: Path) -> None:

@@ -334,6 +334,27 @@ def test_edl_of_windows_and_events() -> None:
     assert format_for(None, Path("a.EDL")) == "edl"
 
 
+def test_edl_has_no_markers_of_what_the_file_is_not_found_to_have() -> None:
+    clean = ok("clean.mov", 0.4)
+    clean["windows"][1]["graininess"] = 0.9  # over the threshold, while the file is not
+    clean["events"] = [{"task": "graininess", "start": 1.0, "end": 2.0, "probability": 0.9}]
+    assert written([clean], "edl") == written([], "edl")
+    del clean["events"]
+    assert written([clean], "edl") == written([], "edl")
+    clean["tasks"]["graininess"]["label"] = 1
+    assert "grainy 0.90" in written([clean], "edl")
+
+
+def test_edl_of_no_usual_rate_keeps_the_seconds() -> None:
+    windows = [{"start": 83.6, "end": 84.0, "graininess": 0.97}]
+    grainy = ok("phone.mp4", windows=windows, video={"fps": 6.509, "duration": 120.0})
+    assert " 00:01:23:04 00:01:23:05 " in written([grainy], "edl")
+    grainy["video"]["fps"] = 1000.0
+    assert " 00:01:23:60 00:01:23:61 " in written([grainy], "edl")
+    (row,) = csv.DictReader(io.StringIO(written([grainy], "csv")))
+    assert row["graininess_worst_timecode"] == ""
+
+
 def test_edl_has_one_event_a_frame_in_order() -> None:
     found = several("a.mov", black_screen=0.99, graininess=0.9)
     spans = [("graininess", 2.0, 9.0), ("black_screen", 2.0, 2.5), ("black_screen", 0.5, 1.0)]
@@ -343,6 +364,20 @@ def test_edl_has_one_event_a_frame_in_order() -> None:
         ["00:00:00:12", "00:00:00:13"], ["00:00:02:00", "00:00:02:01"], ["00:00:02:01", "00:00:02:02"]
     ]  # fmt: skip
     assert [line.split("|D:")[1] for line in lines if "|D:" in line] == ["12", "168", "12"]
+
+
+def test_a_scanner_takes_one_name_and_says_which_number_is_wrong(ten: Path) -> None:
+    assert Scanner(ten, tasks="banding").tasks == ("banding",)
+    assert set(Scanner(ten, tasks="graininess, banding").tasks) == {"graininess", "banding"}
+    with pytest.raises(UsageError, match="has no task 'grain'"):
+        Scanner(ten, tasks="grain")
+    options: tuple[dict[str, Any], ...] = ({"windows": 0}, {"crops": 0}, {"max_pixels": 0})
+    for option in options:
+        with pytest.raises(ConfigError, match=f"{next(iter(option))} is 0") as caught:
+            Scanner(ten, **option)
+        assert "at least 1" in caught.value.hint
+    with pytest.raises(ConfigError, match="timeout is -1 seconds"):
+        Scanner(ten, timeout=-1)
 
 
 def test_the_order_of_a_task_needs_its_name() -> None:

@@ -158,7 +158,13 @@ def test_clock(seconds: float, expected: str) -> None:
         (1.0, 30000 / 1001, "00:00:01:00"),  # frame 30
         (3600.0, 24000 / 1001, "00:59:56:10"),  # frame 86314
         (7199.999, 25.0, "02:00:00:00"),
-        (0.5, 0.5, "00:00:00:00"),
+        (3600.0, 23.98, "00:59:57:00"),
+        (1.0, 59.94, "00:00:01:00"),
+        (2.0, 15.0, "00:00:02:00"),
+        (60.0, 6.509, ""),  # an average
+        (60.0, 29.5, ""),
+        (60.0, 240.0, ""),
+        (0.5, 0.5, ""),
         (1.0, None, ""),
         (1.0, 0.0, ""),
     ],
@@ -176,7 +182,11 @@ def test_stretches_are_events_or_windows_over_the_threshold() -> None:
     ]
     result["events"] = [{"task": "black_screen", "start": 1.0, "end": 2.0, "probability": 0.99}]
     assert findings.stretches(result, ["graininess"]) == []
+    assert findings.stretches(result, ["black_screen"]) == []  # the file has no verdict for it
+    result["tasks"]["black_screen"] = {"label": 1, "probability": 0.99, "threshold": 0.5}
     assert findings.stretches(result, ["black_screen"]) == result["events"]
+    result["tasks"]["black_screen"]["label"] = 0
+    assert findings.stretches(result, ["black_screen"]) == []
     assert findings.stretches(failed(), ["graininess"]) == []
 
 
@@ -447,7 +457,12 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     lines = [" ".join(line.split()) for line in shown(report.results_table([found])).splitlines()]
     assert "File Found, probability (strength) Worst at Video" in lines
     assert any(line.startswith("a.avi grainy 0.97 (4.1) · frame drop* 0.88 00:00:00:00") for line in lines)
-    assert "black screen: 0:12.4–0:12.9" in lines
+    assert "(black screen: 0:12.4–0:12.9)" in lines  # it does not decide the file
+    assert any(line.endswith("events go by the moment, verdicts by the whole file") for line in lines)
+    found["tasks"]["black_screen"]["label"] = 1
+    decided = shown(report.results_table([found]))
+    assert "  black screen: 0:12.4–0:12.9" in decided and "by the moment" not in decided
+    found["tasks"]["black_screen"]["label"] = 0
     assert "frame drop: 0:20.0, 0:21.0, 0:22.0 and 6 more" in lines
     assert lines[-1] == "* experimental: the model is not yet good at this artifact"
     assert "motion" not in "".join(lines)

@@ -1,10 +1,11 @@
-"""An edit decision list that video editors import, with a marker where an artifact was found.
+"""An edit decision list that video editors import, with markers where artifacts are that a file is found to have.
 
 The form is CMX 3600 without drop frames. The timeline is that on which the files follow each other in the order of the
 results, each in full, from 00:00:00:00: for a single file, times on the timeline are times in the file. Each event
 marks where an artifact begins, and names the file in a comment. The line that begins with `|` is what DaVinci Resolve
 reads as a marker with its length in frames (File > Import > Timeline Markers from EDL), the comment `LOC` what Avid
-Media Composer reads as one. All times are counted at the frame rate of the first file.
+Media Composer reads as one. All times are counted at the frame rate of the first file, at the nearest whole number
+up to 100 if that is no usual rate, so that hours, minutes and seconds are those of the file.
 
 Events are one frame long and in order, as Resolve writes those of its markers: artifacts overlap, which records in such
 a list must not. Editors keep one marker a frame, so that of several at the same frame each is a frame later.
@@ -17,7 +18,7 @@ from pathlib import PurePosixPath
 
 from grainscan.report.findings import stretches
 from grainscan.report.words import printable
-from grainscan.results import Result, timecode
+from grainscan.results import Result, is_usual, timecode
 from grainscan.tasks import task_of
 
 _USUAL_RATE = 24.0  # frames per second, where no file says another
@@ -28,6 +29,7 @@ def lines(results: Sequence[Result], tasks: Sequence[str]) -> Iterator[str]:
     """The lines of the list."""
     rates = [(result.get("video") or {}).get("fps") for result in results]
     rate = next((float(known) for known in rates if known), _USUAL_RATE)
+    rate = rate if is_usual(rate) else float(min(100, max(1, round(rate))))
     yield "TITLE: grainscan"
     yield "FCM: NON-DROP FRAME"
     found: list[tuple[int, int, int, str, str]] = []  # place on the timeline and in the file, length; name, label

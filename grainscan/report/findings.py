@@ -24,6 +24,7 @@ class Finding:
     word: str
     worst: float | None  # start of the window with the highest probability, in seconds
     experimental: bool = False
+    least: float | None = None  # the least strength that counts, if the artifact is likely but too weak
 
     @property
     def marked(self) -> str:
@@ -40,24 +41,31 @@ def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
         label, worst = block["label"], window["start"] if window else None
         word = CLEAN if len(tasks) > 1 and not label else verdict(task, label)
         known = block["probability"], block["threshold"], block.get("strength")
-        found.append(Finding(task, label, *known, word, worst, bool(block.get("experimental"))))
+        likely = block["probability"] >= block["threshold"]
+        least = block["min_strength"] if likely and too_weak(block) else None
+        found.append(Finding(task, label, *known, word, worst, bool(block.get("experimental")), least))
     return found
 
 
+def is_found(result: Result, task: str) -> bool:
+    """Whether the verdict on a file is that it has the artifact."""
+    return bool(result.get("tasks", {}).get(task, {}).get("label"))
+
+
 def stretches(result: Result, tasks: Sequence[str]) -> list[Event]:
-    """Where artifacts were found, in order of their starts: the events of a file that was looked at as a whole, else
-    its windows with a probability from the threshold on, those that touch each other as one. None for an artifact
-    that is too weak to count."""
-    tasks = [task for task in tasks if not too_weak(result.get("tasks", {}).get(task, {}))]
+    """Where the artifacts that the verdict on the file finds are, in order of their starts: the events of a file that
+    was looked at as a whole, else its windows with a probability from the threshold on, those that touch each other as
+    one. None for an artifact that is over its threshold for a while only, or too weak to count."""
+    tasks = [task for task in tasks if is_found(result, task)]
     if "events" in result:
         return [event for event in result["events"] if event["task"] in tasks]
     found: list[Event] = []
     frame = 1 / ((result.get("video") or {}).get("fps") or 24.0)  # windows may be a frame apart
     for task in tasks:
-        threshold = result.get("tasks", {}).get(task, {}).get("threshold")
+        threshold = result["tasks"][task]["threshold"]
         before: Event | None = None
         for window in sorted(result.get("windows", ()), key=lambda window: window["start"]):
-            if threshold is None or window.get(task, -1.0) < threshold:
+            if window.get(task, -1.0) < threshold:
                 before = None
             elif before is not None and window["start"] <= before["end"] + frame:
                 before["end"] = max(before["end"], window["end"])

@@ -122,7 +122,7 @@ class Html(Format):
 
 
 class Edl(Format):
-    """An edit decision list (CMX 3600): an event for each stretch in which an artifact was found; see `report.edl`."""
+    """An edit decision list (CMX 3600): an event for each stretch of an artifact of the file; see `report.edl`."""
 
     suffixes = (".edl",)
 
@@ -233,7 +233,7 @@ def _grain_cells(grain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timecode_of(part: Mapping[str, Any], video: Mapping[str, Any], key: str = "start") -> str | None:
-    """The timecode of a window or an event; None for none, or if the frame rate is unknown."""
+    """The timecode of a window or an event; None for none, or without a usual frame rate."""
     return timecode(part[key], video.get("fps")) or None if part else None
 
 

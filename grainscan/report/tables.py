@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from os.path import commonprefix
 from textwrap import wrap
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grainscan.console import count
 from grainscan.report.findings import CLEAN as CLEAN_WORD
-from grainscan.report.findings import Finding, Tally, findings, overall_words, tasks_of, worth_showing
+from grainscan.report.findings import Finding, Tally, findings, is_found, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
 from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, verdict
 from grainscan.results import Result
@@ -27,6 +28,7 @@ _ROOMY = 100  # columns from which there is room to describe the videos
 _WORD = 20  # characters of a verdict in a line
 _FOUND = 30  # characters of a line that names what was found; more where there is room
 _MOST_FOUND = 48
+_APART = "in brackets: times of what is not found in the file; events go by the moment, verdicts by the whole file"
 
 
 def results_table(results: Sequence[Result], tasks: Sequence[str] | None = None) -> RenderableType:
@@ -52,10 +54,17 @@ class _Results:
             table.add_row(_name(result, folder), *cells, *([describe_video(result)] if videos else []))
         yield table
         shown = [each for result in self._results for each in worth_showing(findings(result, self._tasks))]
+        if len(self._tasks) > 1 and any(self._apart(result) for result in self._results):
+            yield styled(_APART, DIM)
         if any(finding.marked.endswith("*") for finding in shown):
             yield styled(EXPERIMENTAL, DIM)
         if note := _thresholds(shown, self._tasks):
             yield styled(note, DIM)
+
+    def _apart(self, result: Result) -> bool:
+        """Whether an event is of an artifact that the verdict on the file does not find."""
+        lasting = {event["task"] for event in result.get("events", ())}.intersection(self._tasks)
+        return any(not is_found(result, task) for task in lasting)
 
     def _layout(self, rows: list[list[Text]], console: Console, options: ConsoleOptions) -> tuple[str, bool]:
         """The folder to leave out of the names, and whether to describe the videos, so that no name is broken.
@@ -94,14 +103,15 @@ class _Results:
         return table
 
     def _found(self, result: Result, room: int) -> list[Text]:
-        """`grainy 0.97 (4.1) · banding 0.81` in lines of at most `room` characters, then events; and the worst time."""
+        """`grainy 0.97 (4.1) · banding 0.81` in lines of at most `room` characters, then events, in brackets
+        those of what is not found in the file; and the worst time."""
         ranked = findings(result, self._tasks)
         shown = worth_showing(ranked)
         worst = next((moment(each.worst, result) for each in shown if each.label and each.worst is not None), "")
         lines = [styled("error", ERROR)] if result["status"] != "ok" else []
         for finding in shown:
             if finding.label:
-                strength = "" if finding.strength is None else f" ({finding.strength:.1f})"
+                strength = f" ({_strength(finding)})" if finding.strength is not None else ""
                 *rest, word = wrap(finding.marked, room - len(" 0.00") - len(strength))
                 lines += [styled(line, FOUND) for line in rest]
                 item = styled(f"{word} {finding.probability:.2f}{strength}", FOUND)
@@ -110,7 +120,8 @@ class _Results:
                 else:
                     lines.append(item)
             else:
-                likeliest = f"{task_of(finding.task).title} {finding.probability:.2f}"
+                strength = f" ({_strength(finding)})" if finding.least is not None else ""
+                likeliest = f"{task_of(finding.task).title} {finding.probability:.2f}{strength}"
                 lines.append(styled(CLEAN_WORD, CLEAN))
                 if len(CLEAN_WORD) + 3 + len(likeliest) <= room:
                     lines[-1].append(f" · {likeliest}", DIM)
@@ -118,7 +129,8 @@ class _Results:
                     lines += [styled(line, DIM) for line in wrap(likeliest, room)]
         for task in dict.fromkeys(event["task"] for event in result.get("events", ()) if event["task"] in self._tasks):
             events = [event for event in result["events"] if event["task"] == task]
-            lines += [styled(line, DIM) for line in wrap(f"{task_of(task).found}: {times(events)}", room)]
+            text = f"{task_of(task).found}: {times(events)}"
+            lines += [styled(line, DIM) for line in wrap(text if is_found(result, task) else f"({text})", room)]
         return [styled("\n").join(lines), styled(worst)]
 
     def _verdicts(self, result: Result) -> list[Text]:
@@ -127,7 +139,7 @@ class _Results:
         for finding in worth_showing(findings(result, self._tasks)):
             style = FOUND if finding.label else CLEAN
             word, *rest = wrap(finding.marked, _WORD)
-            strength = "" if finding.strength is None else f"{finding.strength:.1f}"
+            strength = _strength(finding)
             worst = "" if finding.worst is None else moment(finding.worst, result)
             lines.append([styled(word, style), bar(finding.probability, style), styled(strength), styled(worst)])
             lines += [[styled(more, style)] for more in rest]
@@ -143,13 +155,30 @@ def _folder_of(paths: Iterable[str]) -> str:
 
 
 def _thresholds(shown: Sequence[Finding], tasks: Sequence[str]) -> str:
-    """The thresholds of artifacts that were found below 0.5, or not found above it, which makes people wonder."""
-    odd = {finding.task for finding in shown if bool(finding.label) != (finding.probability >= 0.5)}
+    """The thresholds of artifacts that were found below 0.5, or not found above it, which makes people wonder, and the
+    least strength that counts of those that are too weak."""
+    odd = {each.task for each in shown if each.least is None and bool(each.label) != (each.probability >= 0.5)}
     each = []
     for task in (task for task in tasks if task in odd):
         known = {finding.threshold for finding in shown if finding.task == task}
-        each.append(f"{task_of(task).title} {'–'.join(f'{value:.2f}' for value in sorted({min(known), max(known)}))}")
-    return f"thresholds: {', '.join(each)}; --threshold sets others" if each else ""
+        each.append(f"{task_of(task).title} {_range(known, '.2f')}")
+    notes = [f"thresholds: {', '.join(each)}; --threshold sets others"] if each else []
+    least = {task: {each.least for each in shown if each.task == task and each.least is not None} for task in tasks}
+    strengths = [f"{task_of(task).title} {_range(known, 'g')}" for task, known in least.items() if known]
+    notes += [f"minimum strength: {', '.join(strengths)}; --min-strength sets others"] if strengths else []
+    return "\n".join(notes)
+
+
+def _range(values: Collection[float], form: str) -> str:
+    """`0.60`, or `0.50–0.60` for several values."""
+    return "–".join(f"{value:{form}}" for value in sorted({min(values), max(values)}))
+
+
+def _strength(finding: Finding) -> str:
+    """`4.1`, rounded down where that is less than the least that counts; empty for a task without a strength."""
+    if finding.strength is None:
+        return ""
+    return f"{finding.strength if finding.least is None else math.floor(10 * finding.strength) / 10:.1f}"
 
 
 def _name(result: Result, folder: str) -> Text:

@@ -44,7 +44,7 @@ def clock(seconds: float) -> str:
 
 
 def moment(seconds: float, result: Result) -> str:
-    """`00:01:23:06`, a timecode, or `1:23.2` for a file of unknown frame rate."""
+    """`00:01:23:06`, a timecode, or `1:23.2` for a file without a usual frame rate."""
     return timecode(seconds, (result.get("video") or {}).get("fps")) or clock(seconds)
 
 

@@ -121,13 +121,16 @@ def parse_strengths(text: str | None) -> dict[str, float]:
     strengths: dict[str, float] = {}
     for part in names_in(text):
         name, _, number = (each.strip() for each in part.rpartition("="))
+        if not name:
+            raise UsageError(f"minimum strength {part!r} names no task", hint="Write --min-strength graininess=2.")
         try:
             strengths[name] = float(number)
         except ValueError:
             strengths[name] = math.nan
-        if not name or not 0 <= strengths[name] < math.inf:
+        if not 0 <= strengths[name] < math.inf:
             raise UsageError(
-                f"minimum strength {part!r} is not a task with a strength", hint="Write --min-strength graininess=2."
+                f"minimum strength of {name!r} is {number!r}",
+                hint=f"Use a number that is at least 0: --min-strength {name}=2.",
             )
     return strengths
 

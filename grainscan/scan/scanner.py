@@ -108,7 +108,7 @@ class Scanner:
     baseline: add the values of the classical estimators.
     character: add the character of the grain of grainy files.
     maps: add the probabilities of every view.
-    tasks: those to judge, of the model's; views that none of them needs are not looked at.
+    tasks: names of those to judge, of the model's, or a text with commas; views that none needs are not looked at.
     observe: called with the path of a file and the model's outputs for its views.
     reader: name of a function that the workers run instead of `decode.decode`, for tests.
 
@@ -142,8 +142,11 @@ class Scanner:
         check_device(device)
         if not memory >= _LEAST_MEMORY:
             raise ConfigError(f"memory is {memory:g} GB", hint=f"A worker needs at least {_LEAST_MEMORY} GB.")
-        if timeout < 0 or any(value is not None and value < 1 for value in (windows, crops, max_pixels)):
-            raise ConfigError("windows, crops and max-pixels must be greater than zero, timeout must not be negative")
+        for name, value in (("windows", windows), ("crops", crops), ("max_pixels", max_pixels)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}", hint="Use a number that is at least 1.")
+        if timeout < 0:
+            raise ConfigError(f"timeout is {timeout:g} seconds", hint="Use a number of seconds; 0 for no limit.")
         if every is not None and not 0 <= every < math.inf:
             raise ConfigError(f"every is {every:g}", hint="Use a number of seconds; 0 for every frame.")
         if every is not None and windows is not None:
@@ -213,7 +216,7 @@ class Scanner:
 
     def _chosen(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         """The tasks to judge, in the model's order. Raises UsageError for one that the model lacks."""
-        wanted = self.spec.judged if tasks is None else tuple(tasks)
+        wanted = self.spec.judged if tasks is None else names_in(tasks) if isinstance(tasks, str) else tuple(tasks)
         unknown = [task for task in wanted if task not in self.spec.judged]
         if unknown or not wanted:
             raise UsageError(

@@ -94,11 +94,12 @@ function clock(seconds) {
   return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
 }
 
-/** As `timecode` of the package; empty if the frame rate is unknown. */
+/** As `timecode` of the package; empty if the frame rate is unknown or no usual one. */
 function timecode(file, seconds) {
   const fps = videos[file.v]?.[2];
-  if (!fps) return "";
-  const rate = Math.max(1, Math.round(fps)), count = Math.round(seconds * fps), whole = Math.floor(count / rate);
+  const rate = Math.round(fps ?? 0);
+  if (rate < 1 || rate > 120 || ![rate, rate / 1.001].some((usual) => Math.abs(fps - usual) <= 1e-3 * usual)) return "";
+  const count = Math.round(seconds * fps), whole = Math.floor(count / rate);
   return [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60, count % rate]
     .map((value) => String(value).padStart(2, "0")).join(":");
 }
