@@ -38,4 +38,4 @@ def main(files: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or sorted(map(str, CLIPS.glob("*_*"))))
+    main(sys.argv[1:] or sorted(map(str, CLIPS.glob("*_*.*"))))

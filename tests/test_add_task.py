@@ -119,6 +119,7 @@ def test_a_task_is_added_and_the_others_stay_bit_identical(config: TrainConfig, 
     assert "Learnt here: `vignette`." in card and "to the last bit" in card and "`graininess`, `banding`" in card
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_is_learnt_kept_and_measured(config: TrainConfig) -> None:
     setup = prepare(config)
     lines = list(describe(setup).lines())
@@ -128,6 +129,7 @@ def test_the_plan_says_what_is_learnt_kept_and_measured(config: TrainConfig) -> 
     assert trained and all(name.startswith(("adapters.2.", "picture.adapters.2.")) for name in trained)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 def test_an_interrupted_addition_goes_on(config: TrainConfig) -> None:
     config = replace(config, max_steps=4, eval_every=2)

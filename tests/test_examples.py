@@ -31,7 +31,7 @@ from grainscan.video import Block, PixelFormat, read_clip, write_clip
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EMBEDDED, GRAIN = EXAMPLES / "embedded", EXAMPLES / "grain"
 SCRIPTS = {path.name: path for path in EXAMPLES.glob("*.py")}
-CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*")))
+CLIPS = sorted(map(str, EXAMPLES.glob("clips/*_*.*")))
 
 
 def run_script(script: Path, *arguments: object, cwd: Path, **options: object) -> str:
@@ -319,6 +319,7 @@ def test_other_means_do_what_they_say(common: Any) -> None:
         assert branches.strength(synth.synthesiser(task), (one,)) > 0
 
 
+@pytest.mark.slow
 def test_filters_put_ten_artifacts_into_a_clip(common: Any, tmp_path: Path) -> None:
     filters = importlib.import_module("filters")
     write_clip(tmp_path / "a.mkv", edges_and_a_sky(30, width=160, height=96))
@@ -359,6 +360,7 @@ def test_motion_of_a_clip_is_found(common: Any) -> None:
     assert other.motion(moving) == pytest.approx((2, -4), abs=1)
 
 
+@pytest.mark.slow
 def test_an_example_clip_is_what_its_script_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES / "clips"))
     monkeypatch.syspath_prepend(str(EMBEDDED))

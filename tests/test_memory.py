@@ -90,6 +90,7 @@ def test_more_memory_can_be_allowed(model: Path, files: list[Path]) -> None:
     assert {name for name, row in rows.items() if row["status"] == "error"} == {"header.mov"}
 
 
+@pytest.mark.slow
 def test_a_part_of_a_file_is_no_verdict(model: Path, files: list[Path]) -> None:
     """The first windows of a file may fit; what was said of them is not the verdict on the file."""
     with Scanner(model, workers=1, memory=0.2, windows=6) as scanner:

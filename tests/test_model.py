@@ -289,6 +289,7 @@ def test_an_offline_machine_is_not_asked_to_retry(monkeypatch: pytest.MonkeyPatc
 # ------------------------------------------------------------------------------------------------ the directory
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_saved_loaded_and_exported_models_agree(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = tiny("graininess", "banding", energies=True, strength={"graininess": "codes"}, threshold={"banding": 0.3})

@@ -322,6 +322,7 @@ def test_a_lost_worker_costs_one_row(careless: Scanner, make_clip: MakeClip, nam
     assert error["hint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hang.avi", "deaf.avi"])
 def test_a_hanging_decoder_is_ended(
     model: Path, make_clip: MakeClip, name: str, monkeypatch: pytest.MonkeyPatch
@@ -347,6 +348,7 @@ def test_every_worker_may_fail_in_turn(careless: Scanner, make_clip: MakeClip) -
     assert [row["status"] for row in careless.scan([bad] * 12)] == ["error"] * 12
 
 
+@pytest.mark.slow
 def test_time_that_the_consumer_takes_is_not_the_files(model: Path, make_clip: MakeClip) -> None:
     paths = [make_clip(f"{i}.avi", frames=80) for i in range(4)]
     with Scanner(model, workers=1, windows=8, timeout=4) as scanner:
@@ -368,6 +370,7 @@ def test_a_reader_that_cannot_be_imported_is_said_once(model: Path, make_clip: M
         list(scanner.scan([make_clip("a.avi")]))
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_parent(model: Path, make_clip: MakeClip, tmp_path: Path) -> None:
     path, marker = make_clip("hang.avi"), tmp_path / "children"
     script = tmp_path / "script.py"

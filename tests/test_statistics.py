@@ -172,6 +172,7 @@ def test_the_scale_of_the_statistics_comes_from_the_material() -> None:
     assert torch.equal(far, model(None, rows[:1] + 1e9).logits)  # a stranger picture does not count more
 
 
+@pytest.mark.slow
 def test_every_window_of_a_scan_has_its_own(tmp_path: Path) -> None:
     model = tiny("graininess", "banding", statistics=COUNT)
     model.spec = model.spec.with_(view=ViewSpec(frames=4, size=32, windows=2, crops=2))

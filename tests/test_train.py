@@ -209,6 +209,7 @@ def test_one_batch_accumulated_batches_and_two_processes_learn_the_same(
                     assert row[key] == pytest.approx(reference[key], rel=1e-4), key
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_interrupted_and_resumed_is_uninterrupted(options: dict[str, Any], tmp_path: Path, accumulate: int) -> None:
@@ -240,6 +241,7 @@ def test_interrupted_and_resumed_is_uninterrupted(options: dict[str, Any], tmp_p
         assert resumed.metrics[key] == straight.metrics[key]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 def test_a_seed_makes_a_run_repeatable_and_another_one_different(options: dict[str, Any]) -> None:
     found = [
@@ -262,6 +264,7 @@ def test_a_full_disk_costs_time_and_is_told_once(
     assert caplog.text.count("no room for all decoded clips") == 1 and "--cache-gb" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_loader_processes_and_half_precision_see_the_same_views(options: dict[str, Any]) -> None:
@@ -399,6 +402,7 @@ def test_task_weights() -> None:
 # ------------------------------------------------------------------------------------------------ a run
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_behind(options: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     """With export: the model directory that every other command takes, figures, curves, card, and the memory of it."""
     record = Record()
@@ -484,6 +488,7 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(
         assert torch.equal(value, best[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_export")
 def test_from_scratch_with_unsplit_data_and_a_broken_clip(
     options: dict[str, Any], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

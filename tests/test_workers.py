@@ -39,6 +39,7 @@ def test_a_worker_that_dies_costs_its_request_alone() -> None:
     assert [results[str(number)] for number in (0, 1, 2, 4)] == [0, 1, 4, 16]
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_costs_its_request_alone() -> None:
     requests = [[0.0], [60.0], [1.0] * 6]  # the last takes longer than one may keep silent, and is heard
     results = run("rest", *requests, workers=2, timeout=4.0)
