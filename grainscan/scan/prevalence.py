@@ -55,6 +55,11 @@ def moved(probability: float, by: float) -> float:
     return kept * by / (kept * by + (1 - kept))
 
 
+def written(probability: float, by: float) -> float:
+    """The same with the six digits of a result."""
+    return round(moved(probability, by), 6)
+
+
 def move(row: Result, shares: Mapping[str, float]) -> None:
     """Move the probabilities and thresholds of a row, in place, to the prevalences that are asked for, by task.
 
@@ -64,16 +69,12 @@ def move(row: Result, shares: Mapping[str, float]) -> None:
     for task, verdict in row.get("tasks", {}).items():
         if task in shares and "prevalence" in verdict:
             by = factors[task] = factor(shares[task], verdict["prevalence"])
-            verdict["probability"] = _rounded(verdict["probability"], by)
-            verdict["threshold"] = _rounded(verdict["threshold"], by)
+            verdict["probability"] = written(verdict["probability"], by)
+            verdict["threshold"] = written(verdict["threshold"], by)
             verdict["prevalence"] = shares[task]
     for part in (*row.get("windows", ()), *row.get("map", ())):
         for task in factors.keys() & part.keys():
-            part[task] = _rounded(part[task], factors[task])
+            part[task] = written(part[task], factors[task])
     for event in row.get("events", ()):
         if event["task"] in factors:
-            event["probability"] = _rounded(event["probability"], factors[event["task"]])
-
-
-def _rounded(probability: float, by: float) -> float:
-    return round(moved(probability, by), 6)
+            event["probability"] = written(event["probability"], factors[event["task"]])

@@ -40,7 +40,7 @@ from grainscan.scan.events import REPORTED, find_events
 from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_of, local_copy, name_of
 from grainscan.scan.measured import Measured
 from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability
-from grainscan.scan.prevalence import check_prevalence, factor, move, moved, parse_prevalence
+from grainscan.scan.prevalence import check_prevalence, factor, move, moved, parse_prevalence, written
 from grainscan.video import Pictures
 from grainscan.video.doubts import Doubts
 from grainscan.views.measures import Frames
@@ -228,8 +228,7 @@ class Scanner:
     def threshold_of(self, task: str) -> float:
         """The probability, at the prevalence asked for, from which on a task counts as found."""
         own = self.spec.threshold_of(task)
-        moves = task in self._factors
-        return self.thresholds.get(task, round(moved(own, self._factors[task]), 6) if moves else own)
+        return self.thresholds.get(task, written(own, self._factors[task]) if task in self._factors else own)
 
     @functools.cached_property
     def fingerprint(self) -> str:
