@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from grainscan.data.synth import (
     BaseRecipe,
@@ -218,6 +219,42 @@ def test_aliasing_keeps_single_pixels() -> None:
     for picture in range(6):
         kept = block.planes[0][picture, picture % 2 :: 2]
         assert np.array_equal(fields[picture], np.repeat(kept, 2, axis=0))
+    smooth = apply(block, aliasing.Recipe(kind="fields", factor=2.0, taps=2)).affected.planes[0]
+    for picture in range(6):
+        kept, other = slice(picture % 2, None, 2), slice(1 - picture % 2, None, 2)
+        assert np.array_equal(smooth[picture, kept], block.planes[0][picture, kept])
+        assert not np.array_equal(smooth[picture, other], block.planes[0][picture, other])
+
+
+def test_aliasing_is_what_no_filter_makes() -> None:
+    rng = np.random.default_rng(5)
+    luma = ndimage.gaussian_filter(rng.uniform(0, 255, (6, 96, 128)), (0, 0.6, 0.6))
+    block = Block((luma.astype(np.uint8),), PixelFormat.of("gray"))
+    picture = block.luma8()
+
+    def share(recipe: BaseRecipe) -> float:
+        added = apply(block, recipe).added
+        return float(optics.unfiltered(added, picture).var() / added.var())
+
+    for blur in (spatial_blur.Recipe(sigma=1.0), spatial_blur.Recipe(sigma=2.5), motion_blur.Recipe(length=4.0)):
+        assert share(blur) < 0.03
+    assert share(aliasing.Recipe(factor=3.0)) > 0.3
+    assert share(aliasing.Recipe(kind="lines", factor=2.5, taps=2)) > 0.2
+    shifted = np.roll(picture, 1, axis=2) - picture
+    assert np.square(optics.unfiltered(shifted, picture)).mean() < 0.03 * np.square(shifted).mean()
+
+
+def test_fields_that_an_encoder_merges_are_blur() -> None:
+    """What is left of a doubler of lines when both fields are averaged is a blur: no label."""
+    still = ndimage.gaussian_filter(np.random.default_rng(5).uniform(0, 255, (96, 128)), 0.6)
+    block = Block((np.repeat(still[None].astype(np.uint8), 8, axis=0),), PixelFormat.of("gray"))
+    recipe = aliasing.Recipe(kind="fields", factor=2.0, taps=2)
+    affected = apply(block, recipe).affected.luma8()
+    picture = block.luma8()
+    merged = np.repeat((affected[::2] + affected[1::2]) / 2, 2, axis=0)
+    added = recipe.of_itself(affected - picture, picture)
+    left, kept = (Block((np.round(luma).astype(np.uint8),), block.format) for luma in (merged, affected))
+    assert recipe.strength(block, left, added) < recipe.visible < recipe.strength(block, kept, added)
 
 
 def test_dark_scenes_are_measured_on_the_clip_itself() -> None:

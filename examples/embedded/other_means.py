@@ -58,6 +58,9 @@ class Means(BaseRecipe):
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
         return synthesiser(self.task)().strength(reference, decoded, added)
 
+    def of_itself(self, added: Array, picture: Array) -> Array:
+        return synthesiser(self.task)().of_itself(added, picture)
+
 
 class Photons(Means):
     """`amount` photons in a white pixel."""

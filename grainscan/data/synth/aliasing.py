@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.data.synth.drawing import PLAIN, Span, draw_setting, pick
-from grainscan.data.synth.optics import remaining
+from grainscan.data.synth.optics import remaining, unfiltered
 from grainscan.data.synth.recipe import BaseRecipe, unknown
 from grainscan.data.synth.stack import Array, Stack, mapped, resample
 from grainscan.video import Block
@@ -25,7 +25,8 @@ class Recipe(BaseRecipe):
 
     Kinds: `points` keeps single pixels of both axes, `lines` skips lines, `fields` keeps every second line, in turn
     the upper and the lower ones, as a deinterlacer that doubles lines. Strengths are standard deviations of what is
-    left of the change, in 8-bit luma codes (`optics.remaining`).
+    left of the change that no filter makes, in 8-bit luma codes (`optics.unfiltered`, `optics.remaining`): an encoder
+    that merges both fields leaves a blur.
     """
 
     task = "aliasing"
@@ -73,6 +74,9 @@ class Recipe(BaseRecipe):
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
         return remaining(reference, decoded, added)
 
+    def of_itself(self, added: Array, picture: Array) -> Array:
+        return unfiltered(added, picture)
+
     def _doubled(self, plane: Array) -> Array:
         """Every second picture without its upper lines, the others without their lower ones."""
         out = np.empty_like(plane)
@@ -90,4 +94,5 @@ class Recipe(BaseRecipe):
         wanted = np.asarray((np.arange(length) + 0.5) / self.factor, np.float64)
         if self.taps == 1:
             return np.take(small, np.minimum(wanted, number - 1).astype(np.intp), axis=axis)
-        return resample(small, np.subtract(wanted, shift), self.taps, axis)
+        middle = 0.5 / self.factor if self.kind == "fields" else 0.0  # the lines of a field stay where they are
+        return resample(small, wanted - shift - middle, self.taps, axis)

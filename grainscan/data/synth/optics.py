@@ -1,4 +1,4 @@
-"""What blurs have in common: kernels in luma pixels, convolution, and blur in linear light."""
+"""What blurs have in common: kernels in luma pixels, convolution, blur in linear light, and what is no blur."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from grainscan.data.synth.encoding import surviving
 from grainscan.data.synth.stack import Array, Stack
@@ -15,6 +16,8 @@ from grainscan.video import Block
 
 _GAMMA = 2.2
 _ENOUGH = 0.5  # share of the energy put in from which all that is left counts
+_REACH = 4  # pixels on either side that a filter sees: as far apart as the pixels that aliasing keeps
+_PLACES = 20_000  # pixels, drawn at random, from which a filter with 81 weights is estimated
 
 
 def remaining(reference: Block, decoded: Block, added: Array) -> float:
@@ -25,6 +28,24 @@ def remaining(reference: Block, decoded: Block, added: Array) -> float:
     left = surviving(reference, decoded, added)
     put_in = float(np.square(added - added.mean(axis=(1, 2), keepdims=True)).mean())
     return left * min(1.0, left**2 / (_ENOUGH * put_in)) if put_in else 0.0
+
+
+def unfiltered(change: Array, picture: Array) -> Array:
+    """The part of a change (frames, height, width) that no linear filter of the `picture` makes, of the same shape.
+
+    A blur, a sharpening or a shift weights the frequencies that the picture has; what aliasing adds comes from other
+    ones. The filter of 9 x 9 pixels, the same everywhere, that explains most of the change is estimated by least
+    squares in places that are always the same, and what it explains is taken away.
+    """
+    side = 2 * _REACH + 1
+    if min(picture.shape[1:]) < 2 * side:
+        return change
+    around = sliding_window_view(picture, (side, side), axis=(1, 2))
+    inner = change[:, _REACH:-_REACH, _REACH:-_REACH]
+    places = np.unravel_index(np.random.default_rng(0).integers(inner.size, size=_PLACES), inner.shape)
+    weights, *_ = np.linalg.lstsq(around[places].reshape(_PLACES, -1), inner[places], rcond=None)
+    made = ndimage.correlate(picture, weights.reshape(1, side, side), mode="nearest")
+    return np.asarray(change - made, np.float32)
 
 
 def in_light(plane: Array, function: Callable[[Array], Array]) -> Array:

@@ -117,9 +117,14 @@ class BaseRecipe(Surroundings, ABC):
     def strength(self, reference: Block, decoded: Block, added: Array) -> float:
         """How strong the artifact in `decoded` is, compared with `reference`: the same clip without the artifact.
 
-        `added` (frames, height, width) is the change of luma by `affect` before encoding, in 8-bit codes.
+        `added` (frames, height, width) is the change of luma by `affect` before encoding, in 8-bit codes, or what
+        `of_itself` leaves of it.
         """
         return surviving(reference, decoded, added)
+
+    def of_itself(self, added: Array, picture: Array) -> Array:
+        """The part of a change of the luma of `picture` that is this artifact, not another one that comes with it."""
+        return added
 
     @classmethod
     def standing(cls, source: Block, decoded: Block) -> float:

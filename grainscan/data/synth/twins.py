@@ -93,7 +93,8 @@ class Branches:
         for one in artifacts:
             if one.task == recipe.task:
                 others = tuple(other for other in artifacts if other is not one)
-                added = self.before(artifacts).luma8() - self.before(others).luma8()
+                picture = self.before(others).luma8()
+                added = one.of_itself(self.before(artifacts).luma8() - picture, picture)
                 strength = max(strength, one.strength(self.after(others), decoded, added))
         return strength
 
