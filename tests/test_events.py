@@ -142,6 +142,14 @@ def test_frames_on_the_way_to_a_window_are_passed(make_clip: MakeClip, sampling:
     assert max(each.frames for each in found) == 4
 
 
+def test_frames_too_few_for_a_last_window_are_passed(make_clip: MakeClip) -> None:
+    path = make_clip("a.mp4", codec="h264", quality=20, frames=62, gop=100, width=64, height=64)
+    found = list(read_windows(path, windows=4, frames=4, every=0.8, passed=True))
+    assert sum(len(each.stamps) for each in found) == 62
+    assert (found[-1].passed, found[-1].frames, found[-1].follows) == (True, 2, True)
+    assert not any(each.passed for each in read_windows(path, windows=4, frames=4, every=0.8))
+
+
 def test_windows_at_key_frames_pass_nothing(make_clip: MakeClip) -> None:
     path = make_clip("a.mp4", codec="h264", quality=20, frames=60, gop=12, width=64, height=64)
     assert [each.passed for each in read_windows(path, windows=4, frames=4, passed=True)] == [False] * 4
@@ -246,6 +254,26 @@ def test_what_lies_between_two_windows_is_measured(
     assert (before["end"], after["start"]) == (0.16, 0.32)  # between them, frames 4 to 7
     assert result["tasks"]["black_screen"]["label"] == 1
     assert before["black_screen"] < 0.5 < after["black_screen"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("black", [25, 38], ids=["of a stretch", "of a window"])
+def test_frames_behind_the_last_window_are_measured(
+    model: Path, tmp_path: Path, make_block: MakeBlock, workers: int, black: int
+) -> None:
+    """Windows begin at 0 and 0.76 s, one more at 1.52 s lacks a frame."""
+    block = make_block(frames=41, width=192, height=128, speed=2)
+    block.planes[0][black:] = 16
+    write_clip(tmp_path / "a.mkv", block, codec="h264", quality=20, gop=100)
+    with Scanner(model, every=0.76, workers=workers) as scanner:
+        result = scanner.predict(tmp_path / "a.mkv")
+    first, last = result["windows"]
+    assert (first["start"], last["start"], last["end"]) == (0, 0.76, 0.92)
+    assert [(each["task"], each["start"], each["end"]) for each in result["events"]] == [
+        ("black_screen", black / 25, 1.64)
+    ]
+    assert first["black_screen"] < 0.5 < last["black_screen"]
+    assert result["tasks"]["black_screen"]["label"] == 1
 
 
 def test_without_every_there_are_no_events(model: Path, make_clip: MakeClip) -> None:

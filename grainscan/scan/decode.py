@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +65,8 @@ class Piece:
     """The views of one window, float32 (n, frames, 3, size, size), and the corner of each.
 
     `statistics` are those of its picture, float32 (count,), empty if they are not wanted, and `frames` the measures of
-    its frames and of those that were decoded on the way to it. `then` are windows after it which were not looked at,
-    since its views and statistics hold for them; they have none of their own.
+    its frames and of those that were decoded on the way to it, or behind the last window. `then` are windows after it
+    which were not looked at, since its views and statistics hold for them; they have none of their own.
     """
 
     views: NDArray[np.float32]
@@ -95,37 +95,51 @@ def read_pieces(
     `timeout` (seconds) is for callers that nobody else can end. All frames of a film may take hours: with `every` it is
     the time without progress, where progress is a window later than any before. Raises VideoError, MemoryError.
     """
-    from grainscan.video import read_windows
-
-    reached = -math.inf
-    last: Piece | None = None  # that was looked at
     with _opened(source, job, timeout) as reader:
         doubts = Doubts.of(reader.info.codec, reader.info.pix_fmt)
         look = _Look(job, doubts)
-        sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
-        for window in read_windows(reader, share=share, passed=job.measured, **sampling):
-            if job.every is not None and window.end > reached:
-                reached = window.end
-                reader.proceed()
-                alive()
-            piece = look.at(window, interlaced=reader.interlaced)
-            del window  # its frames are freed before others are decoded
-            if last is not None and piece is not None and not piece.boxes:
-                last = replace(last, then=(*last.then, piece))
-            elif piece is not None:
-                if last is not None:
-                    yield last
-                last = piece
-            if last is not None and job.every != 0:
-                yield last
-                last = None
-            del piece
-        if last is not None:
-            yield last
+        pieces = _looked_at(reader, look, job, share)
+        yield from pieces if job.every is None else _held_back(pieces, look)
         carried = {}
         if job.character and isinstance(source, str) and share[0] == 0:
             carried = _carried(source, job, reader.info.codec, timeout)
         yield {**reader.info.as_dict(), "doubts": asdict(doubts), **carried}
+
+
+def _looked_at(reader: Reader, look: _Look, job: Job, share: tuple[int, int]) -> Iterator[Piece]:
+    """A piece for each window."""
+    from grainscan.video import read_windows
+
+    reached = -math.inf
+    sampling: Any = {"windows": job.view.windows, "every": job.every, "frames": job.view.frames, "short": job.short}
+    for window in read_windows(reader, share=share, passed=job.measured, **sampling):
+        if job.every is not None and window.end > reached:
+            reached = window.end
+            reader.proceed()
+            alive()
+        piece = look.at(window, interlaced=reader.interlaced)
+        del window  # its frames are freed before others are decoded
+        if piece is not None:
+            yield piece
+        del piece
+
+
+def _held_back(pieces: Iterable[Piece], look: _Look) -> Iterator[Piece]:
+    """Each piece that was looked at, as soon as all is known that belongs to it.
+
+    These are the windows after it that were not, and behind the last one the measures of frames without a window.
+    """
+    last: Piece | None = None
+    for piece in pieces:
+        if last is None:
+            last = piece
+        elif piece.boxes:
+            yield last
+            last = piece
+        else:
+            last = replace(last, then=(*last.then, piece))
+    if last is not None:
+        yield look.completed(last)
 
 
 class _Look:
@@ -165,6 +179,10 @@ class _Look:
         if self._watch is not None:
             self._watch.seen(window, boxes)
         return Piece(views, self._statistics, window.start, window.end, boxes, baseline, frames, grain)
+
+    def completed(self, last: Piece) -> Piece:
+        """The last piece of a file with the measures of the frames behind it."""
+        return replace(last, frames=Frames.join([last.frames, *self._passed])) if last.frames is not None else last
 
 
 def _opened(source: str | Pictures, job: Job, timeout: float) -> Reader:

@@ -67,8 +67,8 @@ def read_windows(
     that are sought, and together they find the windows that one would. Where that is none, the file has to be read
     without a share: it cannot be sought, is shorter than a window, or nothing in it can be decoded.
 
-    With `passed`, frames that are decoded after one window and on the way to another come as well, in windows of up to
-    `frames` that are marked so.
+    With `passed`, frames that are decoded after one window and on the way to another, or to the end of the file, come
+    as well, in windows of up to `frames` that are marked so.
     """
     if not isinstance(path, Reader):
         with Reader(path, ahead=every == 0) as reader:
@@ -106,6 +106,8 @@ def read_windows(
                     yield _filled(window, frames, "mirror" if short == "error" else short)
                 elif not found and (leftover is None or window.frames > leftover.frames):
                     leftover = window
+                elif passed and found:  # too few for a window
+                    yield replace(window, passed=True)
                 del window  # its frames are freed before others are decoded, unless the caller keeps them
         if found or share != WHOLE:
             return
