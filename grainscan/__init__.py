@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         ModelError,
         ModelNotFoundError,
         OutputError,
+        UnfitDataError,
+        UnfitOutputError,
         UsageError,
         VideoError,
     )
@@ -53,6 +55,8 @@ __all__ = [
     "OutputError",
     "Results",
     "Scanner",
+    "UnfitDataError",
+    "UnfitOutputError",
     "UsageError",
     "VideoError",
     "ViewSpec",

@@ -9,7 +9,9 @@
     └── UsageError                 exit 2   the request is wrong
         ├── ConfigError                     an option, a TOML key or an environment variable
         ├── LabelsError                     labels.json, with all its faults
-        └── ModelNotFoundError              there is no such model; also a ModelError
+        ├── ModelNotFoundError              there is no such model; also a ModelError
+        ├── UnfitDataError                  a data set does not suit the request; also a DataError
+        └── UnfitOutputError                the place for a result holds something else; also an OutputError
 
 Each has a `message` (what went wrong, with which file) and a `hint` (what to do next), which the command line prints
 as `error:` and `hint:`, with a traceback only for `-vv`. `Interrupted` is a KeyboardInterrupt that says what is kept.
@@ -121,6 +123,14 @@ class ConfigError(UsageError):
 
 class ModelNotFoundError(ModelError, UsageError):
     """There is no model at the place named."""
+
+
+class UnfitDataError(DataError, UsageError):
+    """A data set does not suit the request: the wrong labels, too few clips, split already. Nothing was touched."""
+
+
+class UnfitOutputError(OutputError, UsageError):
+    """The place for a result holds something else, which was not touched."""
 
 
 class LabelsError(UsageError):

@@ -472,6 +472,49 @@ def test_what_is_left_out_of_the_work_ends_in_exit_code_1(
     assert report["clips"] == 2 and "broken.avi" in json.dumps(report["errors"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("prep empty data", 2, "no video found"),
+        ("prep broken data", 1, "no clip can be cut from this footage (bad.avi"),
+        ("prep footage data --small skip --size 512", 2, "no clip can be cut from this footage"),
+        ("prep footage data --balance graininess", 2, "no balanced subset"),
+        ("prep footage data --labels other.csv", 2, "none of its names matches"),
+        ("prep footage data --balance banding --synthesize graininess", 2, "cannot be balanced by banding"),
+        ("prep footage other.csv", 2, "is a file"),
+        ("prep footage footage", 2, "is not empty"),
+        ("split footage", 2, "1 source cannot fill 3 splits"),
+        ("split footage --undo", 2, "no record of a split"),
+        ("split unknown", 2, "no clip has a known label"),
+        ("train unknown", 2, "no clip has a known label"),
+        ("eval other --model model", 2, "no labels for the tasks of toy"),
+        ("eval broken --model model", 1, ""),
+        ("predict footage -o log.jsonl", 2, "line 1 is not a result of grainscan"),
+        ("predict footage -f csv -o missing/a.csv", 2, "no such folder"),
+        ("predict broken -f json --model model", 1, ""),
+    ],
+)
+def test_mistakes_in_the_request_end_in_2_and_faults_of_files_in_1(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("PREP", "EVAL", "PREDICT"):
+        monkeypatch.setenv(f"GRAINSCAN_{command}_WORKERS", "0")
+    write_toy_model(tmp_path / "model")
+    for folder, labels in (("footage", {"graininess": 0}), ("unknown", {"graininess": None}), ("other", {"dust": 1})):
+        make_clip(f"{folder}/a.avi")
+        Path(folder, "labels.json").write_text(json.dumps({"a.avi": labels}))
+    for folder in ("empty", "broken"):
+        Path(folder).mkdir()
+    Path("broken", "bad.avi").write_bytes(b"no video")
+    Path("broken", "labels.json").write_text('{"bad.avi": 1}')
+    Path("other.csv").write_text("file,graininess\nz.avi,1\n")
+    Path("log.jsonl").write_text("[]\n")
+    result = run(*arguments.split(), code=code)
+    assert said in " ".join(plain(result.stderr).split())
+    assert not Path("data", "labels.json").exists()
+
+
 def test_the_plan_of_a_training_goes_to_stdout(
     tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from grainscan.data.cache import ClipCache, Excerpt
 from grainscan.data.labels import read_labels
 from grainscan.data.manifest import read_manifest
 from grainscan.data.sources import Side, group_clips
-from grainscan.errors import DataError, UsageError
+from grainscan.errors import UnfitDataError, UsageError
 from grainscan.tasks import AUGMENTATIONS, Augmentation, task_of
 from grainscan.video import Block, PixelFormat, fill_indices
 from grainscan.views.colour import to_rgb
@@ -84,7 +84,7 @@ def read_clips(folder: Path, tasks: Sequence[str] | None = None, *, partly: bool
 
     Strengths come from the manifest; a clip between clean and grainy has a strength but no label. If a task has any
     strengths, its clips with label 0 and without an entry have strength 0.
-    Raises LabelsError, DataError if no label is known, and UsageError if no clip is labelled for one of the tasks,
+    Raises LabelsError, UnfitDataError if no label is known, and UsageError if no clip is labelled for one of the tasks,
     unless `partly` allows that.
     """
     found = read_labels(folder)
@@ -104,7 +104,8 @@ def read_clips(folder: Path, tasks: Sequence[str] | None = None, *, partly: bool
         if any(task in labels or measured[name].get(task) is not None for task in tasks)
     )
     if not any(task in found.clips[name] for name in names for task in tasks):
-        raise DataError(f"{folder}: no clip has a known label", hint="Write 0 or 1 for some of them in labels.json.")
+        hint = "Write 0 or 1 for some of them in labels.json."
+        raise UnfitDataError(f"{folder}: no clip has a known label", hint=hint)
     labels = np.array([[found.clips[name].get(task, np.nan) for task in tasks] for name in names], dtype=np.float32)
     strength = np.full(labels.shape, np.nan, dtype=np.float32)
     for row, name in enumerate(names):

@@ -41,7 +41,7 @@ from grainscan.data.labels import (
 from grainscan.data.manifest import MANIFEST_FILE, MANIFEST_SCHEMA, read_manifest, write_manifest
 from grainscan.data.sources import group_clips
 from grainscan.data.stratify import stratify
-from grainscan.errors import ConfigError, DataError
+from grainscan.errors import ConfigError, DataError, UnfitDataError
 from grainscan.files import remove_unfinished, write_text
 from grainscan.options import SplitConfig
 from grainscan.results import Report
@@ -85,7 +85,8 @@ class _Journal:
 def split(config: SplitConfig) -> SplitReport:
     """Split `config.data`, complete an interrupted split, or undo one.
 
-    Raises LabelsError or ConfigError for a wrong request, DataError if the data cannot be split as asked.
+    Raises LabelsError or ConfigError for a wrong request, UnfitDataError if the data cannot be split as asked,
+    DataError if a clip cannot be moved or the record of a split is damaged.
     """
     ratios = parse_ratios(config.ratios)
     _refuse_links(config.data)
@@ -94,7 +95,7 @@ def split(config: SplitConfig) -> SplitReport:
         return _undo(config.data, journal, dry_run=config.dry_run)
     if journal is not None and journal.state == "undoing":
         if config.dry_run:
-            raise DataError(f"{config.data}: a split is half undone", hint="Complete that first with --undo.")
+            raise UnfitDataError(f"{config.data}: a split is half undone", hint="Complete that first with --undo.")
         _undo(config.data, journal, dry_run=False)
         journal = None
     options = {"ratios": [round(ratio, 9) for ratio in ratios], "group": config.group, "seed": config.seed}
@@ -103,7 +104,7 @@ def split(config: SplitConfig) -> SplitReport:
         journal, notes = _plan(config, ratios, options)
     elif journal.options != options:
         used = ", ".join(f"{key} {value}" for key, value in journal.options.items())
-        raise DataError(
+        raise UnfitDataError(
             f"{config.data}: was split with other options ({used})",
             hint=f"Undo that first: grainscan split {config.data} --undo",
         )
@@ -132,19 +133,21 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
     """Read, check and assign the clips. Nothing is written."""
     data = config.data
     if not (data / LABELS_FILE).is_file() and any((data / part / LABELS_FILE).is_file() for part in SPLITS):
-        raise DataError(f"{data}: is split already", hint="To split again, move the clips back into one folder.")
+        raise UnfitDataError(f"{data}: is split already", hint="To split again, move the clips back into one folder.")
     labels = read_labels(data)
     if not labels.tasks:
         raise nothing_known(data, f"grainscan split {shlex.quote(str(data))}")
     manifest = read_manifest(data, brief=True)
     if labels.links:
-        raise DataError(
+        raise UnfitDataError(
             f"{data}: symbolic links cannot be split: {some(labels.links)}",
             hint="Replace them with the files they point to.",
         )
     for part in SPLITS:
         if os.path.lexists(data / part):
-            raise DataError(f"{data / part}: already exists", hint="Move it elsewhere, or remove it if it is empty.")
+            raise UnfitDataError(
+                f"{data / part}: already exists", hint="Move it elsewhere, or remove it if it is empty."
+            )
     sources = group_clips(labels.clips, manifest, config.group)
     notes = []
     if config.group != "auto":
@@ -156,7 +159,7 @@ def _plan(config: SplitConfig, ratios: tuple[float, ...], options: dict[str, Any
     names = sorted(set(sources.values()))
     needed = sum(ratio > 0 for ratio in ratios)
     if len(names) < needed:
-        raise DataError(
+        raise UnfitDataError(
             f"{data}: {count(len(names), 'source')} cannot fill {needed} splits",
             hint="Add footage, ask for fewer splits (80/20/0), or name the sources with --group.",
         )
@@ -210,7 +213,9 @@ def _members(journal: _Journal) -> Iterator[tuple[str, list[str]]]:
 def _undo(data: Path, journal: _Journal | None, *, dry_run: bool) -> SplitReport:
     """Put every clip back, then labels.json and manifest.json as they were, with corrections made since."""
     if journal is None:
-        raise DataError(f"{data}: has no record of a split to undo", hint=f"The record would be in {SPLIT_RECORD}/.")
+        raise UnfitDataError(
+            f"{data}: has no record of a split to undo", hint=f"The record would be in {SPLIT_RECORD}/."
+        )
     notes = []
     merged = _corrections(data, journal) if journal.state == "done" else None
     if merged is not None:
@@ -251,7 +256,7 @@ def _take_back(data: Path, journal: _Journal, folders: _Folders) -> list[str]:
 def _corrections(data: Path, journal: _Journal) -> Labels | None:
     """All current labels if any was edited since the split, else None.
 
-    Raises DataError for clips that were added to a split: they have no place to go back to.
+    Raises UnfitDataError for clips that were added to a split: they have no place to go back to.
     """
     original = parse_labels(data / SPLIT_RECORD / LABELS_FILE)
     current: Labels = {}
@@ -260,7 +265,7 @@ def _corrections(data: Path, journal: _Journal) -> Labels | None:
             current |= parse_labels(data / part / LABELS_FILE)
     added = sorted(set(current) - set(journal.clips))
     if added:
-        raise DataError(
+        raise UnfitDataError(
             f"{data}: clips were added since the split: {some(added)}",
             hint="Move them and their labels elsewhere first.",
         )
@@ -270,7 +275,7 @@ def _corrections(data: Path, journal: _Journal) -> Labels | None:
 class _Folders:
     """Moves files within the data folder.
 
-    Before anything moves, a folder that leads out of it or that this user may not change raises DataError.
+    Before anything moves, a folder that leads out of it or that this user may not change raises UnfitDataError.
     """
 
     def __init__(self, data: Path, journal: _Journal) -> None:
@@ -283,10 +288,12 @@ class _Folders:
 
     def _check(self, folder: Path) -> None:
         if not Path(os.path.realpath(folder)).is_relative_to(self._data):
-            raise DataError(f"{folder}: leads out of {self._data}", hint="Replace the symbolic link with a folder.")
+            raise UnfitDataError(
+                f"{folder}: leads out of {self._data}", hint="Replace the symbolic link with a folder."
+            )
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             hint = "Clips are moved out of their folders: get permission to write there, or split a copy of the data."
-            raise DataError(f"{folder}: no permission to change this folder", hint=hint)
+            raise UnfitDataError(f"{folder}: no permission to change this folder", hint=hint)
 
     def move(self, source: Path, target: Path) -> None:
         """Rename, unless already done. Raises DataError if the target is another file."""
@@ -326,12 +333,12 @@ def _remove_empty(data: Path, files: set[Path]) -> None:
 
 
 def _refuse_links(data: Path) -> None:
-    """Raise DataError for a symbolic link among the files and folders that a split writes, replaces or removes."""
+    """Raise UnfitDataError for a symbolic link among what a split writes, replaces or removes."""
     folders = [data / name for name in (SPLIT_RECORD, *SPLITS)]
     files = [folder / name for folder in (data, *folders) for name in (LABELS_FILE, MANIFEST_FILE)]
     for path in (*folders, *files, data / SPLIT_RECORD / JOURNAL):
         if path.is_symlink():
-            raise DataError(f"{path}: is a symbolic link", hint="Replace it with what it points to.")
+            raise UnfitDataError(f"{path}: is a symbolic link", hint="Replace it with what it points to.")
 
 
 def _read_journal(data: Path) -> _Journal | None:

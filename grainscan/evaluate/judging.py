@@ -14,7 +14,7 @@ import numpy as np
 from grainscan.console import Progress, count
 from grainscan.data.labels import LabelSet
 from grainscan.data.sources import group_clips
-from grainscan.errors import DataError
+from grainscan.errors import UnfitDataError
 from grainscan.options import EvalConfig
 from grainscan.results import Failure, Result, too_weak
 from grainscan.scan.scanner import Scanner
@@ -88,13 +88,14 @@ class Sample:
 
 
 def judge(config: EvalConfig, labels: LabelSet, progress: Progress, *, baselines: bool = False) -> Judged:
-    """Scan the clips with a label for one of the tasks to judge. Raises DataError if there are none."""
+    """Scan the clips with a label for one of the tasks to judge. Raises UnfitDataError if there are none."""
     with Scanner.from_config(config, baseline=baselines) as scanner:
         spec, tasks = scanner.spec, scanner.tasks
         names = [name for name, known in labels.clips.items() if any(task in known for task in tasks)]
         if not names:
             hint = f"The labels are for: {', '.join(labels.tasks) or 'nothing'}."
-            raise DataError(f"{labels.folder}: no labels for the tasks of {spec.name} ({', '.join(tasks)})", hint=hint)
+            what = f"no labels for the tasks of {spec.name} ({', '.join(tasks)})"
+            raise UnfitDataError(f"{labels.folder}: {what}", hint=hint)
         judged = Judged(
             spec.name,
             tasks,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from grainscan.errors import ConfigError, DataError
+from grainscan.errors import ConfigError, DataError, UnfitDataError
 from grainscan.evaluate.bootstrap import Ranking
 from grainscan.evaluate.metrics import Floats, as_arrays, both_classes, ece
 from grainscan.results import Report
@@ -57,7 +57,7 @@ class OperatingPoint:
         truth, probability = as_arrays(labels, probabilities)
         if not truth.any():
             hint = "The split for choosing the threshold needs clips of both labels."
-            raise DataError(f"operating point {self}: there is no positive clip", hint=hint)
+            raise UnfitDataError(f"operating point {self}: there is no positive clip", hint=hint)
         ranking = Ranking(probability)
         distinct = probability[ranking.order][ranking.starts]
         ends = np.r_[ranking.starts[1:], truth.size]  # clips called positive with each score as the threshold
@@ -120,7 +120,7 @@ def operate(point: OperatingPoint, sample: Sample) -> Fitted:
     try:
         threshold = point.threshold(sample.labels, sample.probabilities)
     except DataError as error:
-        raise DataError(f"{sample.task} on {POINT_SPLIT}: {error.message}", hint=error.hint) from None
+        raise type(error)(f"{sample.task} on {POINT_SPLIT}: {error.message}", hint=error.hint) from None
     logits = to_logits(sample.probabilities)
     slope, _ = fit_platt(sample.labels, logits, intercept=False)
     scaled = 1 / (1 + np.exp(-slope * logits))

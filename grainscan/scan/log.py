@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from grainscan.console import count
-from grainscan.errors import OutputError, UsageError
+from grainscan.errors import OutputError, UnfitOutputError, UsageError
 from grainscan.files import TEMPORARY, is_stream, take_over, unwritable
 from grainscan.results import Result, fault_of
 from grainscan.scan.inputs import identify
@@ -195,7 +195,7 @@ class ResultLog:
 
     def _open(self) -> int:
         if is_stream(self.path):
-            raise OutputError(f"{self.path}: is not a regular file, so it cannot be a log", hint=_OTHER_PLACE)
+            raise UnfitOutputError(f"{self.path}: is not a regular file, so it cannot be a log", hint=_OTHER_PLACE)
         with self._faults():
             while True:
                 handle = os.open(self._target, os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC, 0o666)
@@ -242,7 +242,7 @@ class ResultLog:
                 row, fault = parse_row(line)
                 torn = not line.endswith(b"\n") and len(line) < LONGEST_LINE
                 if fault and not (torn and may_be_torn(line)):
-                    raise OutputError(
+                    raise UnfitOutputError(
                         f"{self.path}: line {number} is not a result of grainscan: {fault}",
                         hint="Choose another file with -o; this one holds something else, or is damaged.",
                     )

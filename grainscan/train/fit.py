@@ -23,7 +23,7 @@ import torch
 from grainscan.console import Progress
 from grainscan.data.cache import CACHE_VARIABLE, RESERVE
 from grainscan.data.dataset import ClipSet, TrainingViews
-from grainscan.errors import DataError
+from grainscan.errors import DataError, UnfitDataError
 from grainscan.evaluate.calibrate import calibrate, write_spec
 from grainscan.files import remove_unfinished, write_json, write_text
 from grainscan.model.last_run import MODEL_FOLDER, remember_run
@@ -121,7 +121,7 @@ def _clean_views(setup: Setup) -> Iterator[torch.Tensor]:
     clips = setup.training
     clean = np.flatnonzero((clips.labels == 0).any(axis=1) & ~(clips.labels == 1).any(axis=1))
     if not len(clean):
-        raise DataError(f"{clips.folder}: no clean clips", hint="--scratch needs clips whose labels are all 0.")
+        raise UnfitDataError(f"{clips.folder}: no clean clips", hint="--scratch needs clips whose labels are all 0.")
     clean_clips = clips.subset(clean.tolist())
     views = TrainingViews(clean_clips, setup.cache, draws=_WHITENING_VIEWS, seed=setup.config.seed, augment=False)
     for start in range(0, _WHITENING_VIEWS, 64):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import DataError, UsageError, VideoError
+from grainscan.errors import DataError, UnfitDataError, UsageError, VideoError
 from grainscan.files import identity, walk
 from grainscan.options import ScanConfig
 from grainscan.video import Reader, is_video_name
@@ -64,7 +64,8 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
     """Every video below `paths`, sorted by name, and what cannot be read. A file among `paths` may have any suffix.
 
     Links are followed, but no folder and no file is used twice, however many links lead to it. `apart_from` (the folder
-    for the clips) is left out. Raises UsageError for a path that does not exist, DataError if there is no video.
+    for the clips) is left out. Raises UsageError for a path that does not exist, UnfitDataError if there
+    is no video, DataError if none can be opened.
     """
     found: list[tuple[Path, Path, os.stat_result]] = []
     skipped: list[Skipped] = []
@@ -91,7 +92,8 @@ def find_footage(paths: Iterable[Path], *, apart_from: Path) -> tuple[list[Sourc
                 seen.add(identity(status))
                 found.append((file, root, status))
     if not found:
-        raise DataError("no video found", hint="Folders are searched for files with a video suffix.")
+        kind = DataError if skipped else UnfitDataError
+        raise kind("no video found", hint="Folders are searched for files with a video suffix.")
     names = _names([(file, root) for file, root, _ in found])
     stems = _stems(names)
     sources = [

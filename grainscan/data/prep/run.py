@@ -24,7 +24,7 @@ from grainscan.data.prep.cutting import Cut, Entry, Job, put_in, recall
 from grainscan.data.prep.footage import Examined, Skipped, Source, find_footage, reason_of
 from grainscan.data.prep.labelling import Labelling, label_footage
 from grainscan.data.prep.selection import Wanted, select, surplus
-from grainscan.errors import ConfigError, DataError, OutputError, VideoError, require
+from grainscan.errors import ConfigError, DataError, OutputError, UnfitDataError, UnfitOutputError, VideoError, require
 from grainscan.files import check_folder, remove_unfinished, unwritable, write_text
 from grainscan.options import PrepConfig
 from grainscan.results import Report
@@ -56,9 +56,9 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     """Cut labelled clips from footage into `config.destination`.
 
     Videos without a known label are left out, unless none has one. A file that does not decode is listed in the report
-    and the manifest. Raises ConfigError, UsageError and LabelsError for a wrong request, DependencyError without scipy,
-    DataError if no clip can be cut from the footage, OutputError if the destination holds something else or cannot be
-    written.
+    and the manifest. Raises UsageError for a wrong request, labels or footage that it does not suit or a destination
+    that holds something else, DependencyError without scipy, DataError if no video can be decoded, OutputError if the
+    destination cannot be written.
     """
     _check(config)
     progress = progress or Progress()
@@ -76,7 +76,8 @@ def prepare(config: PrepConfig, *, progress: Progress | None = None) -> PrepRepo
     wanted = select(_available(examined, config, notes), labelling.labels, config)
     if not wanted:
         faults = "; ".join(f"{item.file}: {item.reason}" for item in skipped[:_SHOWN])
-        raise DataError(
+        kind = DataError if skipped else UnfitDataError
+        raise kind(
             "no clip can be cut from this footage" + (f" ({faults})" if faults else ""),
             hint="Check the files, or --size, --frames and --small.",
         )
@@ -113,12 +114,12 @@ def _check(config: PrepConfig) -> None:
             )
     folder = config.destination
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file", hint="Name a folder for the clips.")
+        raise UnfitOutputError(f"{folder}: is a file", hint="Name a folder for the clips.")
     check_folder(folder)
     ours = (folder / WORK_FOLDER / PLAN_FILE, folder / MANIFEST_FILE)
     taken = folder.is_dir() and any(item.name != WORK_FOLDER for item in folder.iterdir())
     if taken and not any(path.is_file() for path in ours):
-        raise OutputError(f"{folder}: is not empty", hint="Name a new folder, so that nothing there is touched.")
+        raise UnfitOutputError(f"{folder}: is not empty", hint="Name a new folder, so that nothing there is touched.")
 
 
 def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _options(config: PrepConfig, sources: Sequence[Source], labelling: Labelling
 
 
 def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
-    """The report of a folder that the same call has already filled. Raises OutputError if another call did."""
+    """The report of a folder that the same call has already filled. Raises UnfitOutputError if another call did."""
     if not (folder / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(folder, brief=True) or {}
@@ -151,7 +152,7 @@ def _finished(folder: Path, options: dict[str, Any]) -> PrepReport | None:
 
 
 def _examined_before(folder: Path, options: dict[str, Any]) -> dict[str, Examined] | None:
-    """What an interrupted run knew about the footage. Raises OutputError if it had other options."""
+    """What an interrupted run knew about the footage. Raises OutputError, also if it had other options."""
     path = folder / WORK_FOLDER / PLAN_FILE
     if not path.is_file():
         return None
@@ -164,8 +165,8 @@ def _examined_before(folder: Path, options: dict[str, Any]) -> dict[str, Examine
         raise OutputError(f"{path}: cannot be read", hint=f"Remove {folder} and start again.") from None
 
 
-def _other(folder: Path) -> OutputError:
-    return OutputError(
+def _other(folder: Path) -> UnfitOutputError:
+    return UnfitOutputError(
         f"{folder}: holds clips of other footage or other options",
         hint="Repeat the earlier command to continue it, or name a new folder.",
     )

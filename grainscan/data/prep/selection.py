@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from grainscan.console import count
-from grainscan.errors import DataError
+from grainscan.errors import UnfitDataError
 from grainscan.options import PrepConfig
 from grainscan.tasks import task_of
 
@@ -32,7 +32,7 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
 
     Without `balance`: all, or as many as `limit` allows, twins included. With it: as many clips with the artifact as
     without (at most `limit` of each), all with known labels. Synthesised twins make up for missing footage with the
-    artifact, spread evenly over the clean clips. Raises DataError if a class is empty.
+    artifact, spread evenly over the clean clips. Raises UnfitDataError if a class is empty.
     """
     queue = sorted(
         (clip, digest(config.seed, name, clip, "order"), name)
@@ -52,7 +52,7 @@ def select(available: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     if not each:
         synthesis = f", or add --synthesize {task}" if task_of(task).synthesiser else ""
         missing = f"Label footage without {task_of(task).title} as well."
-        raise DataError(
+        raise UnfitDataError(
             f"no balanced subset: {count(len(affected), 'clip')} with {task} 1 and {len(clean)} with 0",
             hint=f"Label more footage{synthesis}." if clean else missing,
         )
