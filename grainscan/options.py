@@ -516,11 +516,12 @@ def _convert(value: Any, hint: Any, where: str, choices: tuple[str, ...] = ()) -
         if text not in (*_TRUE, *_FALSE):
             raise ConfigError(f"{where} is {value!r}", hint="Use true or false.")
         return text in _TRUE
-    if hint in (int, float) and isinstance(value, bool):
-        raise ConfigError(f"{where} is {value!r}", hint="Use a number.")
-    if hint is int and isinstance(value, float) and not value.is_integer():
-        raise ConfigError(f"{where} is {value!r}", hint="Use a whole number.")
+    wanted = {int: "whole number", float: "number"}.get(hint, "text")
     try:
+        if hint in (int, float) and isinstance(value, bool):
+            raise ValueError
+        if hint is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
         return hint(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where} is {value!r}", hint=f"Use a value of type {hint.__name__}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{where} is {value!r}", hint=f"Use a {wanted}.") from None

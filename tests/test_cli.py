@@ -473,6 +473,39 @@ def test_what_is_left_out_of_the_work_ends_in_exit_code_1(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (
+            "predict --fial-on graininess a.avi",
+            "no such option: --fial-on",
+            "Did you mean --fail-on? Run `grainscan predict --help` for the options.",
+        ),
+        ("-q train --xyz", "no such option: --xyz", "Run `grainscan train --help` for the options."),
+        ("train a b", "got unexpected extra argument(s) (b)", "Run `grainscan train --help` for the options."),
+        ("eval --seed", "option '--seed' requires an argument", "Run `grainscan eval --help` for the options."),
+        (
+            "--verbos predict",
+            "no such option: --verbos",
+            "Did you mean --verbose? Run `grainscan --help` for the options.",
+        ),
+        ("-q", "missing command", "Run `grainscan --help` for the options."),
+        ("predit a.avi", "no such command: predit", "Did you mean predict? Run `grainscan --help` for the commands."),
+        ("predict a.avi --windows four", "--windows is 'four'", "Use a whole number."),
+        ("predict a.avi --every x", "--every is 'x'", "Use a number."),
+        ("predict a.avi --every 1 --windows 2.5", "--windows is '2.5'", "Use a whole number."),
+    ],
+)
+def test_usage_errors_look_like_all_others(arguments: str, error: str, hint: str) -> None:
+    result = run(*arguments.split(), code=2)
+    assert result.stdout == ""
+    assert plain(result.stderr).splitlines() == [f"error: {error}", f"hint: {hint}"]
+
+
+def test_without_a_command_there_is_the_help() -> None:
+    assert "Usage: grainscan [OPTIONS] COMMAND" in plain(run(code=2).output)
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ("prep empty data", 2, "no video found"),

@@ -12,24 +12,40 @@ import typer
 from grainscan import console, signals
 from grainscan.cli.commands import command
 from grainscan.cli.help import Group
-from grainscan.errors import GrainscanError, Interrupted, missing_package
+from grainscan.errors import GrainscanError, Interrupted, UsageError, likely, missing_package
 from grainscan.options import EvalConfig, PredictConfig, PrepConfig, SplitConfig, TrainConfig
 
 FAILED = 1
+_WRONG_USAGE: Any = typer.BadParameter.__base__  # the base of all such errors, which Typer does not export
 
 
 class _ErrorGroup(Group):
     """Turns exceptions into `error:` and `hint:` on stderr and an exit code, in tests as in the console script."""
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except _WRONG_USAGE as error:
+            if not args:
+                raise  # it is the help
+            raise _ended_by(_in_our_words(error)) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            hint = f"{likely(args[0], self.commands)}Run `grainscan --help` for the commands."
+            raise UsageError(f"no such command: {args[0]}", hint=hint)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except _WRONG_USAGE as error:
+            raise _ended_by(_in_our_words(error, ctx.invoked_subcommand or "")) from None
         except (GrainscanError, ModuleNotFoundError) as error:
             known = missing_package(error) if isinstance(error, ModuleNotFoundError) else error
             if known is None:
                 raise
-            _explain(known)
-            raise typer.Exit(known.exit_code) from None
+            raise _ended_by(known) from None
         except KeyboardInterrupt as stop:
             if console.verbosity >= 0:
                 _say("interrupted", stop.message if isinstance(stop, Interrupted) else "", style="yellow")
@@ -40,12 +56,22 @@ class _ErrorGroup(Group):
             raise typer.Exit(FAILED) from None
 
 
-def _explain(error: GrainscanError) -> None:
+def _in_our_words(error: Any, command: str = "") -> UsageError:
+    """What Typer says about words that it cannot parse."""
+    nearest = f"Did you mean {alike[0]}? " if (alike := getattr(error, "possibilities", None)) else ""
+    message: str = error.message if nearest else error.format_message()
+    usage = " ".join(filter(None, ["grainscan", command, "--help"]))
+    return UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"{nearest}Run `{usage}` for the options.")
+
+
+def _ended_by(error: GrainscanError) -> typer.Exit:
+    """Print an error; returns what ends the command line."""
     if console.verbosity >= 2:
         console.err().print_exception()
     _say("error", error.message, style="bold red")
     if error.hint:
         _say("hint", error.hint, style="bold")
+    return typer.Exit(error.exit_code)
 
 
 def _say(head: str, text: str, *, style: str) -> None:

@@ -55,14 +55,14 @@ def _parameters(cls: type[Config]) -> list[Parameter]:
 
 
 def _read_as(hint: Any) -> tuple[Any, str | None]:
-    """The type that Typer parses, and the metavar. `resolve` checks choices."""
+    """The type that Typer parses, and the metavar. `resolve` checks choices and numbers."""
     hint = required(hint)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return list[inner[0]] | None, None  # type: ignore[valid-type]
     if origin is typing.Literal:
         return str | None, "|".join(inner)
-    return hint | None, _METAVARS.get(hint)
+    return (str if hint in (int, float) else hint) | None, _METAVARS.get(hint)
 
 
 def _info(field: dataclasses.Field[Any], about: Option, metavar: str | None) -> Any:
