@@ -1,4 +1,4 @@
-"""Scan a library on many machines with Ray: `pip install 'grainscan[ray]'` on each of them.
+"""Scan a library on many machines with Ray: `pip install '.[ray]'` on each of them.
 
     ray start --head --port 6379                 # on the first machine, say `head`
     ray start --address head:6379                # on each of the others

@@ -21,7 +21,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -72,10 +75,9 @@ def missing_package(error: ModuleNotFoundError) -> DependencyError | None:
     name = (error.name or "").partition(".")[0]
     if name in ("", "grainscan"):
         return None
-    return DependencyError(
-        f"this command needs {_PACKAGES.get(name, name)}, which is not installed",
-        hint="Run `pip install grainscan` to install it.",
-    )
+    package = _PACKAGES.get(name, name)
+    missing = dict.fromkeys([package, *_uninstalled()])  # or the next command would lack the next one
+    return DependencyError(f"this command needs {package}, which is not installed", hint=install(*missing))
 
 
 def require(what: str, *modules: str) -> None:
@@ -84,13 +86,35 @@ def require(what: str, *modules: str) -> None:
     if missing:
         raise DependencyError(
             f"{what} needs what is not installed: {', '.join(missing)}",
-            hint=f"Run `pip install {' '.join(missing)}`.",
+            hint=install(*missing),
         )
+
+
+def install(*packages: str) -> str:
+    """The hint for missing packages. It names them, not grainscan, which may come from a checkout or a wheel."""
+    return f"Run `pip install {shlex.join(packages)}`."
+
+
+def _uninstalled() -> Iterator[str]:
+    """The packages that grainscan requires, but for its extras, and that are not installed."""
+    from importlib import metadata  # takes long to load
+
+    try:
+        required = metadata.requires("grainscan") or []
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return
+    for line in required:
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if "extra ==" not in line:
+                yield name
 
 
 def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return sys.modules[module] is not None if module in sys.modules else find_spec(module) is not None
     except ModuleNotFoundError:  # from a finder that knows better
         return False
 

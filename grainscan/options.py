@@ -260,7 +260,7 @@ class TrainConfig(Options):
     eval_every: int = option(0, "Steps between validations; 0: once per epoch, at least 20 apart.", panel=RUN, least=0)
     patience: int = option(0, "Stop after this many validations without a better AUROC; 0: never.", panel=RUN, least=0)
     keep: int = option(2, "Checkpoints to keep.", panel=RUN, above=0)
-    tensorboard: bool = option(False, "Write TensorBoard events (needs grainscan[tensorboard]).", panel=RUN)
+    tensorboard: bool = option(False, "Write TensorBoard events (needs the package tensorboard).", panel=RUN)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -378,7 +378,9 @@ class PredictConfig(ScanConfig):
     grain_table: Path | None = option(
         None, "Write a film-grain table of the one input, for aomenc, SVT-AV1 and rav1e.", metavar="FILE"
     )
-    ray: str | None = option(None, "Use a Ray cluster (needs grainscan[ray]).", metavar="ADDRESS|local", panel=SAMPLING)
+    ray: str | None = option(
+        None, "Use a Ray cluster (needs the package ray).", metavar="ADDRESS|local", panel=SAMPLING
+    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DependencyError) as caught:
         list(scan_on_ray(PredictConfig(), ["a.avi"]))
-    assert "grainscan[ray]" in caught.value.hint
+    assert "pip install 'ray[data]'" in caught.value.hint
 
 
 def test_nothing_to_do_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

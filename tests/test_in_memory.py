@@ -179,4 +179,4 @@ def test_without_pandas_it_is_said(results: Results, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(DependencyError, match="pandas") as caught:
         results.to_frame()
-    assert "pip install pandas" in caught.value.hint
+    assert caught.value.hint == "Run `pip install pandas`."

@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from conftest import MakeClip
+
+from grainscan.errors import missing_package
 
 ROOT = Path(__file__).parents[1]
 IMPORT_NAMES = {"pillow": "PIL", "scikit-learn": "sklearn", "tomli-w": "tomli_w"}
@@ -75,7 +78,8 @@ def test_train_says_what_to_install(make_clip: MakeClip, tmp_path: Path) -> None
     done = run_light("train", tmp_path / "data")
     assert done.returncode == 1
     assert "error: this command needs" in done.stderr
-    assert "pip install grainscan" in done.stderr
+    assert re.search(r"^hint: Run `pip install torch\b[^`]*`\.$", done.stderr, re.MULTILINE)
+    assert "grainscan`" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -98,3 +102,20 @@ def test_what_is_missing_is_said_before_any_work(
     missing = f"error: {what} needs what is not installed: {', '.join(packages)}"
     assert done.stderr.splitlines() == [missing, f"hint: Run `pip install {' '.join(packages)}`."]
     assert [path.name for path in tmp_path.iterdir() if path != places["plots"]] == ["data"]
+
+
+def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An install for judging only lacks more than the package that was looked for first."""
+
+    def version(name: str) -> str:
+        if name in ("torch", "transformers", "peft"):
+            raise PackageNotFoundError(name)
+        return "1"
+
+    required = ["torch>=2.8", "numpy>=1.26", "transformers>=5.9", "peft>=0.14; extra == 'lora'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: required)
+    monkeypatch.setattr("importlib.metadata.version", version)
+    error = missing_package(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert error is not None and error.hint == "Run `pip install torch transformers`."
+    for name in ("grainscan.nothing", None):
+        assert missing_package(ModuleNotFoundError(name=name)) is None

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from grainscan.errors import DependencyError
+from grainscan.errors import require
 from grainscan.report.findings import findings, tasks_of, worth_showing
 from grainscan.report.formats import csv_row
 from grainscan.report.words import describe_video, explain, moment, printable
@@ -32,12 +32,9 @@ class Results(list[Result]):
 
         Raises DependencyError without pandas.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise DependencyError(
-                "to_frame needs pandas, which is not installed", hint="Run `pip install pandas`."
-            ) from None
+        require("to_frame", "pandas")
+        import pandas
+
         tasks = tasks_of(self)
         return pandas.DataFrame([csv_row(row, tasks) for row in self], columns=list(csv_row({}, tasks)))
 

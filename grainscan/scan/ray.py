@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from grainscan.errors import DependencyError, GrainscanError
+from grainscan.errors import DependencyError, GrainscanError, install
 from grainscan.model.spec import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, find_model
 from grainscan.options import PredictConfig
 from grainscan.results import Result
@@ -68,7 +68,7 @@ def _connect(address: str) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise DependencyError("--ray needs Ray", hint="Run `pip install 'grainscan[ray]'`.") from None
+        raise DependencyError("--ray needs Ray", hint=install("ray[data]")) from None
     for noisy in ("ray.data", "ray.data._internal"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if not ray.is_initialized():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from grainscan.errors import ConfigError, DataError, DependencyError
+from grainscan.errors import ConfigError, DataError, require
 from grainscan.model.vivit import GrainscanViViT
 
 if TYPE_CHECKING:
@@ -53,11 +53,10 @@ def add_lora(model: GrainscanViViT, rank: int) -> LoraModel:
 
     `merge_and_unload` of the result adds the updates to the matrices and puts the plain layers back into `model`.
     """
-    try:
-        from peft import LoraConfig
-        from peft.tuners.lora import LoraModel
-    except ImportError:
-        raise DependencyError("--lora needs PEFT", hint="Install it with: pip install 'grainscan[lora]'") from None
+    require("--lora", "peft")
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
+
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS))
     updates = LoraModel(model.backbone, lora, "default")

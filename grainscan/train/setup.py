@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import math
 import tomllib
@@ -16,7 +15,7 @@ import numpy as np
 
 from grainscan.data.cache import ClipCache, default_directory
 from grainscan.data.dataset import ClipSet, class_weights, read_clips
-from grainscan.errors import ConfigError, DependencyError, GrainscanError
+from grainscan.errors import ConfigError, GrainscanError, require
 from grainscan.model.build import build, quiet_transformers
 from grainscan.model.export import quiet_loggers
 from grainscan.model.spec import starting_spec
@@ -88,9 +87,8 @@ def prepare(config: TrainConfig) -> Setup:
     config = replace(config, precision=machine.precision, lr=config.peak)
     if started:
         _compare_options(started, config, run)
-    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        hint = "Install it with: pip install 'grainscan[tensorboard]'"
-        raise DependencyError("--tensorboard needs TensorBoard", hint=hint)
+    if config.tensorboard:
+        require("--tensorboard", "tensorboard")
     start = None if config.scratch else starting_spec(config.model)
     known = () if start is None else tuple(task for task in start.tasks if task in roles.learnt)
     model = build(
