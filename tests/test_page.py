@@ -68,6 +68,24 @@ def test_worst_first_with_what_was_found_and_its_time(page: Any) -> None:
     assert "no frame could be decoded" in shown.text(".problem")[0]
 
 
+def test_the_worst_time_is_that_of_all_reports(page: Any, tmp_path: Path) -> None:
+    """Where windows look equal on the page, and where there are too many for its timeline."""
+    close = ok("close.avi", windows=[{"start": k, "end": k + 0.3, "graininess": 0.962 + k / 1000} for k in range(5)])
+    equal = ok("equal.avi", windows=[{"start": k, "end": k + 0.3, "graininess": 0.5} for k in (3.0, 1.0, 2.0)])
+    many = ok("many.avi", windows=[{"start": k, "end": k + 1, "graininess": min(k, 500) / 600} for k in range(1000)])
+    save([close, equal, many], tmp_path / "a.csv", "csv", tasks=TASKS)
+    rows = {
+        row["path"]: row["graininess_worst_start"]
+        for row in csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text()))
+    }
+    assert rows == {"close.avi": "4", "equal.avi": "1.0", "many.avi": "500"}
+    shown = page([close, equal, many], ("graininess",))
+    assert sorted(shown.text(".when small")) == ["00:00:01:00", "00:00:04:00", "00:08:20:00"]
+    on_page = csv.DictReader(io.StringIO(shown.run("return csv()")))
+    starts = {row["path"]: float(row["graininess_worst_start"]) for row in on_page}
+    assert starts == {"close.avi": 4, "equal.avi": 1, "many.avi": 500}
+
+
 def test_filters_and_orders(page: Any) -> None:
     shown = page(library())
     set_value(shown, "#artifact", "1", "change")

@@ -276,6 +276,20 @@ def test_csv_names_events() -> None:
     assert row["events"] == "black_screen 12.4-12.9 0.99" and row["black_screen_worst_timecode"] == ""
 
 
+def test_an_event_that_is_more_exact_than_a_window_is_the_worst_part() -> None:
+    windows = [{"start": k, "end": k + 0.3, "graininess": 0.9, "black_screen": 0.9} for k in (2.0, 1.0)]
+    for task, probability, start in (
+        ("graininess", 0.9, 1.0),  # an event of several windows does not say when it was worst
+        ("graininess", 1.0, 0.5),  # likelier than any window: reported by the decoder
+        ("black_screen", 0.9, 0.5),  # measured frame by frame
+    ):
+        event = {"task": task, "start": 0.5, "end": 3.0, "probability": probability}
+        result = {"windows": windows, "events": [{**event, "start": 0.7}, event]}
+        part = findings.worst_part(result, task)
+        assert part is not None and part["start"] == start
+    assert findings.worst_part({"windows": windows}, "banding") is None
+
+
 def test_csv_of_errors_alone_and_of_nothing_has_its_header() -> None:
     assert (
         written([failed()], "csv", tasks=["graininess"])
@@ -770,7 +784,7 @@ def test_data_of_a_page_by_hand() -> None:
     assert parsed.files[1] == {
         "d": 0, "n": "reel 10.avi", "v": 0, "p": [0.9123, 0.2], "l": [0, 1], "h": {"1": 0.1}, "s": {"0": 4.13},
         "t": 120.0, "b": 1234, "k": 48, "g": [2, 2.0], "c": 0.61, "w": [0.0, 1.0, 0.5, 2.0], "q": [[91, 51], [20, 1]],
-        "a": [[1, 0.25, 0.5, 0.88]], "m": {"b": [8, 16, 32], "q": [[25], [None]]},
+        "o": [0.0, 0.25], "a": [[1, 0.25, 0.5, 0.88]], "m": {"b": [8, 16, 32], "q": [[25], [None]]},
     }  # fmt: skip
     assert parsed.data["videos"] == [[1920, 1080, 24.0, "h264", "yuv420p"]] and parsed.data["folders"] == ["x/"]
     unit = "8-bit luma codes (standard deviation)"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from grainscan.report.words import verdict
 from grainscan.results import Event, Result, Verdict, too_weak
+from grainscan.tasks import task_of
 
 CLEAN = "clean"  # a file in which none of several artifacts was found
 
@@ -22,7 +23,7 @@ class Finding:
     threshold: float
     strength: float | None
     word: str
-    worst: float | None  # start of the window with the highest probability, in seconds
+    worst: float | None  # start of the part where it is worst, in seconds: see `worst_part`
     experimental: bool = False
     least: float | None = None  # the least strength that counts, if the artifact is likely but too weak
 
@@ -37,8 +38,8 @@ def findings(result: Result, tasks: Sequence[str]) -> list[Finding]:
     judged = result.get("tasks", {})
     found = []
     for task in sorted((task for task in tasks if task in judged), key=lambda task: -judged[task]["probability"]):
-        block, window = judged[task], worst_window(result, task)
-        label, worst = block["label"], window["start"] if window else None
+        block, part = judged[task], worst_part(result, task)
+        label, worst = block["label"], part["start"] if part else None
         word = CLEAN if len(tasks) > 1 and not label else verdict(task, label)
         known = block["probability"], block["threshold"], block.get("strength")
         likely = block["probability"] >= block["threshold"]
@@ -108,10 +109,21 @@ def tasks_of(results: Iterable[Result]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(task for result in results for task in result.get("tasks", ())))
 
 
-def worst_window(result: Mapping[str, Any], task: str) -> dict[str, float] | None:
-    """The window with the highest probability of a task, the first if several are equal."""
-    windows = [window for window in result.get("windows", ()) if task in window]
-    return max(windows, key=lambda window: window[task]) if windows else None
+def worst_part(result: Mapping[str, Any], task: str) -> Mapping[str, Any] | None:
+    """Where an artifact is worst: the window with the highest probability, the first in time if several are equal.
+
+    The likeliest event stands for it if it is more exact, as that of an artifact which is measured frame by frame, or
+    likelier, as an error that the decoder reports.
+    """
+    window, likeliest = _first_of_highest([each for each in result.get("windows", ()) if task in each], task)
+    event, probability = _first_of_highest([e for e in result.get("events", ()) if e["task"] == task], "probability")
+    return event if event and (task_of(task).measured or probability > likeliest) else window
+
+
+def _first_of_highest(parts: Sequence[Mapping[str, Any]], key: str) -> tuple[Mapping[str, Any] | None, float]:
+    """The first in time of those with the highest value, and that value."""
+    part = min(parts, key=lambda each: (-each[key], each["start"]), default=None)
+    return (part, part[key]) if part else (None, -1.0)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TextIO
 
 from grainscan.errors import UsageError
 from grainscan.files import replacing, unwritable
-from grainscan.report.findings import tasks_of, worst_window
+from grainscan.report.findings import tasks_of, worst_part
 from grainscan.report.words import printable
 from grainscan.results import SCHEMA, Result, timecode
 
@@ -201,7 +201,7 @@ def _to_line(result: Result) -> str:
 def csv_row(result: Mapping[str, Any], tasks: Sequence[str], *, grain: bool = False) -> dict[str, Any]:
     """The values of a result by column, with `grain` those of its character, too; unknown ones are None."""
     judged, video, error = (result.get(key) or {} for key in ("tasks", "video", "error"))
-    worst = {task: worst_window(result, task) or {} for task in tasks}
+    worst = {task: worst_part(result, task) or {} for task in tasks}
     return {
         "path": result.get("path"),
         "status": result.get("status"),

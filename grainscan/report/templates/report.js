@@ -67,21 +67,8 @@ function stateOf(file) {
   return worst[file.i] >= 0 && has(file, worst[file.i]) ? "found" : "clean";
 }
 
-function worstWindow(file, t) {
-  const values = file.q?.[t];
-  if (!values) return -1;
-  let best = -1;
-  values.forEach((value, k) => { if (value !== null && (best < 0 || value > values[best])) best = k; });
-  return best;
-}
-
-/** Seconds at which the worst of the shown tasks is worst; -1 if unknown. */
-function worstTime(file, t) {
-  const event = file.a?.filter((each) => each[0] === t).reduce((a, b) => (b[3] > a[3] ? b : a), [t, -1, -1, -1]);
-  if (event && event[1] >= 0) return event[1];
-  const k = worstWindow(file, t);
-  return k < 0 ? -1 : file.w[2 * k];
-}
+/** Seconds at which a task is worst; -1 if unknown. */
+const worstTime = (file, t) => file.o?.[t] ?? -1;
 
 // ------------------------------------------------------------------------------------------------------------- words
 
