@@ -413,7 +413,9 @@ def test_table_of_one_task() -> None:
     assert "grainy" in grainy and "0.97 ███████" in grainy and "4.1" in grainy and "00:01:23:06" in grainy
     assert "1920×1080 h264 24 fps" in grainy
     assert "clean" in clean and "0.03" in clean
-    assert "error" in error and text.splitlines()[-2].strip() == "no frame could be decoded"  # below its name
+    assert "error" in error and f"{error}\n" in text
+    below = text.partition(error)[2].splitlines()[1]
+    assert below.strip() == "no frame could be decoded"
 
 
 def test_table_of_several_tasks_names_what_was_found() -> None:
@@ -490,6 +492,24 @@ def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) ->
     grain |= {"pattern": "temporal", "film_grain_level": 12}
     text = words.describe_grain(ok(grain=grain))
     assert text == f"grain 4.1 codes (3.8–{high:.1f}), 1.6×1.5 px, {ends}"
+
+
+@pytest.mark.parametrize("width", [80, 150])
+def test_table_says_in_which_unit_a_strength_is(width: int) -> None:
+    def note(*results: dict[str, Any], **options: Any) -> str:
+        lines = shown(report.results_table(results, **options), width).splitlines()
+        assert max(map(len, lines)) <= width
+        return " ".join(line.strip() for line in lines if line.strip().startswith("strength") or "codes" in line)
+
+    assert note(ok()) == "strength in 8-bit luma codes (standard deviation)"
+    assert note(ok(), units={"graininess": "dB\n"}) == "strength in dB\\n"
+    both = several("a.avi", graininess=0.9, banding=0.8, dust=0.7, aliasing=0.1)
+    assert note(both) == ""
+    for task in both["tasks"]:
+        both["tasks"][task]["strength"] = 2.0
+    text = " ".join(shown(report.results_table([both]), width).split())
+    assert "strength of graininess in 8-bit luma codes (standard deviation), of banding in 8-bit luma codes" in text
+    assert "of dust in the units of the training data" in text and "of aliasing" not in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -59,7 +59,7 @@ class Table(Format):
         from grainscan.report.terminal import print_to
 
         items = list(results)
-        print_to(stream, *([results_table(items, model.tasks)] if items else []), summary(items))
+        print_to(stream, *([results_table(items, model.tasks, model.units)] if items else []), summary(items))
 
 
 class Json(Format):

@@ -20,7 +20,7 @@ from typing import Any
 from grainscan.console import count, span
 from grainscan.report.findings import Tally, experimental_of, findings, overall_words, verdicts_of, worst_part
 from grainscan.report.selection import in_order
-from grainscan.report.words import explain, printable
+from grainscan.report.words import explain, printable, unit_of
 from grainscan.results import Result, too_weak
 from grainscan.tasks import task_of
 
@@ -60,7 +60,7 @@ def render(
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     tally = Tally.of(results)
     measured = [task for task in tasks if any("strength" in block for block in verdicts_of(results, task))]
-    known = {task: units.get(task) or task_of(task).unit or "the units of the training data" for task in measured}
+    known = {task: unit_of(task, units) for task in measured}
     found_word, clean_word = overall_words(tasks)
     data = _Data(results, tasks, known)
     yield from environment.get_template("report.html.j2").generate(

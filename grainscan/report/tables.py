@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from os.path import commonprefix
 from textwrap import wrap
@@ -14,7 +14,7 @@ from grainscan.console import count
 from grainscan.report.findings import CLEAN as CLEAN_WORD
 from grainscan.report.findings import Finding, Tally, findings, is_found, overall_words, tasks_of, worth_showing
 from grainscan.report.terminal import CAUTION, CLEAN, DIM, ERROR, EXPERIMENTAL, FOUND, bar, plain_table, styled
-from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, verdict
+from grainscan.report.words import describe_grain, describe_video, explain, moment, printable, times, unit_of, verdict
 from grainscan.results import Result
 from grainscan.tasks import task_of
 
@@ -31,18 +31,20 @@ _MOST_FOUND = 48
 _APART = "in brackets: times of what is not found in the file; events go by the moment, verdicts by the whole file"
 
 
-def results_table(results: Sequence[Result], tasks: Sequence[str] | None = None) -> RenderableType:
-    """A row per file.
+def results_table(
+    results: Sequence[Result], tasks: Sequence[str] | None = None, units: Mapping[str, str] | None = None
+) -> RenderableType:
+    """A row per file. `units` are those of strength, by task; the default is that of the task's record.
 
     For a single task, its verdict; for several, the artifacts found with their probabilities, else the likeliest one.
     An error, or the reasons why a verdict is unreliable, is below the name of the file.
     """
-    return _Results(results, tuple(tasks or tasks_of(results)))
+    return _Results(results, tuple(tasks or tasks_of(results)), units or {})
 
 
 class _Results:
-    def __init__(self, results: Sequence[Result], tasks: Sequence[str]) -> None:
-        self._results, self._tasks = results, tasks
+    def __init__(self, results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> None:
+        self._results, self._tasks, self._units = results, tasks, units
         self._strengths = any("strength" in block for result in results for block in result.get("tasks", {}).values())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -56,10 +58,24 @@ class _Results:
         shown = [each for result in self._results for each in worth_showing(findings(result, self._tasks))]
         if len(self._tasks) > 1 and any(self._apart(result) for result in self._results):
             yield styled(_APART, DIM)
+        if note := self._units_of(shown):
+            yield styled(note, DIM)
         if any(finding.marked.endswith("*") for finding in shown):
             yield styled(EXPERIMENTAL, DIM)
         if note := _thresholds(shown, self._tasks):
             yield styled(note, DIM)
+
+    def _units_of(self, shown: Sequence[Finding]) -> str:
+        """`strength in 8-bit luma codes`, of the strengths in the table; empty if there is none."""
+        single = len(self._tasks) == 1
+        strong = [
+            each for each in shown if each.strength is not None and (single or each.label or each.least is not None)
+        ]
+        known = {each.task: unit_of(each.task, self._units) for each in strong}
+        if len(known) == 1:
+            return f"strength in {printable(*known.values())}"
+        each = [f"of {task_of(task).title} in {printable(known[task])}" for task in self._tasks if task in known]
+        return f"strength {', '.join(each)}" if each else ""
 
     def _apart(self, result: Result) -> bool:
         """Whether an event is of an artifact that the verdict on the file does not find."""

@@ -7,7 +7,7 @@ through `printable` before a person reads them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from grainscan.results import Event, Result, timecode
@@ -32,6 +32,11 @@ def printable(text: str) -> str:
 def verdict(task: str, label: int) -> str:
     """`grainy` or `clean`, `banding` or `no banding`."""
     return task_of(task).word(label)
+
+
+def unit_of(task: str, units: Mapping[str, str]) -> str:
+    """The unit of a task's strength: that of the model, if known, else that of the task's record."""
+    return units.get(task) or task_of(task).unit or "the units of the training data"
 
 
 def clock(seconds: float) -> str:
