@@ -36,7 +36,7 @@ from grainscan.scan.inputs import collect
 from grainscan.scan.log import ResultLog
 from grainscan.scan.pictures import add_pictures
 from grainscan.scan.pooling import check_strengths, parse_strengths, parse_thresholds, relabel
-from grainscan.scan.prevalence import move, parse_prevalence
+from grainscan.scan.prevalence import move, parse_prevalence, unreached
 from grainscan.scan.scanner import Scanner
 from grainscan.tasks import task_of
 from grainscan.video.names import is_video_name
@@ -117,7 +117,10 @@ def predict(config: PredictConfig, *, stdout: TextIO, progress: Progress | None 
         _check_recalled(config)
     model = spec.name if spec else ", ".join(finished.models)
     report = PredictReport(model, tasks, form, output)
-    with closing(_Scan(config, spec, finished, thresholds, shares, strengths, report, progress or Progress())) as scan:
+    progress = progress or Progress()
+    if note := unreached(config.prevalence, tasks, shares):
+        progress.say(note)
+    with closing(_Scan(config, spec, finished, thresholds, shares, strengths, report, progress)) as scan:
         if output is None or is_stream(output):
             report = scan.to_stream(paths, output or stdout)
         else:

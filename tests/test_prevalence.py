@@ -170,6 +170,20 @@ def test_what_has_no_record_is_refused(model: Path, tmp_path: Path) -> None:
         assert "hint: A model that `grainscan train` calibrated on val clips records it" in said
 
 
+@pytest.mark.parametrize(("given", "told"), [("0.1", True), (f"0.1,{TASK}=0.2", True), (f"{TASK}=0.1", False)])
+def test_what_a_share_for_all_does_not_reach_is_said_once(model: Path, clip: Path, given: str, told: bool) -> None:
+    note = f"--prevalence {given} leaves {BARE} as before: no record says which share of the clips of the calibration"
+    labels = clip.parent / "labels.json"
+    labels.write_text(json.dumps({clip.name: {TASK: 1, BARE: 0}}))
+    for command in (["predict", str(clip)], ["eval", str(clip.parent), "--bootstrap", "0"]):
+        words = [*command, "--model", str(model), "--prevalence", given, "--workers", "0", "-f", "json"]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0 and json.loads(done.stdout)
+        assert " ".join(done.stderr.split()).count(note) == told
+    alone = ["predict", str(clip), "--model", str(model), "--prevalence", given, "--tasks", TASK, "--workers", "0"]
+    assert "--prevalence" not in CliRunner().invoke(app, alone).stderr
+
+
 def test_the_embedded_model_has_a_record_of_all_that_was_calibrated() -> None:
     spec = read_spec(find_model("small"))
     assert set(spec.prevalence) == set(spec.calibration) == set(spec.judged) - {"frame_drop"}

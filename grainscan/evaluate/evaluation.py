@@ -32,6 +32,7 @@ from grainscan.model.last_run import last_run
 from grainscan.model.spec import find_model, read_spec
 from grainscan.options import EvalConfig, names_in
 from grainscan.results import SCHEMA, Report
+from grainscan.scan.prevalence import unreached
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ def evaluate(config: EvalConfig, *, progress: Progress | None = None) -> EvalRep
     val = read_labels(find_split(data, POINT_SPLIT)) if point else None
 
     judged = judge(config, labels, progress, baselines=True)
+    if note := unreached(config.prevalence, judged.tasks, judged.prevalence):
+        progress.say(note)
     on_val = judge(config, val, progress) if val else None
     other = judge(_for_other(config, config.compare), labels, progress) if config.compare else None
     sources = known_sources(labels, manifest)

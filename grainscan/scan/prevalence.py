@@ -32,6 +32,14 @@ def parse_prevalence(text: str | None, tasks: Collection[str], calibrated: Colle
     return shares
 
 
+def unreached(text: str | None, tasks: Collection[str], shares: Collection[str]) -> str:
+    """A note on those of the tasks that a number for all of them leaves as they are; empty if there are none."""
+    left = [task for task in tasks if task not in shares]
+    if text is None or not left or all("=" in part for part in text.split(",") if part.strip()):
+        return ""
+    return f"--prevalence {text} leaves {', '.join(left)} as before: {_UNKNOWN}"
+
+
 def check_prevalence(shares: Mapping[str, float], calibrated: Collection[str]) -> None:
     """Raise UsageError for a task that is not `calibrated`, and for a share that is out of reach."""
     for task, share in shares.items():
