@@ -615,6 +615,24 @@ def test_tables_for_an_encoding_without_block_characters() -> None:
     assert "0.97 ?" in stream.read()
 
 
+def test_an_evaluation_says_which_intervals_are_rough_or_missing() -> None:
+    def note(**blocks: Any) -> str:
+        text = " ".join(shown(report.evaluation(replace(EVALUATION, tasks=blocks, compare=None)), 80).split())
+        return text[text.index("95") : text.index("AUROC: chance")]
+
+    few, enough = task_report(), task_report(confusion=[[60, 10], [0, 20]])
+    rough = "rough intervals, probably too narrow, from fewer than 20"
+    assert f"{rough} clips of a class: dust (9 with it, 81 without)" in note(dust=few, banding=enough)
+    assert "rough" not in note(banding=enough)
+    sources = {f"scene{k}": Source(8, k % 2, 0.5, None, 0.2) for k in range(30)}
+    assert f"{rough} sources of a class: dust (15 with it, 30 without)" in note(dust=replace(enough, sources=sources))
+    one = replace(enough, sources={"scene": Source(90, 20, 0.5, None, 0.2)}, ci95=dict.fromkeys(FIGURES))
+    assert "no intervals, which take two sources at least: dust" in note(dust=one, banding=enough)
+    unwanted = replace(few, ci95=dict.fromkeys(FIGURES))  # --bootstrap 0
+    assert "intervals" not in note(dust=unwanted)
+    assert "rough" not in json.dumps(replace(EVALUATION, tasks={"dust": few}).to_dict(), default=str)
+
+
 def test_counts_of_one() -> None:
     one = task_report(confusion=[[0, 0], [0, 1]], strength=StrengthFigures(1, None, 0.41))
     text = shown(report.evaluation(replace(EVALUATION, clips=1, tasks={"graininess": one})))
@@ -622,7 +640,7 @@ def test_counts_of_one() -> None:
 
 
 def test_eval_tables_have_a_row_a_task_and_mark_experimental_ones() -> None:
-    plain = replace(task_report(), baseline=None, mistakes=[])
+    plain = replace(task_report(confusion=[[60, 10], [0, 20]]), baseline=None, mistakes=[])
     tasks = {**dict.fromkeys((*TEN[:9], "transmission_error"), plain), "motion_blur": replace(plain, experimental=True)}
     for width, tables in ((80, 5), (100, 4), (140, 3)):  # counts, figures and intervals, halved where too wide
         text = shown(report.evaluation(replace(EVALUATION, tasks=tasks, compare=None)), width)

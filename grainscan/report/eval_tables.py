@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 EVALUATION_FORMATS = ("table", "json")
 _SHOWN_SOURCES = 5  # the worst ones
+_FEW = 20  # clips of a class, or sources: from fewer, percentile intervals are usually too narrow
 _RANKING = {"auroc": "AUROC", "average_precision": "AP", "brier": "Brier", "ece": "ECE"}  # of the probabilities
 _VERDICTS = {"f1": "F1", "precision": "Precision", "recall": "Recall", "accuracy": "Accuracy"}  # at the threshold
 _LEGEND = (
@@ -72,7 +73,9 @@ def evaluation(report: EvalReport) -> Group:
     )  # fmt: skip
     if report.errors:
         head.append(" · ", DIM).append(count(len(report.errors), "error"), ERROR)
-    parts: list[RenderableType] = [head, *_figures(report.tasks), styled(_LEGEND, DIM)]
+    parts: list[RenderableType] = [head, *_figures(report.tasks)]
+    parts += [styled(note, CAUTION) for note in _on_intervals(report.tasks)]
+    parts.append(styled(_LEGEND, DIM))
     if any(block.experimental for block in report.tasks.values()):
         parts.append(styled(EXPERIMENTAL, DIM))
     alone = len(report.tasks) == 1
@@ -104,6 +107,31 @@ def _figures(tasks: Mapping[str, TaskReport]) -> Iterator[RenderableType]:
     if any(block.baseline for block in tasks.values()):
         yield styled("Classical estimators", "bold")
         yield _baseline_table(tasks)
+
+
+def _on_intervals(tasks: Mapping[str, TaskReport]) -> Iterator[str]:
+    """Which intervals are rough or missing because there is little to draw from: sources if known, else clips."""
+    few, none = [], []
+    for task, block in tasks.items():
+        having, lacking = _drawn_from(block)
+        if not any(block.ci95.values()):
+            none += [task] if max(having, lacking) < 2 else []  # else none were wanted
+        elif min(having, lacking) < _FEW:
+            few.append(f"{task} ({having:,} with it, {lacking:,} without)")
+    if few:
+        what = "sources" if any(block.sources for block in tasks.values()) else "clips"
+        yield f"rough intervals, probably too narrow, from fewer than {_FEW} {what} of a class: {', '.join(few)}"
+    if none:
+        yield f"no intervals, which take two sources at least: {', '.join(none)}"
+
+
+def _drawn_from(block: TaskReport) -> tuple[int, int]:
+    """How many sources, or clips if none are known, have the artifact and how many lack it."""
+    if block.sources:
+        each = block.sources.values()
+        return sum(one.positives > 0 for one in each), sum(one.positives < one.clips for one in each)
+    (tn, fp), (fn, tp) = block.confusion
+    return tp + fn, tn + fp
 
 
 def _fitting(tasks: Mapping[str, TaskReport], cell: Callable[[TaskReport, str], Text]) -> RenderableType:
