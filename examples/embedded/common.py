@@ -65,7 +65,7 @@ def make_all(
         shown = track(made, folder.name, total=len(jobs), console=console.err(), transient=True)
         for job, entries in zip(jobs, shown, strict=True):
             if isinstance(entries, str):
-                logger.warning("%s is left out: %s", job, entries)
+                logger.warning("%s is left out: %s", job, entries.removeprefix(f"{job}: "))
             else:
                 clips.update(entries)
     return clips

@@ -136,7 +136,7 @@ def read(path: Path) -> tuple[Pictures, Fraction]:
                 if len(found) == FRAMES:
                     break
     except (av.error.FFmpegError, IndexError) as error:
-        raise VideoError(f"{path}: {error}") from error
+        raise VideoError(f"{path}: {getattr(error, 'strerror', 'has no pictures')}") from error
     if len(found) < FEWEST or len({picture.shape for picture in found}) > 1:
         raise VideoError(f"{path}: too short, or of changing size")
     return np.stack(found), rate.limit_denominator(1001)
@@ -235,7 +235,7 @@ def write(path: Path, variant: Variant, rate: Fraction) -> None:
             container.mux(stream.encode(None))
         part.replace(path)
     except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: {error}") from error
+        raise VideoError(f"{path}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
