@@ -27,7 +27,7 @@ from grainscan.evaluate.evaluation import EvalReport
 from grainscan.evaluate.figures import Baseline, Mistake, Source, StrengthFigures, Strongest, TaskReport
 from grainscan.evaluate.metrics import FIGURES
 from grainscan.evaluate.thresholds import Calibration, ChosenPoint
-from grainscan.grain.patches import BANDS, WIDTH
+from grainscan.grain import BANDS, WIDTH
 from grainscan.report import findings, words
 from grainscan.report import formats as rows
 from grainscan.results import timecode

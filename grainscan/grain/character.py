@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.grain import BANDS, WIDTH
 from grainscan.grain.curve import Curve, fit_curve
-from grainscan.grain.patches import BANDS, WIDTH
 from grainscan.grain.sample import LAGS, PLANES, Sample
 
 SHOWN = 0.005  # of the picture: a band with less is not described

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grainscan.grain.patches import BANDS, WIDTH
+from grainscan.grain import BANDS, WIDTH
 
 Vector = NDArray[np.float64]
 

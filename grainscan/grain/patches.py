@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.grain import BANDS, WIDTH
 from grainscan.video import Block, Window
 from grainscan.views.colour import brightness, shows_something
 from grainscan.views.crops import active_area, fit
@@ -23,8 +24,6 @@ Array = NDArray[np.float32]
 
 SIDE = 32  # of a patch, luma pixels
 MARGIN = 24  # around a patch, in which its match is sought
-BANDS = 8  # of luma, each 32 codes wide
-WIDTH = 256 // BANDS
 PER_BAND = 16  # patches of a window, at most
 _OUTER = SIDE + 2 * MARGIN
 _CELL = 8  # the means of such squares separate structure from grain

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grainscan.grain import BANDS
 from grainscan.grain.curve import fit_curve
-from grainscan.grain.patches import BANDS, Array, News, blurred, centred, find, follow
+from grainscan.grain.patches import Array, News, blurred, centred, find, follow
 from grainscan.video import Window
 
 LAGS = 7  # 0 to 6 pixels down, and -6 to 6 across: what a filter of lag 3 needs, and grain of up to 8 pixels

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TextIO
 
 from grainscan.errors import UsageError
 from grainscan.files import replacing, unwritable
+from grainscan.grain import WIDTH
 from grainscan.report.findings import tasks_of, worst_part
 from grainscan.report.words import printable
 from grainscan.results import SCHEMA, Result, timecode
@@ -23,7 +24,6 @@ from grainscan.results import SCHEMA, Result, timecode
 STDOUT = Path("-")
 _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # begins a formula in a spreadsheet, also in full width
 _VERDICT_KEYS = ("label", "probability", "threshold", "strength")
-_BANDS = range(0, 256, 32)  # of luma, by their first code
 _VIDEO_KEYS = ("width", "height", "fps", "duration", "codec", "pix_fmt")
 
 
@@ -225,7 +225,7 @@ def _grain_cells(grain: Mapping[str, Any]) -> dict[str, Any]:
         "grain_strength": grain.get("strength"),
         "grain_strength_low": interval[0],
         "grain_strength_high": interval[1],
-        **{f"grain_strength_luma_{first}": bands.get(first) for first in _BANDS},
+        **{f"grain_strength_luma_{first}": bands.get(first) for first in range(0, 256, WIDTH)},
         **{f"grain_strength_{plane}": chroma.get(plane) for plane in ("cb", "cr")},
         **{f"grain_size_{way}": size.get(way) for way in ("horizontal", "vertical")},
         **{f"grain_{key}": grain.get(key) for key in ("temporal", "pattern", "film_grain_level")},

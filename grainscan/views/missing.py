@@ -10,6 +10,7 @@ The scores are logits; `_drops` in `grainscan.views.measures` has the formula as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,7 +299,8 @@ def known(values: Array) -> Array:
     return values[~np.isnan(values)]
 
 
-def median(values: NDArray[np.number]) -> float:
-    """The median of values that are known. `np.median` takes twenty times as long, and imports numpy.ma."""
-    ordered, half = np.sort(values), len(values) // 2
-    return float(ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2)
+def median(values: NDArray[Any]) -> Any:
+    """Along the last axis. `np.median` takes twenty times as long for a few values, and imports numpy.ma."""
+    ordered = np.sort(values, axis=-1)
+    half, odd = divmod(ordered.shape[-1], 2)
+    return (ordered[..., half] if odd else (ordered[..., half - 1] + ordered[..., half]) / 2)[()]
