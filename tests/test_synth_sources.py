@@ -160,10 +160,6 @@ def test_every_blur_keeps_the_mean_and_has_the_deviation_asked_for() -> None:
         assert spread.sum() == pytest.approx(2 * 255, rel=0.01)
         assert np.sqrt((spread[0] * x**2).sum() / 255) == pytest.approx(3.0, rel=0.1)
         assert np.sqrt((spread[0] * y**2).sum() / 255) == pytest.approx(3.0, rel=0.1)
-    glow = spatial_blur.Recipe(kind="glow", sigma=3.0, spread=0.6)
-    spread = glow.affect(from_block(block), np.random.default_rng(0)).planes[0]
-    assert spread.sum() == pytest.approx(2 * 255, rel=0.01)
-    assert spread[0, 32, 32] == pytest.approx(0.4 * 255, rel=0.05)  # the rest stays sharp
 
 
 def test_a_pulled_focus_changes_along_the_clip() -> None:

@@ -44,7 +44,6 @@ PARTS = {
     4: ("large", "--clips 1 --frames 12 --size 768 --twins 4 --synthesize all"),
     5: ("large", "--clips 1 --frames 12 --size 352 --twins 4 --synthesize all"),
     6: ("scenes", "--clips 1 --frames 12 --size 352 --twins 4 --synthesize transmission_error"),
-    7: ("scenes", "--clips 1 --frames 12 --size 352 --twins 4 --synthesize spatial_blur,aliasing"),
 }
 VAL_CLIPS = "--clips 2 --frames 12 --size 352 --twins 6 --synthesize all"
 TRAIN = (

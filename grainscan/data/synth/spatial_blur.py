@@ -1,4 +1,4 @@
-"""Spatial blur: pictures out of focus, of a poor lens, through mist, or enlarged from too few pixels."""
+"""Spatial blur: pictures out of focus, of a poor lens, or enlarged from too few pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from grainscan.data.synth.recipe import BaseRecipe, unknown
 from grainscan.data.synth.stack import Array, Stack, blur, mapped
 from grainscan.video import Block
 
-KINDS = {"gaussian": 0.25, "disc": 0.2, "box": 0.1, "scale": 0.25, "glow": 0.2}
+KINDS = {"gaussian": 0.35, "disc": 0.25, "box": 0.1, "scale": 0.3}
 SIGMA = Span(0.8, 6, log=True)
 PULLED = 0.15  # share of recipes whose focus changes
 _LEVELS = 4  # sigmas along a change of focus
 _PULL = Span(0.1, 0.9)
-_SPREAD = Span(0.4, 0.9)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Recipe(BaseRecipe):
     sigma: float = 0.0
     taps: int = 4  # of the enlargement, kind "scale"
     linear: bool = False  # in linear light, kind "disc"
-    spread: float = 1.0  # share of the light that is blurred, kind "glow": a mist filter or a poor lens leaves the rest
     pull: float = 1.0  # share of the blur at one end of the clip
     rising: bool = True  # whether that is the beginning
 
@@ -53,14 +51,13 @@ class Recipe(BaseRecipe):
             sigma=min(SIGMA.draw(rng), min(width, height) / 16),
             taps=int(rng.choice([2, 4, 6])),
             linear=bool(rng.random() < 0.5),
-            spread=_SPREAD.draw(rng) if kind == "glow" else 1.0,
             pull=_PULL.draw(rng) if kind != "scale" and rng.random() < PULLED else 1.0,
             rising=bool(rng.random() < 0.5),
             **setting,
         )
 
     def clean(self) -> Self:
-        return replace(self, kind="gaussian", sigma=0.0, taps=4, linear=False, spread=1.0, pull=1.0, rising=True)
+        return replace(self, kind="gaussian", sigma=0.0, taps=4, linear=False, pull=1.0, rising=True)
 
     def affect(self, stack: Stack, rng: np.random.Generator) -> Stack:
         if self.kind not in KINDS:
@@ -91,13 +88,7 @@ class Recipe(BaseRecipe):
             return rescale(small, height, width, self.taps)
         if self.kind == "box":
             return mapped(stack, lambda plane, sub_w, sub_h: _boxed(plane, sigma / (1 << sub_w)))
-        if self.kind == "glow":
-            return mapped(stack, lambda plane, sub_w, sub_h: plane + self._veil(plane, sigma / (1 << sub_w)))
         return mapped(stack, lambda plane, sub_w, sub_h: blur(plane, max(sigma / (1 << sub_w), 0.3)))
-
-    def _veil(self, plane: Array, sigma: float) -> Array:
-        """The change where a share of the light is blurred."""
-        return np.float32(self.spread) * (blur(plane, max(sigma, 0.3)) - plane)
 
 
 def _boxed(plane: Array, sigma: float) -> Array:
