@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.video import Window
-from grainscan.video.planes import PixelFormat
+from grainscan.video.planes import PixelFormat, one_in
 from grainscan.views.colour import brightness, levels
 from grainscan.views.crops import BAR_TOLERANCE, lit_part
 from grainscan.views.missing import MOST, NO_FAULT, gaps, jumps, median, repeats
@@ -309,11 +309,10 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     apart = apart if shorter >= side * apart else 1
     rows, columns = luma.shape[0] // (side * apart), luma.shape[1] // (side * apart)
     kind = np.uint16 if form.depth <= 12 else np.uint32
-    used = luma[: rows * side * apart : apart, : columns * side * apart]
-    lines: NDArray[Any] = used[::side].astype(kind)
+    used = one_in(apart, luma[: rows * side * apart : apart, : columns * side * apart])
+    lines = used[::side].astype(kind)
     for i in range(1, side):
         lines += used[i::side]
-    lines = lines[:, ::apart]  # only now: whole lines are added faster than parts of them
     total = lines[:, ::side].astype(np.float32)
     for i in range(1, side):
         total += lines[:, i::side]

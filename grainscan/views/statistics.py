@@ -123,14 +123,21 @@ def _log(values: Any) -> NDArray[np.float32]:
     return np.log2(np.asarray(values, np.float32) + np.float32(_FLOOR))
 
 
-def _mean(values: NDArray[Any]) -> Floats:
+def _mean(values: Floats) -> Floats:
     """(n, ...) -> (n,)"""
-    return np.asarray(values.reshape(len(values), -1).mean(axis=1, dtype=np.float32))
+    return np.asarray(np.einsum("ij->i", values.reshape(len(values), -1)) / np.float32(values[0].size))
+
+
+def _share(mask: NDArray[np.bool_]) -> Floats:
+    """(n, ...) -> (n,): how many are true."""
+    return np.array([np.count_nonzero(each) for each in mask], np.float32) / np.float32(mask[0].size)
 
 
 def _bends(values: Floats) -> Floats:
     """The size of the second differences along the last axis."""
-    return np.asarray(np.abs(values[..., 2:] - 2 * values[..., 1:-1] + values[..., :-2]))
+    bend = values[..., 2:] - 2 * values[..., 1:-1]
+    bend += values[..., :-2]
+    return np.abs(bend, out=bend)
 
 
 # --------------------------------------------------------------------------------------------------------------- tiles
@@ -150,13 +157,13 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
     """Every number of the tiles, summed up over all of them."""
     found: dict[str, Floats] = {}
     turned = np.ascontiguousarray(tiles.transpose(0, 2, 1))
-    for axis, along in (("x", tiles), ("y", turned)):
-        found.update(_steps(axis, along))
-        found.update(_block_grid(axis, along))
-        found.update(_contours(f"{axis}1", along))
+    for axis, down in (("x", turned), ("y", tiles)):  # down the tiles, since whole rows are subtracted fastest
+        found.update(_steps(axis, down))
+        found.update(_block_grid(axis, down))
+        found.update(_contours(f"{axis}1", down))
         for pool in (2, 4):
-            along = _halved(along)
-            found.update(_contours(f"{axis}{pool}", along))
+            down = _halved(down)
+            found.update(_contours(f"{axis}{pool}", down))
     found.update(_inside_blocks(tiles))
     found.update(_spectrum(tiles))
     table = np.stack(list(found.values()))  # (numbers, tiles)
@@ -177,11 +184,13 @@ def _steps(axis: str, tiles: Floats) -> dict[str, Floats]:
     """Steps over 1 to 8 pixels, their mean and their peak (of the fourth power): a blurred edge needs more pixels."""
     found: dict[str, Floats] = {}
     for distance in (1, 2, 4, 8):
-        steps = np.abs(tiles[:, :, distance:] - tiles[:, :, :-distance])
+        steps = tiles[:, distance:] - tiles[:, :-distance]
+        np.abs(steps, out=steps)
         found[f"steps_{axis}{distance}_mean"] = _log(_mean(steps))
         steps *= steps
-        flat = steps.reshape(len(tiles), -1)
-        found[f"steps_{axis}{distance}_peak"] = _log(np.einsum("ij,ij->i", flat, flat) ** 0.25 / flat.shape[1] ** 0.25)
+        flat = steps.reshape(len(tiles), 1, -1)
+        fourth = np.matmul(flat, flat.transpose(0, 2, 1)).ravel() / np.float32(flat.shape[2])
+        found[f"steps_{axis}{distance}_peak"] = _log(np.sqrt(np.sqrt(fourth)))
     for near, far in ((1, 2), (2, 4), (4, 8)):
         for kind in ("mean", "peak"):
             found[f"slope_{axis}{near}_{kind}"] = (
@@ -192,16 +201,16 @@ def _steps(axis: str, tiles: Floats) -> dict[str, Floats]:
 
 def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     """Steps that stand out from their neighbours, by their place on the grid; repeated pixels; repeating patterns."""
-    steps = np.abs(tiles[:, :, 1:] - tiles[:, :, :-1])
-    found = {
-        f"flat_{axis}": _mean(steps < 0.5),
-        f"small_{axis}": _mean((steps >= 0.5) & (steps < 1.5)),
-    }
-    np.minimum(steps, _CLIP, out=steps)
+    steps = tiles[:, 1:] - tiles[:, :-1]
+    np.abs(steps, out=steps)
+    flat = _share(steps < 0.5)
+    found = {f"flat_{axis}": flat, f"small_{axis}": _share(steps < 1.5) - flat}
+    np.clip(steps, 0, _CLIP, out=steps)
     beside = np.empty_like(steps)
-    beside[:, :, 1:-1] = (steps[:, :, :-2] + steps[:, :, 2:]) / 2
-    beside[:, :, 0], beside[:, :, -1] = steps[:, :, 1], steps[:, :, -2]
-    excess = np.maximum(steps - beside, 0).mean(axis=1)  # (n, TILE - 1)
+    np.add(steps[:, :-2], steps[:, 2:], out=beside[:, 1:-1])
+    beside *= np.float32(0.5)
+    beside[:, 0], beside[:, -1] = steps[:, 1], steps[:, -2]
+    excess = _mean_row(np.clip(steps - beside, 0, _CLIP))  # (n, TILE - 1)
     phases = np.stack([excess[:, phase::_GRID].mean(axis=1) for phase in range(_GRID)], axis=1) * 4
     ordered = np.sort(phases, axis=1)
     edge, half = _GRID - 1, _GRID // 2 - 1
@@ -209,7 +218,7 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     found[f"grid_{axis}_over_others"] = _log(phases[:, edge]) - _log(np.delete(phases, edge, axis=1).mean(axis=1))
     found[f"grid_{axis}_half"] = _log(phases[:, half]) - _log(np.delete(phases, [edge, half], axis=1).mean(axis=1))
     found[f"grid_{axis}_any"] = _log(ordered[:, -1]) - _log(ordered[:, :-2].mean(axis=1))
-    bend = _bends(tiles).mean(axis=1)
+    bend = _mean_row(_bends(tiles.transpose(0, 2, 1)).transpose(0, 2, 1))
     bend /= bend.mean(axis=1, keepdims=True) + np.float32(0.05)
     waves = np.abs(np.fft.rfft(bend - bend.mean(axis=1, keepdims=True), n=TILE, axis=1)) * (10 / bend.shape[1])
     for low, high in ((9, 13), (13, 18), (18, 25), (25, 31), (31, 33)):
@@ -218,58 +227,54 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     return found
 
 
+def _mean_row(values: Floats) -> Floats:
+    """(n, rows, columns) -> (n, rows)"""
+    return np.asarray(values @ np.full(values.shape[2], 1 / values.shape[2], np.float32))
+
+
 def _inside_blocks(tiles: Floats) -> Iterator[tuple[str, Floats]]:
     """Deviation inside blocks, and how much less it is than inside blocks that lie between them."""
-    squares = tiles * tiles
+    cells = [_pooled(each) for each in (tiles, tiles * tiles)]  # sums of 2 x 2 pixels
     for side in (4, _GRID, _LARGE_GRID):
-        inside = _deviations(tiles, squares, side, 0)
-        between = _deviations(tiles, squares, side, side // 2)
+        inside = _deviations([_pooled(each) for each in cells], side)
+        between = _deviations([_pooled(each[:, 1:-1, 1:-1]) for each in cells], side)
+        cells = [_pooled(each) for each in cells]
         yield f"inside_{side}", _log(_mean(inside))
         yield f"inside_{side}_over_between", _log(_mean(inside)) - _log(_mean(between))
-        yield f"inside_{side}_flat", _mean(inside < 0.7) - _mean(between < 0.7)
+        yield f"inside_{side}_flat", _share(inside < 0.7) - _share(between < 0.7)
 
 
-def _deviations(tiles: Floats, squares: Floats, side: int, start: int) -> Floats:
-    """(n, blocks down, blocks across): deviation inside blocks, the first of which begins at `start`."""
-    count = (TILE - start) // side
-    part = slice(start, start + count * side)
-    mean, square = (
-        _sums(each[:, part, part].reshape(-1, count, side, count * side).sum(axis=2), side) / np.float32(side * side)
-        for each in (tiles, squares)
-    )
-    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)))
+def _deviations(sums: list[Floats], side: int) -> Floats:
+    """(n, blocks down, blocks across): deviation inside blocks, by the sums of their pixels and of the squares."""
+    mean, square = (each / np.float32(side * side) for each in sums)
+    return np.sqrt(np.maximum(square - mean * mean, 0))
 
 
-def _sums(values: Floats, side: int) -> Floats:
-    """Sums of 4, 8 or 16 neighbours along the last axis, to the last bit those of `ndarray.sum`, but faster."""
-    parts = [values[..., number::side] for number in range(side)]
-    if side == 4:
-        return parts[0] + parts[1] + parts[2] + parts[3]
-    if side == 16:
-        parts = [one + other for one, other in zip(parts[:8], parts[8:], strict=True)]
-    one, two, three, four = (first + second for first, second in zip(parts[::2], parts[1::2], strict=True))
-    return (one + two) + (three + four)
+def _pooled(tiles: Floats) -> Floats:
+    """Sums of 2 x 2."""
+    rows = tiles[:, ::2] + tiles[:, 1::2]
+    return np.asarray(rows[:, :, ::2] + rows[:, :, 1::2])
 
 
 def _halved(tiles: Floats) -> Floats:
     """Means of 2 x 2 pixels."""
-    rows = tiles[:, ::2] + tiles[:, 1::2]
-    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25))
+    return _pooled(tiles) * np.float32(0.25)
 
 
 def _contours(name: str, tiles: Floats) -> dict[str, Floats]:
     """Steps between two flats, as coarse levels leave them in a gradient."""
-    wide, reach = (2, 4) if tiles.shape[2] > TILE // 4 else (1, 2)  # of the step, and of the flats beside it
-    length = tiles.shape[2] - 2 * reach - wide
-    a, b, c, d = (tiles[:, :, start : start + length] for start in (0, reach, reach + wide, 2 * reach + wide))
+    wide, reach = (2, 4) if tiles.shape[1] > TILE // 4 else (1, 2)  # of the step, and of the flats beside it
+    length = tiles.shape[1] - 2 * reach - wide
+    a, b, c, d = (tiles[:, start : start + length] for start in (0, reach, reach + wide, 2 * reach + wide))
     step, whole = np.abs(c - b), np.abs(d - a)
     slack = np.maximum(np.abs(b - a), np.abs(d - c))
-    contour = _mean((step >= 1.5) & (step <= 14) & (slack <= step * np.float32(0.34)))
-    gentle = _mean((step >= 1) & (step <= 14))
+    small = step <= 14
+    contour = _share((step >= 1.5) & small & (slack <= step * np.float32(0.34)))
+    gentle = _share((step >= 1) & small)
     return {
         f"contours_{name}": np.log2(contour + np.float32(1e-3)),
         f"contours_{name}_share": np.log2((contour + np.float32(1e-3)) / (gentle + np.float32(1e-2))),
-        f"smooth_{name}": _mean(whole < 14),
+        f"smooth_{name}": _share(whole < 14),
     }
 
 
