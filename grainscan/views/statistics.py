@@ -65,7 +65,7 @@ def describe(
     area = area or active_area(window)
     if held is None:
         return _row(_describe(window, area, cells))
-    changes = _row(_over_time(_lumas(window, area), window, cells))
+    changes = _row(_changes_alone(window, area, cells))
     first = names().index("change")
     return np.concatenate([held[:first], changes, held[first + len(changes) :]])
 
@@ -84,25 +84,32 @@ def names() -> tuple[str, ...]:
 
 
 def _describe(window: Window, area: Area, cells: Floats | None = None) -> Iterator[tuple[str, float]]:
-    lumas = _lumas(window, area)
-    first, middle = lumas[0], lumas[len(lumas) // 2]
-    yield from _over_tiles(_tiles([first, middle], window.format))
-    small = [_thinned(luma, window.format) for luma in (first, lumas[min(1, len(lumas) - 1)])]
-    for axis in "xy":
-        yield from _patterns(f"lines_{axis}", small[0][axis])
-    yield from _doubled_lines([each["y"] for each in small])
-    yield from _levels(first, window.format)
-    yield from _light(cells_of(middle, window.format))
-    yield from _over_time(lumas, window, cells)
+    lumas, form = _lumas(window, area), window.format
+    cells = _cells(lumas, window, cells)
+    middle = len(lumas) // 2
+    yield from _over_tiles(_tiles([lumas[0], lumas[middle]], form))
+    columns = [_columns(luma, form) for luma in (lumas[0], lumas[min(1, len(lumas) - 1)])]
+    yield from _patterns("lines_x", _rows(lumas[0], form))
+    yield from _patterns("lines_y", columns[0])
+    yield from _doubled_lines(*columns)
+    yield from _levels(lumas[0], form)
+    yield from _light(cells[middle])
+    yield from _changes(cells)
+    yield from _lost_blocks(lumas, form)
     yield from _colours(window, area)
 
 
-def _over_time(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Iterator[tuple[str, float]]:
-    """Changes of luma in the active area; `cells` are those of the whole pictures."""
-    if cells is None or lumas[0].shape != (window.height, window.width):
-        cells = np.stack([cells_of(luma, window.format) for luma in lumas])
-    yield from _changes(cells)
+def _changes_alone(window: Window, area: Area, cells: Floats | None) -> Iterator[tuple[str, float]]:
+    lumas = _lumas(window, area)
+    yield from _changes(_cells(lumas, window, cells))
     yield from _lost_blocks(lumas, window.format)
+
+
+def _cells(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Floats:
+    """Those of the active area; `cells` are those of the whole pictures, if known."""
+    if cells is None or lumas[0].shape != (window.height, window.width):
+        return np.stack([cells_of(luma, window.format) for luma in lumas])
+    return cells
 
 
 def _lumas(window: Window, area: Area) -> list[NDArray[Any]]:
@@ -314,15 +321,23 @@ def _spectrum(tiles: Floats) -> dict[str, Floats]:
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def _thinned(luma: NDArray[Any], form: PixelFormat) -> dict[str, Floats]:
-    """By axis, some of the lines along it, (lines, length)."""
-    rows, columns = (np.linspace(0, side - 1, min(side, _LINES)).astype(int) for side in luma.shape)
-    return {"x": _codes(luma[rows], form), "y": np.ascontiguousarray(_codes(luma[:, columns], form).T)}
+def _rows(luma: NDArray[Any], form: PixelFormat) -> Floats:
+    """Some of the rows, (lines, length)."""
+    return _codes(luma[_spread(luma.shape[0])], form)
+
+
+def _columns(luma: NDArray[Any], form: PixelFormat) -> Floats:
+    """Some of the columns, (lines, length)."""
+    return _codes(np.ascontiguousarray(luma[:, _spread(luma.shape[1])].T), form)
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, _LINES)).astype(np.int64)
 
 
 def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     """How strongly second differences repeat along the lines, by period, and in even against odd places."""
-    bend = np.minimum(_bends(lines), 30).mean(axis=0)
+    bend = np.clip(_bends(lines), 0, 30).mean(axis=0)
     around = sliding_window_view(np.pad(bend, _AROUND, mode="edge"), 2 * _AROUND + 1)
     profile = np.minimum(bend / (np.partition(around, _AROUND, axis=1)[:, _AROUND] + np.float32(0.05)), 4)
     length = len(profile)
@@ -336,28 +351,29 @@ def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     yield f"{name}_usual", float(np.log2(usual))
 
 
-def _doubled_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Steps from even to odd rows against those from odd to even ones, in two frames in a row; and combs."""
-    yield from _lines_differ("doubled", [np.abs(columns[:, 1:] - columns[:, :-1]) for columns in frames])
-    yield from _bent_lines(frames)
-    above, here, below = frames[0][:, :-2], frames[0][:, 1:-1], frames[0][:, 2:]
-    comb = np.abs(here - (above + below) / 2).mean() + 0.1
-    yield "comb", float(np.log2(comb / (np.abs(above - below).mean() + 0.1)))
+def _doubled_lines(first: Floats, second: Floats) -> Iterator[tuple[str, float]]:
+    """In columns (lines, length) of two frames in a row: steps from even to odd rows against those from odd to even
+    ones; second differences at even rows against those at odd ones, as interpolated lines have them, and those of the
+    change between the frames, in which fields flicker; and combs."""
+    yield from _lines_differ("doubled", [_apart(columns, 1).mean(axis=0) for columns in (first, second)])
+    bends = [_bends(columns).mean(axis=0) for columns in (first, second)]
+    yield from _lines_differ("bent", bends)
+    change = second - first
+    bend = _log(_bends(change).mean())
+    yield "flicker", float(bend - _log(np.abs(change).mean()))
+    yield "flicker_of_two", float(bend - _log(_apart(change, 2).mean()))
+    yield "comb", float(np.log2((bends[0].mean() / 2 + 0.1) / (_apart(first, 2).mean() + 0.1)))
 
 
-def _bent_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Second differences down at even rows against those at odd ones, as interpolated lines have them, in two frames in
-    a row; and those of the change between them, in which fields flicker."""
-    yield from _lines_differ("bent", [_bends(columns) for columns in frames])
-    change = frames[1] - frames[0]
-    bend = _bends(change)
-    yield "flicker", float(_log(bend.mean()) - _log(np.abs(change).mean()))
-    yield "flicker_of_two", float(_log(bend.mean()) - _log(np.abs(change[:, 2:] - change[:, :-2]).mean()))
+def _apart(values: Floats, distance: int) -> Floats:
+    """The size of the differences along the last axis over so many places."""
+    steps = values[:, distance:] - values[:, :-distance]
+    return np.abs(steps, out=steps)
 
 
 def _lines_differ(name: str, frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Values (columns, rows) at even rows against those at odd ones, in two frames, and whether both agree."""
-    first, second = (_even_over_odd(values.mean(axis=0), 0.1) for values in frames)
+    """Values at even rows against those at odd ones, in two frames, and whether both agree."""
+    first, second = (_even_over_odd(values, 0.1) for values in frames)
     yield name, abs(first)
     yield f"{name}_next", abs(second)
     yield f"{name}_alike", first * second
@@ -372,21 +388,28 @@ def _even_over_odd(values: Floats, floor: float) -> float:
 def _levels(luma: NDArray[Any], form: PixelFormat) -> Iterator[tuple[str, float]]:
     """Gaps in the histogram, as few levels leave them."""
     apart = max(1, int((luma.size / _SAMPLES) ** 0.5))
-    codes = _codes(luma[::apart, ::apart], form)
-    share = np.bincount(np.clip(np.rint(codes), 0, 255).astype(np.int64).ravel(), minlength=256) / codes.size
+    counts = np.bincount(luma[::apart, ::apart].ravel(), minlength=256)
+    codes = np.arange(len(counts)) / form.unit
+    weights = counts / counts.sum()
+    share = np.bincount(np.clip(np.rint(codes), 0, 255).astype(np.int64), weights, minlength=256)
     for width in (5, 13):
         smooth = np.convolve(share, np.full(width, 1 / width), mode="same")
         yield f"histogram_{width}", float(np.abs(share - smooth).sum())
     yield "histogram_entropy", float(-(share * np.log2(share + 1e-9)).sum())
     yield "histogram_highest", float(share.max())
-    yield "level", float(codes.mean()) / 64
-    yield "deviation", float(_log(codes.std()))
+    level = float(weights @ codes)
+    yield "level", level / 64
+    yield "deviation", float(_log(np.sqrt(weights @ (codes - level) ** 2)))
 
 
 def _light(cells: Floats) -> Iterator[tuple[str, float]]:
     """How the light lies in the picture: its rim against its middle, its upper and left parts against the others."""
-    rows, columns = (np.array_split(np.arange(side), _PARTS) for side in cells.shape)
-    parts = np.array([[cells[np.ix_(r, c)].mean() if len(r) and len(c) else 0 for c in columns] for r in rows])
+    parts = np.array(
+        [
+            [part.mean() if part.size else 0 for part in np.array_split(row, _PARTS, axis=1)]
+            for row in np.array_split(cells, _PARTS)
+        ]
+    )
     middle = _log(parts[1:-1, 1:-1].mean().clip(0))
     rims = {
         "corners": parts[[0, 0, -1, -1], [0, -1, 0, -1]],
