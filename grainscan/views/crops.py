@@ -160,7 +160,7 @@ def _structure(window: Window, places: Places, side: int) -> tuple[NDArray[np.fl
     row = np.minimum(places[:, 1] // _CELL, max(0, rows - span))
     column = np.minimum(places[:, 0] // _CELL, max(0, columns - span))
     high, wide = min(span, rows), min(span, columns)
-    first, second = (_box_sums(values, row, column, high, wide) / (high * wide) for values in (means, means**2))
+    first, second = (_box_sums(values, high, wide)[row, column] / (high * wide) for values in (means, means * means))
     return np.sqrt(np.maximum(second - first**2, 0)), first
 
 
@@ -174,11 +174,8 @@ def _cell_means(window: Window) -> NDArray[np.float64]:
     return (lines[:, ::4] + lines[:, 1::4] + lines[:, 2::4] + lines[:, 3::4]) / 8
 
 
-def _box_sums(
-    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], high: int, wide: int
-) -> NDArray[np.float64]:
-    """Sums over boxes of high x wide values, by a summed-area table (Crow 1984)."""
-    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(np.cumsum(values, axis=0), axis=1, out=table[1:, 1:])
-    bottom, right = row + high, column + wide
-    return np.asarray(table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column])
+def _box_sums(values: NDArray[np.float64], high: int, wide: int) -> NDArray[np.float64]:
+    """Sums over all boxes of high x wide values."""
+    down, across = (side - length + 1 for side, length in zip(values.shape, (high, wide), strict=True))
+    rows = functools.reduce(np.add, (values[i : i + down] for i in range(high)))
+    return np.asarray(functools.reduce(np.add, (rows[:, i : i + across] for i in range(wide))))

@@ -29,6 +29,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from grainscan.video import PixelFormat, Window
+from grainscan.video.planes import one_in
 from grainscan.views.colour import brightness, levels
 from grainscan.views.crops import Area, active_area
 from grainscan.views.measures import cells_of
@@ -71,7 +72,7 @@ def describe(
 
 
 def _row(found: Iterable[tuple[str, float]]) -> Floats:
-    return np.fromiter((value for _, value in found), np.float32)
+    return np.array([value for _, value in found], np.float32)
 
 
 @functools.lru_cache(maxsize=1)
@@ -83,26 +84,27 @@ def names() -> tuple[str, ...]:
     return tuple(name for name, _ in _describe(window, (0, 0, TILE, TILE)))
 
 
-def _describe(window: Window, area: Area, cells: Floats | None = None) -> Iterator[tuple[str, float]]:
+def _describe(window: Window, area: Area, cells: Floats | None = None) -> list[tuple[str, float]]:
     lumas, form = _lumas(window, area), window.format
     cells = _cells(lumas, window, cells)
     middle = len(lumas) // 2
-    yield from _over_tiles(_tiles([lumas[0], lumas[middle]], form))
     columns = [_columns(luma, form) for luma in (lumas[0], lumas[min(1, len(lumas) - 1)])]
-    yield from _patterns("lines_x", _rows(lumas[0], form))
-    yield from _patterns("lines_y", columns[0])
-    yield from _doubled_lines(*columns)
-    yield from _levels(lumas[0], form)
-    yield from _light(cells[middle])
-    yield from _changes(cells)
-    yield from _lost_blocks(lumas, form)
-    yield from _colours(window, area)
+    return [
+        *_over_tiles(_tiles([lumas[0], lumas[middle]], form)),
+        *_patterns("lines_x", _rows(lumas[0], form)),
+        *_patterns("lines_y", columns[0]),
+        *_doubled_lines(*columns),
+        *_levels(lumas[0], form),
+        *_light(cells[middle]),
+        *_changes(cells),
+        *_lost_blocks(lumas, form),
+        *_colours(window, area),
+    ]
 
 
-def _changes_alone(window: Window, area: Area, cells: Floats | None) -> Iterator[tuple[str, float]]:
+def _changes_alone(window: Window, area: Area, cells: Floats | None) -> list[tuple[str, float]]:
     lumas = _lumas(window, area)
-    yield from _changes(_cells(lumas, window, cells))
-    yield from _lost_blocks(lumas, window.format)
+    return [*_changes(_cells(lumas, window, cells)), *_lost_blocks(lumas, window.format)]
 
 
 def _cells(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Floats:
@@ -137,7 +139,8 @@ def _mean(values: Floats) -> Floats:
 
 def _share(mask: NDArray[np.bool_]) -> Floats:
     """(n, ...) -> (n,): how many are true."""
-    return np.array([np.count_nonzero(each) for each in mask], np.float32) / np.float32(mask[0].size)
+    ones = mask.reshape(len(mask), -1).view(np.uint8)
+    return ones.sum(axis=1, dtype=np.uint32).astype(np.float32) / np.float32(ones.shape[1])
 
 
 def _bends(values: Floats) -> Floats:
@@ -160,7 +163,7 @@ def _tiles(lumas: list[NDArray[Any]], form: PixelFormat) -> Floats:
     return _codes(np.stack(squares), form)
 
 
-def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
+def _over_tiles(tiles: Floats) -> Iterable[tuple[str, float]]:
     """Every number of the tiles, summed up over all of them."""
     found: dict[str, Floats] = {}
     turned = np.ascontiguousarray(tiles.transpose(0, 2, 1))
@@ -183,8 +186,8 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
     ordered = np.sort(table, axis=1)
     for part in _QUANTILES:
         summaries[f"{part:.0%}"] = ordered[:, _place(part, table.shape[1])]
-    for name, values in summaries.items():
-        yield from ((f"{number}_{name}", float(value)) for number, value in zip(found, values, strict=True))
+    names = (f"{number}_{name}" for name in summaries for number in found)
+    return zip(names, np.concatenate([*summaries.values()]).tolist(), strict=True)
 
 
 def _steps(axis: str, tiles: Floats) -> dict[str, Floats]:
@@ -449,7 +452,7 @@ def _changes(cells: Floats) -> Iterator[tuple[str, float]]:
     yield "sudden_none", float(_log(peaks.min()) - _log(_median(peaks)))
     before, here, after = cells[:-2], cells[1:-1], cells[2:]
     returning = np.minimum(np.abs(here - before), np.abs(here - after)) - np.abs(after - before)
-    yield from _upper("returning", np.maximum(returning, 0))
+    yield from _upper("returning", np.clip(returning, 0, 255))
     odd = _quantile(0.99, np.abs(cells - _middle(cells)))
     yield "odd_frame", float(_log(odd.max()) - _log(_median(odd)))
     still = (each < 0.05).reshape(len(each), -1).mean(axis=1)
@@ -479,11 +482,11 @@ def _lost_blocks(lumas: list[NDArray[Any]], form: PixelFormat) -> Iterator[tuple
 
 def _piecewise(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     """(edges, width) each -> (edges, pieces): means of the steps over every second pixel of each block."""
-    steps = np.abs(np.subtract(above[:, ::2], below[:, ::2], dtype=np.int32 if above.itemsize > 1 else np.int16))
-    half, pieces = _LARGE_GRID // 2, above.shape[1] // _LARGE_GRID
-    while steps.shape[1] > pieces:
-        steps = steps[:, ::2] + steps[:, 1::2]
-    return np.asarray(steps.astype(np.float32) / np.float32(half))
+    steps = one_in(2, above).astype(np.float32)
+    steps -= one_in(2, below)
+    np.abs(steps, out=steps)
+    half = _LARGE_GRID // 2
+    return np.asarray(steps.reshape(len(steps), -1, half) @ np.full(half, 1 / half, np.float32))
 
 
 def _colours(window: Window, area: Area) -> Iterator[tuple[str, float]]:
