@@ -218,7 +218,7 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     np.clip(steps, 0, _CLIP, out=steps)
     beside = np.empty_like(steps)
     np.add(steps[:, :-2], steps[:, 2:], out=beside[:, 1:-1])
-    beside *= np.float32(0.5)
+    beside[:, 1:-1] /= 2
     beside[:, 0], beside[:, -1] = steps[:, 1], steps[:, -2]
     excess = _mean_row(np.clip(steps - beside, 0, _CLIP))  # (n, TILE - 1)
     phases = np.stack([excess[:, phase::_GRID].mean(axis=1) for phase in range(_GRID)], axis=1) * 4
