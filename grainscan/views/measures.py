@@ -312,7 +312,7 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     rows, columns = luma.shape[0] // (side * apart), luma.shape[1] // (side * apart)
     kind = np.uint16 if form.depth <= 12 else np.uint32
     used = one_in(apart, luma[: rows * side * apart : apart, : columns * side * apart])
-    lines = used[::side].astype(kind)
+    lines: NDArray[Any] = used[::side].astype(kind)
     for i in range(1, side):
         lines += used[i::side]
     total = lines[:, ::side].astype(np.float32)
