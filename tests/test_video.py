@@ -355,6 +355,21 @@ def test_playlists_open_no_connection(tmp_path: Path, kind: str) -> None:
     assert connections == []
 
 
+def test_reader_opens_a_file_again_only_after_reading(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip("a.mp4", frames=5, codec="h264")
+    opened: list[Any] = []
+    whole = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **options: (opened.append(args), whole(*args, **options))[1])
+    with Reader(path) as reader:
+        for times in (1, 2):
+            reader.restart()
+            assert len(list(reader.frames())) == 5
+            assert len(opened) == times
+        reader.seek(0)
+        reader.restart()
+        assert len(opened) == 3
+
+
 def test_reader_describes_before_any_frame(make_clip: MakeClip) -> None:
     with Reader(make_clip("a.mp4", frames=5, codec="h264")) as reader:
         assert reader.info.codec == "h264"

@@ -7,6 +7,7 @@ import pytest
 from conftest import MakeBlock
 
 from grainscan.video import Block, PixelFormat, Window
+from grainscan.video.planes import one_in
 from grainscan.views.colour import to_rgb
 from grainscan.views.crops import ViewSpec, active_area, crop_views, fit, view_boxes
 
@@ -160,3 +161,12 @@ def test_a_picture_with_room_for_few_crops_gives_few(make_block: MakeBlock) -> N
 def test_spec_round_trip() -> None:
     spec = ViewSpec(frames=4, size=32, windows=2, crops=3)
     assert ViewSpec.from_dict(spec.to_dict()) == spec
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("apart", [1, 2, 3, 4, 8])
+def test_one_in_so_many_samples(dtype: type[np.unsignedinteger], apart: int) -> None:
+    plane = np.random.default_rng(apart).integers(0, 1 << 8 * np.dtype(dtype).itemsize, (6, 60), dtype)
+    for rows in (plane[::2, : 7 * apart], plane[:, 1 : 1 + 2 * apart], plane.T[:, : 6 // apart * apart]):
+        assert np.array_equal(one_in(apart, rows), rows[:, ::apart])
+        assert one_in(apart, rows).dtype == dtype

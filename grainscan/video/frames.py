@@ -74,14 +74,15 @@ def picture_of(frame: av.VideoFrame) -> tuple[tuple[NDArray[Any], ...], PixelFor
     # Without a mark, players assume BT.601 for standard definition and BT.709 above.
     matrix = _MATRICES.get(int(frame.colorspace)) or ("bt601" if frame.height <= 576 else "bt709")
     full_range = int(frame.color_range) == 2 or name.startswith("yuvj")
-    if parse_format(plain_name(name)) is None or any(plane.line_size < 0 for plane in frame.planes):
+    planes = frame.planes
+    if parse_format(plain_name(name)) is None or any(plane.line_size < 0 for plane in planes):
         frame = reformat(frame, format=_planar_name(frame.format))
-        name = frame.format.name
+        name, planes = frame.format.name, frame.planes
     form = PixelFormat.of(plain_name(name), matrix=matrix, full_range=full_range)
-    planes = tuple(plane_array(frame.planes[i], form) for i in range(form.planes))
+    arrays = tuple(plane_array(plane, form) for plane in planes[: form.planes])
     if form.layout == "rgb":  # FFmpeg stores G, B, R
-        planes = (planes[2], planes[0], planes[1])
-    return planes, form
+        arrays = (arrays[2], arrays[0], arrays[1])
+    return arrays, form
 
 
 def reformat(frame: av.VideoFrame, **target: Any) -> av.VideoFrame:

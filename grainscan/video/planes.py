@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
@@ -183,6 +185,18 @@ class Pictures:
         return frame[..., 0], frame[..., 1], frame[..., 2]
 
 
+def one_in(apart: int, rows: NDArray[Any]) -> NDArray[Any]:
+    """One in so many samples of rows (n, width), from the first on; the width is a multiple of `apart`.
+
+    Where so many samples are a word, casting words keeps the first of each, in half the time that picking them takes.
+    """
+    word = rows.itemsize * apart
+    if word in (2, 4, 8) and rows.strides[1] == rows.itemsize and sys.byteorder == "little":
+        return rows.view(f"u{word}").astype(rows.dtype)
+    return rows[:, ::apart]
+
+
+@functools.lru_cache(maxsize=64)
 def parse_format(name: str) -> tuple[Layout, int, int, int] | None:
     """(layout, depth, sub_w, sub_h) of a planar little-endian format whose planes are used as they are; else None."""
     match = re.fullmatch(r"(?:yuva?(420|422|444|440|411|410)p|(gray)|gbra?p)(?:(9|10|12|14|16)le)?", name)

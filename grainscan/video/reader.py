@@ -130,6 +130,7 @@ class Reader:
             self._container.close()
             raise self._error("is not a video: it has no video stream", "Audio and data files cannot be judged.")
         self._stream = videos[0]
+        self._begun = False  # whether anything has been read
         self._note = self._container.metadata.get("comment", "")
         context: Any = self._stream.codec_context  # None for codecs that FFmpeg does not know
         if context is None:
@@ -154,8 +155,9 @@ class Reader:
 
     def restart(self) -> None:
         """Go back to the first frame by opening the file again, which also works for streams that cannot seek."""
-        self._container.close()
-        self._open()
+        if self._begun:
+            self._container.close()
+            self._open()
 
     def __enter__(self) -> Reader:
         return self
@@ -189,6 +191,7 @@ class Reader:
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """Packets from the current position on; None at the end, which flushes the decoder."""
+        self._begun = True
         packets = self._container.demux(self._stream)
         while True:
             self._check_time()
@@ -218,7 +221,7 @@ class Reader:
 
     def seek(self, pts: int) -> None:
         """Seek to the key frame at or before `pts` (stream time base)."""
-        self.interlaced = False
+        self.interlaced, self._begun = False, True
         with self._faults("cannot seek"):
             self._container.seek(pts, stream=self._stream, backward=True)
 
@@ -240,11 +243,12 @@ class Reader:
 
     def seconds(self, pts: int) -> float:
         """Presentation time since the start of the stream."""
-        return max(0.0, float((pts - self._start) * self._time_base))
+        return max(0.0, self.span(pts - self._start))
 
     def span(self, ticks: int) -> float:
         """Seconds in a number of ticks of the stream's clock."""
-        return float(ticks * self._time_base)
+        base = self._time_base
+        return ticks * base.numerator / base.denominator
 
     @property
     def _start(self) -> int:

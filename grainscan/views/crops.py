@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.video import Block, Window
-from grainscan.video.planes import plane_box
+from grainscan.video.planes import one_in, plane_box
 from grainscan.views.colour import brightness, levels, shows_something, to_rgb
 
 _CELL = 8  # side of the cells whose means separate structure from grain, pixels: wider than grain, narrower than a view
 BAR_TOLERANCE = 12  # 8-bit codes above black that a bar may reach: encoders ring at its edge
+_EDGES: tuple[Any, ...] = (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])
 _BAR_MOST = 0.75  # of a dimension; more is a dark picture, not a bar
 _LEVELS_OF_BRIGHTNESS = 4  # the deviation of grain depends on it (Liu et al. 2006, noise level functions)
 
@@ -85,6 +86,8 @@ def active_area(window: Window) -> tuple[int, int, int, int]:
     limit = black + BAR_TOLERANCE * window.format.unit
     pictures = [window.pictures[i] for i in sorted({0, window.frames // 2, window.frames - 1})]
     lumas = [brightness(picture, window.format) for picture in pictures]
+    if all(any(luma[edge].max() > limit for luma in lumas) for edge in _EDGES):
+        return 0, 0, window.width, window.height
     top, bottom = lit_part(np.max([luma.max(axis=1) for luma in lumas], axis=0) > limit)
     left, right = lit_part(np.max([luma.max(axis=0) for luma in lumas], axis=0) > limit)
     return left, top, right - left, bottom - top
@@ -157,7 +160,7 @@ def _structure(window: Window, places: Places, side: int) -> tuple[NDArray[np.fl
     row = np.minimum(places[:, 1] // _CELL, max(0, rows - span))
     column = np.minimum(places[:, 0] // _CELL, max(0, columns - span))
     high, wide = min(span, rows), min(span, columns)
-    first, second = (_box_sums(values, row, column, high, wide) / (high * wide) for values in (means, means**2))
+    first, second = (_box_sums(values, high, wide)[row, column] / (high * wide) for values in (means, means * means))
     return np.sqrt(np.maximum(second - first**2, 0)), first
 
 
@@ -167,18 +170,12 @@ def _cell_means(window: Window) -> NDArray[np.float64]:
     rows, columns = luma.shape[0] // _CELL, luma.shape[1] // _CELL
     # Eight of a cell's 64 samples suffice for its mean.
     used = luma[: rows * _CELL, : columns * _CELL]
-    total = np.zeros((rows, columns), np.uint32)
-    for i in (1, 5):
-        for j in (0, 2, 4, 6):
-            total += used[i::_CELL, j::_CELL]
-    return total / 8
+    lines = np.add(*(one_in(2, used[i::_CELL]) for i in (1, 5)), dtype=np.uint32)
+    return (lines[:, ::4] + lines[:, 1::4] + lines[:, 2::4] + lines[:, 3::4]) / 8
 
 
-def _box_sums(
-    values: NDArray[np.float64], row: NDArray[np.int64], column: NDArray[np.int64], high: int, wide: int
-) -> NDArray[np.float64]:
-    """Sums over boxes of high x wide values, by a summed-area table (Crow 1984)."""
-    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(np.cumsum(values, axis=0), axis=1, out=table[1:, 1:])
-    bottom, right = row + high, column + wide
-    return np.asarray(table[bottom, right] - table[row, right] - table[bottom, column] + table[row, column])
+def _box_sums(values: NDArray[np.float64], high: int, wide: int) -> NDArray[np.float64]:
+    """Sums over all boxes of high x wide values."""
+    down, across = (side - length + 1 for side, length in zip(values.shape, (high, wide), strict=True))
+    rows = functools.reduce(np.add, (values[i : i + down] for i in range(high)))
+    return np.asarray(functools.reduce(np.add, (rows[:, i : i + across] for i in range(wide))))

@@ -8,6 +8,7 @@ blind to grain and coding noise, which average out.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainscan.video import Window
-from grainscan.video.planes import PixelFormat
+from grainscan.video.planes import PixelFormat, one_in
 from grainscan.views.colour import brightness, levels
 from grainscan.views.crops import BAR_TOLERANCE, lit_part
 from grainscan.views.missing import MOST, NO_FAULT, gaps, jumps, median, repeats
@@ -68,7 +69,7 @@ class Frames:
     def rows(self) -> list[list[float | None]]:
         """The measures frame by frame, for JSON; None for NaN."""
         table = np.stack([getattr(self, each.name) for each in fields(self)], axis=1).round(4)
-        return [[None if np.isnan(value) else float(value) for value in row] for row in table]
+        return [[None if math.isnan(value) else value for value in row] for row in table.tolist()]
 
     @classmethod
     def of(cls, rows: list[list[float | None]]) -> Frames:
@@ -109,7 +110,8 @@ class Meter:
         most = int(_MOST_OF_IT * (picture.shape[1] - 1))
         beyond = min(_OUTLIERS, (cells.shape[2] - 1) // 2)
         lowest, peak = np.sort(cells.min(axis=1))[:, beyond], np.sort(cells.max(axis=1))[:, -1 - beyond]
-        step = _differences(known, 1)
+        step, breadth = _steps(known, 1)
+        leap, _ = _steps(known, 2)
         return Frames(
             start=np.array([stamp.start for stamp in stamps]),
             end=np.array([stamp.end for stamp in stamps]),
@@ -117,8 +119,8 @@ class Meter:
             peak=peak.astype(np.float64),
             spread=(peak - lowest).astype(np.float64),
             step=step[-len(cells) :],
-            leap=_differences(known, 2)[-len(cells) :],
-            breadth=_breadth(known, step)[-len(cells) :],
+            leap=leap[-len(cells) :],
+            breadth=breadth[-len(cells) :],
             damaged=np.array([float(stamp.damaged) for stamp in stamps]),
             fresh=np.array([float(stamp.fresh) for stamp in stamps]),
         )
@@ -309,11 +311,10 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     apart = apart if shorter >= side * apart else 1
     rows, columns = luma.shape[0] // (side * apart), luma.shape[1] // (side * apart)
     kind = np.uint16 if form.depth <= 12 else np.uint32
-    used = luma[: rows * side * apart : apart, : columns * side * apart]
+    used = one_in(apart, luma[: rows * side * apart : apart, : columns * side * apart])
     lines: NDArray[Any] = used[::side].astype(kind)
     for i in range(1, side):
         lines += used[i::side]
-    lines = lines[:, ::apart]  # only now: whole lines are added faster than parts of them
     total = lines[:, ::side].astype(np.float32)
     for i in range(1, side):
         total += lines[:, i::side]
@@ -322,17 +323,14 @@ def cells_of(luma: NDArray[Any], form: PixelFormat) -> NDArray[np.float32]:
     return result
 
 
-def _differences(cells: NDArray[np.float32], distance: int) -> NDArray[np.float64]:
-    """RMS difference of each picture from the one `distance` before it, (n,); NaN where there is none."""
-    result = np.full(len(cells), np.nan)
+def _steps(cells: NDArray[np.float32], distance: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """RMS difference of each picture from the one `distance` before it, and the mean one as a share of that.
+
+    Both (n,); NaN where there is none.
+    """
+    step, breadth = np.full((2, len(cells)), np.nan)
     if len(cells) > distance:
-        change = cells[distance:] - cells[:-distance]
-        result[distance:] = np.sqrt(np.einsum("tij,tij->t", change, change, dtype=np.float64) / cells[0].size)
-    return result
-
-
-def _breadth(cells: NDArray[np.float32], step: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean difference of each picture from the one before it, as a share of the RMS one, (n,); NaN for the first."""
-    result = np.full(len(cells), np.nan)
-    result[1:] = np.abs(cells[1:] - cells[:-1]).mean(axis=(1, 2)) / np.maximum(step[1:], 1e-6)
-    return result
+        change = (cells[distance:] - cells[:-distance]).reshape(len(cells) - distance, 1, -1)
+        step[distance:] = np.sqrt(np.matmul(change, change.transpose(0, 2, 1)).ravel() / np.float32(cells[0].size))
+        breadth[distance:] = np.abs(change).mean(axis=(1, 2)) / np.maximum(step[distance:], 1e-6)
+    return step, breadth

@@ -29,6 +29,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from grainscan.video import PixelFormat, Window
+from grainscan.video.planes import one_in
 from grainscan.views.colour import brightness, levels
 from grainscan.views.crops import Area, active_area
 from grainscan.views.measures import cells_of
@@ -66,13 +67,13 @@ def describe(
     area = area or active_area(window)
     if held is None:
         return _row(_describe(window, area, cells))
-    changes = _row(_over_time(_lumas(window, area), window, cells))
+    changes = _row(_changes_alone(window, area, cells))
     first = names().index("change")
     return np.concatenate([held[:first], changes, held[first + len(changes) :]])
 
 
 def _row(found: Iterable[tuple[str, float]]) -> Floats:
-    return np.fromiter((value for _, value in found), np.float32)
+    return np.array([value for _, value in found], np.float32)
 
 
 @functools.lru_cache(maxsize=1)
@@ -84,26 +85,34 @@ def names() -> tuple[str, ...]:
     return tuple(name for name, _ in _describe(window, (0, 0, TILE, TILE)))
 
 
-def _describe(window: Window, area: Area, cells: Floats | None = None) -> Iterator[tuple[str, float]]:
+def _describe(window: Window, area: Area, cells: Floats | None = None) -> list[tuple[str, float]]:
+    lumas, form = _lumas(window, area), window.format
+    cells = _cells(lumas, window, cells)
+    middle = len(lumas) // 2
+    columns = [_columns(luma, form) for luma in (lumas[0], lumas[min(1, len(lumas) - 1)])]
+    return [
+        *_over_tiles(_tiles([lumas[0], lumas[middle]], form)),
+        *_patterns("lines_x", _rows(lumas[0], form)),
+        *_patterns("lines_y", columns[0]),
+        *_doubled_lines(*columns),
+        *_levels(lumas[0], form),
+        *_light(cells[middle]),
+        *_changes(cells),
+        *_lost_blocks(lumas, form),
+        *_colours(window, area),
+    ]
+
+
+def _changes_alone(window: Window, area: Area, cells: Floats | None) -> list[tuple[str, float]]:
     lumas = _lumas(window, area)
-    first, middle = lumas[0], lumas[len(lumas) // 2]
-    yield from _over_tiles(_tiles([first, middle], window.format))
-    small = [_thinned(luma, window.format) for luma in (first, lumas[min(1, len(lumas) - 1)])]
-    for axis in "xy":
-        yield from _patterns(f"lines_{axis}", small[0][axis])
-    yield from _doubled_lines([each["y"] for each in small])
-    yield from _levels(first, window.format)
-    yield from _light(cells_of(middle, window.format))
-    yield from _over_time(lumas, window, cells)
-    yield from _colours(window, area)
+    return [*_changes(_cells(lumas, window, cells)), *_lost_blocks(lumas, window.format)]
 
 
-def _over_time(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Iterator[tuple[str, float]]:
-    """Changes of luma in the active area; `cells` are those of the whole pictures."""
+def _cells(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Floats:
+    """Those of the active area; `cells` are those of the whole pictures, if known."""
     if cells is None or lumas[0].shape != (window.height, window.width):
-        cells = np.stack([cells_of(luma, window.format) for luma in lumas])
-    yield from _changes(cells)
-    yield from _lost_blocks(lumas, window.format)
+        return np.stack([cells_of(luma, window.format) for luma in lumas])
+    return cells
 
 
 def _lumas(window: Window, area: Area) -> list[NDArray[Any]]:
@@ -124,14 +133,22 @@ def _log(values: Any) -> NDArray[np.float32]:
     return np.log2(np.asarray(values, np.float32) + np.float32(_FLOOR))
 
 
-def _mean(values: NDArray[Any]) -> Floats:
+def _mean(values: Floats) -> Floats:
     """(n, ...) -> (n,)"""
-    return np.asarray(values.reshape(len(values), -1).mean(axis=1, dtype=np.float32))
+    return np.asarray(np.einsum("ij->i", values.reshape(len(values), -1)) / np.float32(values[0].size))
+
+
+def _share(mask: NDArray[np.bool_]) -> Floats:
+    """(n, ...) -> (n,): how many are true."""
+    ones = mask.reshape(len(mask), -1).view(np.uint8)
+    return ones.sum(axis=1, dtype=np.uint32).astype(np.float32) / np.float32(ones.shape[1])
 
 
 def _bends(values: Floats) -> Floats:
     """The size of the second differences along the last axis."""
-    return np.asarray(np.abs(values[..., 2:] - 2 * values[..., 1:-1] + values[..., :-2]))
+    bend = values[..., 2:] - 2 * values[..., 1:-1]
+    bend += values[..., :-2]
+    return np.abs(bend, out=bend)
 
 
 # --------------------------------------------------------------------------------------------------------------- tiles
@@ -147,17 +164,17 @@ def _tiles(lumas: list[NDArray[Any]], form: PixelFormat) -> Floats:
     return _codes(np.stack(squares), form)
 
 
-def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
+def _over_tiles(tiles: Floats) -> Iterable[tuple[str, float]]:
     """Every number of the tiles, summed up over all of them."""
     found: dict[str, Floats] = {}
     turned = np.ascontiguousarray(tiles.transpose(0, 2, 1))
-    for axis, along in (("x", tiles), ("y", turned)):
-        found.update(_steps(axis, along))
-        found.update(_block_grid(axis, along))
-        found.update(_contours(f"{axis}1", along))
+    for axis, down in (("x", turned), ("y", tiles)):  # down the tiles, since whole rows are subtracted fastest
+        found.update(_steps(axis, down))
+        found.update(_block_grid(axis, down))
+        found.update(_contours(f"{axis}1", down))
         for pool in (2, 4):
-            along = _halved(along)
-            found.update(_contours(f"{axis}{pool}", along))
+            down = _halved(down)
+            found.update(_contours(f"{axis}{pool}", down))
     found.update(_inside_blocks(tiles))
     found.update(_spectrum(tiles))
     table = np.stack(list(found.values()))  # (numbers, tiles)
@@ -170,19 +187,21 @@ def _over_tiles(tiles: Floats) -> Iterator[tuple[str, float]]:
     ordered = np.sort(table, axis=1)
     for part in _QUANTILES:
         summaries[f"{part:.0%}"] = ordered[:, _place(part, table.shape[1])]
-    for name, values in summaries.items():
-        yield from ((f"{number}_{name}", float(value)) for number, value in zip(found, values, strict=True))
+    names = (f"{number}_{name}" for name in summaries for number in found)
+    return zip(names, np.concatenate([*summaries.values()]).tolist(), strict=True)
 
 
 def _steps(axis: str, tiles: Floats) -> dict[str, Floats]:
     """Steps over 1 to 8 pixels, their mean and their peak (of the fourth power): a blurred edge needs more pixels."""
     found: dict[str, Floats] = {}
     for distance in (1, 2, 4, 8):
-        steps = np.abs(tiles[:, :, distance:] - tiles[:, :, :-distance])
+        steps = tiles[:, distance:] - tiles[:, :-distance]
+        np.abs(steps, out=steps)
         found[f"steps_{axis}{distance}_mean"] = _log(_mean(steps))
         steps *= steps
-        flat = steps.reshape(len(tiles), -1)
-        found[f"steps_{axis}{distance}_peak"] = _log(np.einsum("ij,ij->i", flat, flat) ** 0.25 / flat.shape[1] ** 0.25)
+        flat = steps.reshape(len(tiles), 1, -1)
+        fourth = np.matmul(flat, flat.transpose(0, 2, 1)).ravel() / np.float32(flat.shape[2])
+        found[f"steps_{axis}{distance}_peak"] = _log(np.sqrt(np.sqrt(fourth)))
     for near, far in ((1, 2), (2, 4), (4, 8)):
         for kind in ("mean", "peak"):
             found[f"slope_{axis}{near}_{kind}"] = (
@@ -193,16 +212,16 @@ def _steps(axis: str, tiles: Floats) -> dict[str, Floats]:
 
 def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     """Steps that stand out from their neighbours, by their place on the grid; repeated pixels; repeating patterns."""
-    steps = np.abs(tiles[:, :, 1:] - tiles[:, :, :-1])
-    found = {
-        f"flat_{axis}": _mean(steps < 0.5),
-        f"small_{axis}": _mean((steps >= 0.5) & (steps < 1.5)),
-    }
-    np.minimum(steps, _CLIP, out=steps)
+    steps = tiles[:, 1:] - tiles[:, :-1]
+    np.abs(steps, out=steps)
+    flat = _share(steps < 0.5)
+    found = {f"flat_{axis}": flat, f"small_{axis}": _share(steps < 1.5) - flat}
+    np.clip(steps, 0, _CLIP, out=steps)
     beside = np.empty_like(steps)
-    beside[:, :, 1:-1] = (steps[:, :, :-2] + steps[:, :, 2:]) / 2
-    beside[:, :, 0], beside[:, :, -1] = steps[:, :, 1], steps[:, :, -2]
-    excess = np.maximum(steps - beside, 0).mean(axis=1)  # (n, TILE - 1)
+    np.add(steps[:, :-2], steps[:, 2:], out=beside[:, 1:-1])
+    beside[:, 1:-1] /= 2
+    beside[:, 0], beside[:, -1] = steps[:, 1], steps[:, -2]
+    excess = _mean_row(np.clip(steps - beside, 0, _CLIP))  # (n, TILE - 1)
     phases = np.stack([excess[:, phase::_GRID].mean(axis=1) for phase in range(_GRID)], axis=1) * 4
     ordered = np.sort(phases, axis=1)
     edge, half = _GRID - 1, _GRID // 2 - 1
@@ -210,7 +229,7 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     found[f"grid_{axis}_over_others"] = _log(phases[:, edge]) - _log(np.delete(phases, edge, axis=1).mean(axis=1))
     found[f"grid_{axis}_half"] = _log(phases[:, half]) - _log(np.delete(phases, [edge, half], axis=1).mean(axis=1))
     found[f"grid_{axis}_any"] = _log(ordered[:, -1]) - _log(ordered[:, :-2].mean(axis=1))
-    bend = _bends(tiles).mean(axis=1)
+    bend = _mean_row(_bends(tiles.transpose(0, 2, 1)).transpose(0, 2, 1))
     bend /= bend.mean(axis=1, keepdims=True) + np.float32(0.05)
     waves = np.abs(np.fft.rfft(bend - bend.mean(axis=1, keepdims=True), n=TILE, axis=1)) * (10 / bend.shape[1])
     for low, high in ((9, 13), (13, 18), (18, 25), (25, 31), (31, 33)):
@@ -219,58 +238,54 @@ def _block_grid(axis: str, tiles: Floats) -> dict[str, Floats]:
     return found
 
 
+def _mean_row(values: Floats) -> Floats:
+    """(n, rows, columns) -> (n, rows)"""
+    return np.asarray(values @ np.full(values.shape[2], 1 / values.shape[2], np.float32))
+
+
 def _inside_blocks(tiles: Floats) -> Iterator[tuple[str, Floats]]:
     """Deviation inside blocks, and how much less it is than inside blocks that lie between them."""
-    squares = tiles * tiles
+    cells = [_pooled(each) for each in (tiles, tiles * tiles)]  # sums of 2 x 2 pixels
     for side in (4, _GRID, _LARGE_GRID):
-        inside = _deviations(tiles, squares, side, 0)
-        between = _deviations(tiles, squares, side, side // 2)
+        inside = _deviations([_pooled(each) for each in cells], side)
+        between = _deviations([_pooled(each[:, 1:-1, 1:-1]) for each in cells], side)
+        cells = [_pooled(each) for each in cells]
         yield f"inside_{side}", _log(_mean(inside))
         yield f"inside_{side}_over_between", _log(_mean(inside)) - _log(_mean(between))
-        yield f"inside_{side}_flat", _mean(inside < 0.7) - _mean(between < 0.7)
+        yield f"inside_{side}_flat", _share(inside < 0.7) - _share(between < 0.7)
 
 
-def _deviations(tiles: Floats, squares: Floats, side: int, start: int) -> Floats:
-    """(n, blocks down, blocks across): deviation inside blocks, the first of which begins at `start`."""
-    count = (TILE - start) // side
-    part = slice(start, start + count * side)
-    mean, square = (
-        _sums(each[:, part, part].reshape(-1, count, side, count * side).sum(axis=2), side) / np.float32(side * side)
-        for each in (tiles, squares)
-    )
-    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)))
+def _deviations(sums: list[Floats], side: int) -> Floats:
+    """(n, blocks down, blocks across): deviation inside blocks, by the sums of their pixels and of the squares."""
+    mean, square = (each / np.float32(side * side) for each in sums)
+    return np.sqrt(np.maximum(square - mean * mean, 0))
 
 
-def _sums(values: Floats, side: int) -> Floats:
-    """Sums of 4, 8 or 16 neighbours along the last axis, to the last bit those of `ndarray.sum`, but faster."""
-    parts = [values[..., number::side] for number in range(side)]
-    if side == 4:
-        return parts[0] + parts[1] + parts[2] + parts[3]
-    if side == 16:
-        parts = [one + other for one, other in zip(parts[:8], parts[8:], strict=True)]
-    one, two, three, four = (first + second for first, second in zip(parts[::2], parts[1::2], strict=True))
-    return (one + two) + (three + four)
+def _pooled(tiles: Floats) -> Floats:
+    """Sums of 2 x 2."""
+    rows = tiles[:, ::2] + tiles[:, 1::2]
+    return np.asarray(rows[:, :, ::2] + rows[:, :, 1::2])
 
 
 def _halved(tiles: Floats) -> Floats:
     """Means of 2 x 2 pixels."""
-    rows = tiles[:, ::2] + tiles[:, 1::2]
-    return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25))
+    return _pooled(tiles) * np.float32(0.25)
 
 
 def _contours(name: str, tiles: Floats) -> dict[str, Floats]:
     """Steps between two flats, as coarse levels leave them in a gradient."""
-    wide, reach = (2, 4) if tiles.shape[2] > TILE // 4 else (1, 2)  # of the step, and of the flats beside it
-    length = tiles.shape[2] - 2 * reach - wide
-    a, b, c, d = (tiles[:, :, start : start + length] for start in (0, reach, reach + wide, 2 * reach + wide))
+    wide, reach = (2, 4) if tiles.shape[1] > TILE // 4 else (1, 2)  # of the step, and of the flats beside it
+    length = tiles.shape[1] - 2 * reach - wide
+    a, b, c, d = (tiles[:, start : start + length] for start in (0, reach, reach + wide, 2 * reach + wide))
     step, whole = np.abs(c - b), np.abs(d - a)
     slack = np.maximum(np.abs(b - a), np.abs(d - c))
-    contour = _mean((step >= 1.5) & (step <= 14) & (slack <= step * np.float32(0.34)))
-    gentle = _mean((step >= 1) & (step <= 14))
+    small = step <= 14
+    contour = _share((step >= 1.5) & small & (slack <= step * np.float32(0.34)))
+    gentle = _share((step >= 1) & small)
     return {
         f"contours_{name}": np.log2(contour + np.float32(1e-3)),
         f"contours_{name}_share": np.log2((contour + np.float32(1e-3)) / (gentle + np.float32(1e-2))),
-        f"smooth_{name}": _mean(whole < 14),
+        f"smooth_{name}": _share(whole < 14),
     }
 
 
@@ -310,15 +325,23 @@ def _spectrum(tiles: Floats) -> dict[str, Floats]:
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def _thinned(luma: NDArray[Any], form: PixelFormat) -> dict[str, Floats]:
-    """By axis, some of the lines along it, (lines, length)."""
-    rows, columns = (np.linspace(0, side - 1, min(side, _LINES)).astype(int) for side in luma.shape)
-    return {"x": _codes(luma[rows], form), "y": np.ascontiguousarray(_codes(luma[:, columns], form).T)}
+def _rows(luma: NDArray[Any], form: PixelFormat) -> Floats:
+    """Some of the rows, (lines, length)."""
+    return _codes(luma[_spread(luma.shape[0])], form)
+
+
+def _columns(luma: NDArray[Any], form: PixelFormat) -> Floats:
+    """Some of the columns, (lines, length)."""
+    return _codes(np.ascontiguousarray(luma[:, _spread(luma.shape[1])].T), form)
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, _LINES)).astype(np.int64)
 
 
 def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     """How strongly second differences repeat along the lines, by period, and in even against odd places."""
-    bend = np.minimum(_bends(lines), 30).mean(axis=0)
+    bend = np.clip(_bends(lines), 0, 30).mean(axis=0)
     around = sliding_window_view(np.pad(bend, _AROUND, mode="edge"), 2 * _AROUND + 1)
     profile = np.minimum(bend / (np.partition(around, _AROUND, axis=1)[:, _AROUND] + np.float32(0.05)), 4)
     length = len(profile)
@@ -332,28 +355,29 @@ def _patterns(name: str, lines: Floats) -> Iterator[tuple[str, float]]:
     yield f"{name}_usual", float(np.log2(usual))
 
 
-def _doubled_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Steps from even to odd rows against those from odd to even ones, in two frames in a row; and combs."""
-    yield from _lines_differ("doubled", [np.abs(columns[:, 1:] - columns[:, :-1]) for columns in frames])
-    yield from _bent_lines(frames)
-    above, here, below = frames[0][:, :-2], frames[0][:, 1:-1], frames[0][:, 2:]
-    comb = np.abs(here - (above + below) / 2).mean() + 0.1
-    yield "comb", float(np.log2(comb / (np.abs(above - below).mean() + 0.1)))
+def _doubled_lines(first: Floats, second: Floats) -> Iterator[tuple[str, float]]:
+    """In columns (lines, length) of two frames in a row: steps from even to odd rows against those from odd to even
+    ones; second differences at even rows against those at odd ones, as interpolated lines have them, and those of the
+    change between the frames, in which fields flicker; and combs."""
+    yield from _lines_differ("doubled", [_apart(columns, 1).mean(axis=0) for columns in (first, second)])
+    bends = [_bends(columns).mean(axis=0) for columns in (first, second)]
+    yield from _lines_differ("bent", bends)
+    change = second - first
+    bend = _log(_bends(change).mean())
+    yield "flicker", float(bend - _log(np.abs(change).mean()))
+    yield "flicker_of_two", float(bend - _log(_apart(change, 2).mean()))
+    yield "comb", float(np.log2((bends[0].mean() / 2 + 0.1) / (_apart(first, 2).mean() + 0.1)))
 
 
-def _bent_lines(frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Second differences down at even rows against those at odd ones, as interpolated lines have them, in two frames in
-    a row; and those of the change between them, in which fields flicker."""
-    yield from _lines_differ("bent", [_bends(columns) for columns in frames])
-    change = frames[1] - frames[0]
-    bend = _bends(change)
-    yield "flicker", float(_log(bend.mean()) - _log(np.abs(change).mean()))
-    yield "flicker_of_two", float(_log(bend.mean()) - _log(np.abs(change[:, 2:] - change[:, :-2]).mean()))
+def _apart(values: Floats, distance: int) -> Floats:
+    """The size of the differences along the last axis over so many places."""
+    steps = values[:, distance:] - values[:, :-distance]
+    return np.abs(steps, out=steps)
 
 
 def _lines_differ(name: str, frames: list[Floats]) -> Iterator[tuple[str, float]]:
-    """Values (columns, rows) at even rows against those at odd ones, in two frames, and whether both agree."""
-    first, second = (_even_over_odd(values.mean(axis=0), 0.1) for values in frames)
+    """Values at even rows against those at odd ones, in two frames, and whether both agree."""
+    first, second = (_even_over_odd(values, 0.1) for values in frames)
     yield name, abs(first)
     yield f"{name}_next", abs(second)
     yield f"{name}_alike", first * second
@@ -368,21 +392,28 @@ def _even_over_odd(values: Floats, floor: float) -> float:
 def _levels(luma: NDArray[Any], form: PixelFormat) -> Iterator[tuple[str, float]]:
     """Gaps in the histogram, as few levels leave them."""
     apart = max(1, int((luma.size / _SAMPLES) ** 0.5))
-    codes = _codes(luma[::apart, ::apart], form)
-    share = np.bincount(np.clip(np.rint(codes), 0, 255).astype(np.int64).ravel(), minlength=256) / codes.size
+    counts = np.bincount(luma[::apart, ::apart].ravel(), minlength=256)
+    codes = np.arange(len(counts)) / form.unit
+    weights = counts / counts.sum()
+    share = np.bincount(np.clip(np.rint(codes), 0, 255).astype(np.int64), weights, minlength=256)
     for width in (5, 13):
         smooth = np.convolve(share, np.full(width, 1 / width), mode="same")
         yield f"histogram_{width}", float(np.abs(share - smooth).sum())
     yield "histogram_entropy", float(-(share * np.log2(share + 1e-9)).sum())
     yield "histogram_highest", float(share.max())
-    yield "level", float(codes.mean()) / 64
-    yield "deviation", float(_log(codes.std()))
+    level = float(weights @ codes)
+    yield "level", level / 64
+    yield "deviation", float(_log(np.sqrt(weights @ (codes - level) ** 2)))
 
 
 def _light(cells: Floats) -> Iterator[tuple[str, float]]:
     """How the light lies in the picture: its rim against its middle, its upper and left parts against the others."""
-    rows, columns = (np.array_split(np.arange(side), _PARTS) for side in cells.shape)
-    parts = np.array([[cells[np.ix_(r, c)].mean() if len(r) and len(c) else 0 for c in columns] for r in rows])
+    parts = np.array(
+        [
+            [part.mean() if part.size else 0 for part in np.array_split(row, _PARTS, axis=1)]
+            for row in np.array_split(cells, _PARTS)
+        ]
+    )
     middle = _log(parts[1:-1, 1:-1].mean().clip(0))
     rims = {
         "corners": parts[[0, 0, -1, -1], [0, -1, 0, -1]],
@@ -422,7 +453,7 @@ def _changes(cells: Floats) -> Iterator[tuple[str, float]]:
     yield "sudden_none", float(_log(peaks.min()) - _log(median(peaks)))
     before, here, after = cells[:-2], cells[1:-1], cells[2:]
     returning = np.minimum(np.abs(here - before), np.abs(here - after)) - np.abs(after - before)
-    yield from _upper("returning", np.maximum(returning, 0))
+    yield from _upper("returning", np.clip(returning, 0, 255))
     odd = _quantile(0.99, np.abs(cells - _middle(cells)))
     yield "odd_frame", float(_log(odd.max()) - _log(median(odd)))
     still = (each < 0.05).reshape(len(each), -1).mean(axis=1)
@@ -452,11 +483,11 @@ def _lost_blocks(lumas: list[NDArray[Any]], form: PixelFormat) -> Iterator[tuple
 
 def _piecewise(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     """(edges, width) each -> (edges, pieces): means of the steps over every second pixel of each block."""
-    steps = np.abs(np.subtract(above[:, ::2], below[:, ::2], dtype=np.int32 if above.itemsize > 1 else np.int16))
-    half, pieces = _LARGE_GRID // 2, above.shape[1] // _LARGE_GRID
-    while steps.shape[1] > pieces:
-        steps = steps[:, ::2] + steps[:, 1::2]
-    return np.asarray(steps.astype(np.float32) / np.float32(half))
+    steps = one_in(2, above).astype(np.float32)
+    steps -= one_in(2, below)
+    np.abs(steps, out=steps)
+    half = _LARGE_GRID // 2
+    return np.asarray(steps.reshape(len(steps), -1, half) @ np.full(half, 1 / half, np.float32))
 
 
 def _colours(window: Window, area: Area) -> Iterator[tuple[str, float]]:
