@@ -486,6 +486,15 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     assert "frame drop" not in only and "experimental" not in only
 
 
+def test_the_table_of_one_task_tells_when_it_lasts() -> None:
+    events = [{"task": "graininess", "start": 4.0 + k, "end": 4.3 + k, "probability": 0.99} for k in range(5)]
+    found = [" ".join(line.split()) for line in shown(report.results_table([ok(events=events)])).splitlines()]
+    assert "grainy: 0:04.0–0:04.3," in found and "0:05.0–0:05.3, 0:06.0–0:06.3" in found and "and 2 more" in found
+    assert not any("in brackets" in line for line in found)
+    apart = shown(report.results_table([ok(probability=0.1, events=events[:1])], ["graininess"]))
+    assert "(grainy: 0:04.0–0:04.3)" in apart and "verdicts by the whole file" in apart
+
+
 @pytest.mark.parametrize(("high", "ends"), [(5.0, "--film-grain 12"), (9.0, "uncertain")])
 def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) -> None:
     grain = {"strength": 4.1, "interval": [3.8, high], "size": {"horizontal": 1.6, "vertical": 1.5}, "chroma": {}}
