@@ -486,6 +486,14 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     assert "frame drop" not in only and "experimental" not in only
 
 
+def test_tables_that_do_not_go_to_a_terminal_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [several(REEL, graininess=0.95, banding=0.1)]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert max(map(len, written(results, "table").splitlines())) > 100
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, written(results, "table").splitlines())) <= 60
+
+
 def test_the_table_of_one_task_tells_when_it_lasts() -> None:
     events = [{"task": "graininess", "start": 4.0 + k, "end": 4.3 + k, "probability": 0.99} for k in range(5)]
     found = [" ".join(line.split()) for line in shown(report.results_table([ok(events=events)])).splitlines()]
