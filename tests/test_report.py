@@ -503,10 +503,10 @@ def test_the_table_of_one_task_tells_when_it_lasts() -> None:
     assert "(grainy: 0:04.0–0:04.3)" in apart and "verdicts by the whole file" in apart
 
 
-@pytest.mark.parametrize(("high", "ends"), [(5.0, "--film-grain 12"), (9.0, "uncertain")])
+@pytest.mark.parametrize(("high", "ends"), [(5.0, "SVT-AV1 --film-grain 41"), (9.0, "uncertain")])
 def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) -> None:
     grain = {"strength": 4.1, "interval": [3.8, high], "size": {"horizontal": 1.6, "vertical": 1.5}, "chroma": {}}
-    grain |= {"pattern": "temporal", "film_grain_level": 12}
+    grain |= {"pattern": "temporal", "film_grain_level": 41}
     text = words.describe_grain(ok(grain=grain))
     assert text == f"grain 4.1 codes (3.8–{high:.1f}), 1.6×1.5 px, {ends}"
 
@@ -527,6 +527,20 @@ def test_table_says_in_which_unit_a_strength_is(width: int) -> None:
     text = " ".join(shown(report.results_table([both]), width).split())
     assert "strength of graininess in 8-bit luma codes (standard deviation), of banding in 8-bit luma codes" in text
     assert "of dust in the units of the training data" in text and "of aliasing" not in text
+
+
+@pytest.mark.parametrize(("strength", "size"), [(7.9, 1.6), (3.0, 2.8)])
+def test_grain_that_no_level_of_an_encoder_keeps_is_called_so(strength: float, size: float) -> None:
+    grain = {"strength": strength, "interval": [strength, strength], "film_grain_level": 50, "pattern": "temporal"}
+    text = words.describe_grain(ok(grain=grain | {"size": {"horizontal": 1.0, "vertical": size}}))
+    assert text.endswith("SVT-AV1 --film-grain 50 (too little; a --grain-table keeps it)")
+
+
+def test_words_for_grain_that_a_stream_describes() -> None:
+    metadata = {"kind": "av1", "strength": {"with": 5.49, "without": 3.48}, "film_grain": None}
+    assert words.describe_grain(ok(grain={"metadata": metadata})) == (
+        "the stream adds grain: 5.5 codes with it, 3.5 without"
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
