@@ -838,6 +838,13 @@ def test_page_of_nothing_of_errors_and_of_several_tasks() -> None:
     assert "artifact" not in [attributes.get("id") for attributes in Page(written([ok()], "html")).all("select")]
 
 
+def test_a_page_describes_grain() -> None:
+    grain = {"strength": 4.1, "interval": [3.8, 4.5], "size": {"horizontal": 1.6, "vertical": 1.5}}
+    grain |= {"pattern": "temporal", "film_grain_level": 41}
+    described, other = Page(written([ok("a.avi", grain=grain), ok("b.avi")], "html")).files
+    assert described["r"] == "4.1 codes (3.8–4.5), 1.6×1.5 px, SVT-AV1 --film-grain 41" and "r" not in other
+
+
 def test_data_of_a_page_by_hand() -> None:
     result = several("x/reel 10.avi", graininess=0.912345, banding=0.2)
     result["tasks"]["graininess"] |= {"strength": 4.126, "experimental": True}
