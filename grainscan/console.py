@@ -22,7 +22,7 @@ def out() -> Console:
     """The console for data: stdout."""
     from rich.console import Console
 
-    return Console(width=_width(sys.stdout), highlight=False)
+    return Console(width=width_of(sys.stdout), highlight=False)
 
 
 @cache
@@ -30,11 +30,11 @@ def err() -> Console:
     """The console for messages: stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, width=_width(sys.stderr), highlight=False)
+    return Console(stderr=True, width=width_of(sys.stderr), highlight=False)
 
 
-def _width(stream: TextIO) -> int | None:
-    """Columns; None: Rich takes those of the terminal, or of COLUMNS."""
+def width_of(stream: TextIO) -> int | None:
+    """Columns of what is written to a stream; None: Rich takes those of COLUMNS, else of the terminal."""
     return None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDTH_OF_FILES
 
 

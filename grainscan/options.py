@@ -376,7 +376,7 @@ class PredictConfig(ScanConfig):
         False, "Describe the grain of grainy files: strength by luma and colour, size, film-grain parameters."
     )
     grain_table: Path | None = option(
-        None, "Write a film-grain table of the one input, for aomenc, SVT-AV1 and rav1e.", metavar="FILE"
+        None, "Write a film-grain table of the one input, for aomenc, SVT-AV1 (2.0 or later) and rav1e.", metavar="FILE"
     )
     ray: str | None = option(
         None, "Use a Ray cluster (needs the package ray).", metavar="ADDRESS|local", panel=SAMPLING

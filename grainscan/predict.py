@@ -262,10 +262,12 @@ class _Scan:
         if row["status"] != "ok":
             return
         if not row.get("grain", {}).get("segments"):
-            raise DataError(
-                f"{row['path']}: there is no grain to write to {path}: the file is not grainy",
-                hint="Lower --threshold to describe what noise there is.",
-            )
+            if row["tasks"].get("graininess", {}).get("label") == 0:
+                reason, hint = "the file is not grainy", "Lower --threshold to describe what noise there is."
+            else:
+                reason = "nothing in its luma changes from frame to frame but the picture"
+                hint = "Is it the colour alone that is noisy? Such grain is not described."
+            raise DataError(f"{row['path']}: there is no grain to write to {path}: {reason}", hint=hint)
         write_table(path, segments_of(row["grain"]))
         self._progress.say(f"film-grain table written to {path}")
 

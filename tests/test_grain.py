@@ -79,6 +79,14 @@ def test_weak_grain_of_a_deep_video(rng: np.random.Generator) -> None:
     assert measured(window(luma + 0.5 * noise(rng, luma), depth=10)).strength == pytest.approx(0.5, rel=0.1)
 
 
+def test_edges_along_a_movement_are_no_pattern_on_the_screen(rng: np.random.Generator) -> None:
+    luma = np.full((8, 288, 480), 112.0)
+    luma[:, :, 160:] = np.where(np.arange(320) < 160, 170, 205)
+    luma[:, ::6, 160:] += 24  # lines, which a movement to the side leaves where they are, beside a plain wall
+    luma += 12 * np.sin((np.arange(480) + 3 * np.arange(8)[:, None, None]) / 9)
+    assert measured(window(luma + 2 * noise(rng, luma))).temporal > 0.9
+
+
 @pytest.mark.parametrize(("fixed", "loose", "share"), [(4.0, 0.0, 0.0), (4.0, 4.0, 0.5), (0.0, 4.0, 1.0)])
 def test_a_pattern_that_stays_on_the_screen_is_named(
     rng: np.random.Generator, fixed: float, loose: float, share: float

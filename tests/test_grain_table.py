@@ -236,6 +236,14 @@ def test_a_finished_scan_still_gives_its_table(make_clip: MakeClip, tmp_path: Pa
     assert read_table(path)
 
 
+def test_a_grainy_file_without_measurable_grain_is_not_called_clean(make_clip: MakeClip, tmp_path: Path) -> None:
+    still = make_clip("still.avi", width=128, height=128, frames=16, speed=0)
+    options = ["--grain-table", str(tmp_path / "grain.tbl"), "--threshold", "graininess=0", "--workers", "0"]
+    done = CliRunner().invoke(app, ["predict", str(still), *options])
+    assert done.exit_code == 1 and "nothing in its luma changes from frame to frame" in " ".join(done.output.split())
+    assert "not grainy" not in done.output
+
+
 def test_a_table_needs_one_file_with_grain(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("clean.avi", width=128, height=128, frames=16)
     make_clip("other.avi", width=128, height=128, frames=16)

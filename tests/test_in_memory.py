@@ -167,6 +167,17 @@ def test_results_become_a_frame(results: Results, monkeypatch: pytest.MonkeyPatc
     assert rows[2]["error_type"] == "VideoError"
 
 
+def test_a_frame_has_the_grain_that_results_describe(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = ModuleType("pandas")
+    pandas.DataFrame = lambda rows, columns: (rows, columns)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pandas", pandas)
+    assert not any(column.startswith("grain_") for column in results.to_frame()[1])
+    described = Results([results[0] | {"grain": {"strength": 4.2, "film_grain_level": 42}}, *results[1:]])
+    rows, columns = described.to_frame()
+    assert [(row["grain_strength"], row["grain_film_grain_level"]) for row in rows[:2]] == [(4.2, 42), (None, None)]
+    assert all(list(row) == columns for row in rows)
+
+
 def test_pandas_itself(results: Results) -> None:
     pytest.importorskip("pandas")
     frame = results.to_frame()

@@ -98,6 +98,19 @@ def test_links_to_folders_are_followed_but_not_in_circles(library: Path, tmp_pat
 
 
 @pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_video_on_stdin_is_not_taken_for_paths(separator: bytes) -> None:
+    with pytest.raises(UsageError, match="no list of paths") as caught:
+        collect(["-"], stdin=io.BytesIO(b"ftypisom" + separator + b"/data/" + b"x" * 1001 + separator))
+    assert "Write a video to a file first" in caught.value.hint
+
+
+def test_urls_on_stdin_may_be_long() -> None:
+    pytest.importorskip("fsspec")
+    url = "memory://folder/a.avi?" + "k" * 1001
+    assert collect(["-"], stdin=io.BytesIO(url.encode())) == [url]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
 def test_names_come_from_stdin(library: Path, separator: bytes) -> None:
     listed = separator.join(os.fsencode(name) for name in (library / "b.mp4", library / "sub", library / "gone.avi"))
     found = collect(["-", str(library / "a.avi")], stdin=io.BytesIO(listed + separator))

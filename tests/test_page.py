@@ -124,6 +124,14 @@ def test_a_threshold_relabels_at_once_and_the_csv_file_follows(page: Any) -> Non
     assert shown.text("#found, #clean") == ["2", "1"] and shown.text(".spread output")[0] == "threshold 0.5"
 
 
+def test_details_describe_the_grain(page: Any) -> None:
+    grain = {"strength": 4.1, "interval": [3.8, 4.5], "size": {"horizontal": 1.6, "vertical": 1.5}}
+    grain |= {"pattern": "temporal", "film_grain_level": 41}
+    shown = page([several("a.avi", graininess=0.9, banding=0.1) | {"grain": grain}])
+    shown.click(".open")
+    assert "grain4.1 codes (3.8–4.5), 1.6×1.5 px, SVT-AV1 --film-grain 41" in shown.text("#sheet")[0]
+
+
 def test_details_of_a_file(page: Any) -> None:
     views = [{"window": 0, "x": x, "y": 0, "size": 64, "graininess": p} for x, p in ((0, 0.0), (1856, 1.0))]
     shown = page([ok("a.avi", map=views), ok("b.avi", 0.2)], ("graininess",))

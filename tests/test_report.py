@@ -486,10 +486,27 @@ def test_table_of_ten_tasks_with_strength_events_and_an_experimental_task() -> N
     assert "frame drop" not in only and "experimental" not in only
 
 
-@pytest.mark.parametrize(("high", "ends"), [(5.0, "--film-grain 12"), (9.0, "uncertain")])
+def test_tables_that_do_not_go_to_a_terminal_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [several(REEL, graininess=0.95, banding=0.1)]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert max(map(len, written(results, "table").splitlines())) > 100
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, written(results, "table").splitlines())) <= 60
+
+
+def test_the_table_of_one_task_tells_when_it_lasts() -> None:
+    events = [{"task": "graininess", "start": 4.0 + k, "end": 4.3 + k, "probability": 0.99} for k in range(5)]
+    found = [" ".join(line.split()) for line in shown(report.results_table([ok(events=events)])).splitlines()]
+    assert "grainy: 0:04.0–0:04.3," in found and "0:05.0–0:05.3, 0:06.0–0:06.3" in found and "and 2 more" in found
+    assert not any("in brackets" in line for line in found)
+    apart = shown(report.results_table([ok(probability=0.1, events=events[:1])], ["graininess"]))
+    assert "(grainy: 0:04.0–0:04.3)" in apart and "verdicts by the whole file" in apart
+
+
+@pytest.mark.parametrize(("high", "ends"), [(5.0, "SVT-AV1 --film-grain 41"), (9.0, "uncertain")])
 def test_an_uncertain_grain_is_no_advice_for_encoders(high: float, ends: str) -> None:
     grain = {"strength": 4.1, "interval": [3.8, high], "size": {"horizontal": 1.6, "vertical": 1.5}, "chroma": {}}
-    grain |= {"pattern": "temporal", "film_grain_level": 12}
+    grain |= {"pattern": "temporal", "film_grain_level": 41}
     text = words.describe_grain(ok(grain=grain))
     assert text == f"grain 4.1 codes (3.8–{high:.1f}), 1.6×1.5 px, {ends}"
 
@@ -510,6 +527,20 @@ def test_table_says_in_which_unit_a_strength_is(width: int) -> None:
     text = " ".join(shown(report.results_table([both]), width).split())
     assert "strength of graininess in 8-bit luma codes (standard deviation), of banding in 8-bit luma codes" in text
     assert "of dust in the units of the training data" in text and "of aliasing" not in text
+
+
+@pytest.mark.parametrize(("strength", "size"), [(7.9, 1.6), (3.0, 2.8)])
+def test_grain_that_no_level_of_an_encoder_keeps_is_called_so(strength: float, size: float) -> None:
+    grain = {"strength": strength, "interval": [strength, strength], "film_grain_level": 50, "pattern": "temporal"}
+    text = words.describe_grain(ok(grain=grain | {"size": {"horizontal": 1.0, "vertical": size}}))
+    assert text.endswith("SVT-AV1 --film-grain 50 (too little; a --grain-table keeps it)")
+
+
+def test_words_for_grain_that_a_stream_describes() -> None:
+    metadata = {"kind": "av1", "strength": {"with": 5.49, "without": 3.48}, "film_grain": None}
+    assert words.describe_grain(ok(grain={"metadata": metadata})) == (
+        "the stream adds grain: 5.5 codes with it, 3.5 without"
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -805,6 +836,13 @@ def test_page_of_nothing_of_errors_and_of_several_tasks() -> None:
     parsed = Page(written(several_tasks, "html"))
     assert {"id": "artifact", "aria-label": "Artifact"} in parsed.all("select") and "Strength" not in parsed.text
     assert "artifact" not in [attributes.get("id") for attributes in Page(written([ok()], "html")).all("select")]
+
+
+def test_a_page_describes_grain() -> None:
+    grain = {"strength": 4.1, "interval": [3.8, 4.5], "size": {"horizontal": 1.6, "vertical": 1.5}}
+    grain |= {"pattern": "temporal", "film_grain_level": 41}
+    described, other = Page(written([ok("a.avi", grain=grain), ok("b.avi")], "html")).files
+    assert described["r"] == "4.1 codes (3.8–4.5), 1.6×1.5 px, SVT-AV1 --film-grain 41" and "r" not in other
 
 
 def test_data_of_a_page_by_hand() -> None:

@@ -25,6 +25,7 @@ PLANES = ("y", "cb", "cr")
 _STILL, _JUMP = 0.2, 4.0  # of the usual change: pairs of frames below are repeated frames, above are cuts
 _MOVED = 3.0  # pixels between the first frame and the last, from which a pattern on the screen is told from the picture
 _FEW = 4  # moving patches that suffice for that
+_LOW = 25  # percentile of what patches share, taken for the pattern on the screen
 _LEAST = 1e-3  # squared codes, least variance
 
 
@@ -159,9 +160,9 @@ def _places(luma: Array, news: News, pairs: NDArray[np.bool_]) -> tuple[float, f
     """(fixed, loose): variances of fine noise that stays on the screen, and of the rest.
 
     What the first frame and the last share at the same place is texture, if the picture stands still, or a pattern on
-    the screen, as of dirt on a sensor or of a frozen overlay. Where the picture moves, only the latter is left, and a
-    motion-compensated difference contains it; there it is the mean of all moving patches. In a picture that stands
-    still, the least quarter of the patches decides: a pattern is everywhere, texture in places.
+    the screen, as of dirt on a sensor or of a frozen overlay. Where the picture moves, only the latter is left, and
+    edges that lie along the movement; a motion-compensated difference contains the pattern. The least quarter of the
+    patches decides: a pattern is everywhere, texture and edges in places.
     """
     edge = (luma.shape[-1] - news.luma.shape[-1]) // 2
     inner = slice(edge, luma.shape[-1] - edge)
@@ -171,7 +172,7 @@ def _places(luma: Array, news: News, pairs: NDArray[np.bool_]) -> tuple[float, f
     loose = np.square(change - blurred(change, 2))[..., 2:-2, 2:-2].mean(axis=(1, 2, 3)) / 2
     moving = np.hypot(*news.shifts.sum(axis=1).T) >= _MOVED
     if moving.sum() >= _FEW:
-        fixed, both = float(np.median(shared[moving])), float(np.median(loose[moving]))
+        fixed, both = float(np.percentile(shared[moving], _LOW)), float(np.median(loose[moving]))
         fixed = min(max(fixed, 0.0), both)
         return fixed, both - fixed
-    return max(0.0, float(np.percentile(shared, 25))), float(np.median(loose))
+    return max(0.0, float(np.percentile(shared, _LOW))), float(np.median(loose))

@@ -30,13 +30,16 @@ class Results(list[Result]):
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per result, and the columns of `--format csv`; texts are as they are.
 
+        If the grain of any file is described (`Scanner(character=True)`), the columns of grain are among them.
+
         Raises DependencyError without pandas.
         """
         require("to_frame", "pandas")
         import pandas
 
-        tasks = tasks_of(self)
-        return pandas.DataFrame([csv_row(row, tasks) for row in self], columns=list(csv_row({}, tasks)))
+        tasks, grain = tasks_of(self), any("grain" in row for row in self)
+        rows = [csv_row(row, tasks, grain=grain) for row in self]
+        return pandas.DataFrame(rows, columns=list(csv_row({}, tasks, grain=grain)))
 
     def _repr_html_(self) -> str:
         """The results as a table, as `predict` shows them: what was found in each file, else the likeliest artifact."""

@@ -20,7 +20,7 @@ from typing import Any
 from grainscan.console import count, span
 from grainscan.report.findings import Tally, experimental_of, findings, overall_words, verdicts_of, worst_part
 from grainscan.report.selection import in_order
-from grainscan.report.words import explain, printable, unit_of
+from grainscan.report.words import describe_grain, explain, printable, unit_of
 from grainscan.results import Result, too_weak
 from grainscan.tasks import task_of
 
@@ -121,10 +121,11 @@ class _Data:
     Keys of a file, absent where unknown: d and v (positions in the tables of folders and videos), n (name), e (message
     and hint of an error), p (probability by task), l (positions of the tasks found), h (thresholds other than those of
     most files), s (strength by task), x (positions of the tasks too weak to count), t (duration), b (bytes), k (views),
-    c (seconds the scan took), g (number of windows and their seconds), u (why it is unreliable), w (start and end of
-    each window), q (percent by task and window), o (seconds at which each task is worst), a (events: task, start, end,
-    probability), m (map: b is x, y and size of each view, q percent by task and view), y (pictures, JPEG as base64: t
-    is the thumbnail, c are crops: task, percent, the crop, and the same crop stretched in contrast).
+    c (seconds the scan took), g (number of windows and their seconds), u (why it is unreliable), r (its grain in
+    words), w (start and end of each window), q (percent by task and window), o (seconds at which each task is worst), a
+    (events: task, start, end, probability), m (map: b is x, y and size of each view, q percent by task and view), y
+    (pictures, JPEG as base64: t is the thumbnail, c are crops: task, percent, the crop, and the same crop stretched in
+    contrast).
     """
 
     def __init__(self, results: Sequence[Result], tasks: Sequence[str], units: Mapping[str, str]) -> None:
@@ -216,6 +217,7 @@ class _Data:
             "k": result.get("views"),
             "g": [len(windows), round(looked, 2)] if windows else None,
             "u": printable(", ".join(result.get("unreliable", ()))),
+            "r": describe_grain(result).removeprefix("grain "),
             **self._timeline(windows),
             "o": [round(part["start"], 3) if (part := worst_part(result, task)) else None for task in self._tasks],
             "a": self._stretches(result),

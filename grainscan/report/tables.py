@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from os.path import commonprefix
 from textwrap import wrap
@@ -56,7 +56,7 @@ class _Results:
             table.add_row(_name(result, folder), *cells, *([describe_video(result)] if videos else []))
         yield table
         shown = [each for result in self._results for each in worth_showing(findings(result, self._tasks))]
-        if len(self._tasks) > 1 and any(self._apart(result) for result in self._results):
+        if any(self._apart(result) for result in self._results):
             yield styled(_APART, DIM)
         if note := self._units_of(shown):
             yield styled(note, DIM)
@@ -143,14 +143,18 @@ class _Results:
                     lines[-1].append(f" · {likeliest}", DIM)
                 else:
                     lines += [styled(line, DIM) for line in wrap(likeliest, room)]
-        for task in dict.fromkeys(event["task"] for event in result.get("events", ()) if event["task"] in self._tasks):
-            events = [event for event in result["events"] if event["task"] == task]
-            text = f"{task_of(task).found}: {times(events)}"
-            lines += [styled(line, DIM) for line in wrap(text if is_found(result, task) else f"({text})", room)]
+        lines += [styled(line, DIM) for text in self._lasting(result) for line in wrap(text, room)]
         return [styled("\n").join(lines), styled(worst)]
 
+    def _lasting(self, result: Result) -> Iterator[str]:
+        """`black screen: 0:12.4–0:12.9`, the events of each artifact, in brackets if it is not found in the file."""
+        for task in dict.fromkeys(event["task"] for event in result.get("events", ()) if event["task"] in self._tasks):
+            text = f"{task_of(task).found}: {times([event for event in result['events'] if event['task'] == task])}"
+            yield text if is_found(result, task) else f"({text})"
+
     def _verdicts(self, result: Result) -> list[Text]:
-        """Verdict, probability, strength and time: a line per task to show, more where a word is long."""
+        """Verdict, probability, strength and time: a line per task to show, more where a word is long; then events, as
+        in `_found`."""
         lines = [] if result["status"] == "ok" else [[styled("error", ERROR)]]
         for finding in worth_showing(findings(result, self._tasks)):
             style = FOUND if finding.label else CLEAN
@@ -159,6 +163,7 @@ class _Results:
             worst = "" if finding.worst is None else moment(finding.worst, result)
             lines.append([styled(word, style), bar(finding.probability, style), styled(strength), styled(worst)])
             lines += [[styled(more, style)] for more in rest]
+        lines += [[styled(line, DIM)] for text in self._lasting(result) for line in wrap(text, _FOUND)]
         columns = [styled("\n").join(column) for column in zip_longest(*lines, fillvalue=styled())]
         columns += [styled()] * (4 - len(columns))
         return columns if self._strengths else [*columns[:2], columns[3]]

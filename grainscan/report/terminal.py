@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from grainscan.console import WIDTH_OF_FILES
+from grainscan.console import width_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -23,12 +23,12 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def print_to(stream: TextIO, *renderables: RenderableType) -> None:
-    """Print in colour and as wide as the terminal; elsewhere plain text of a fixed width."""
+    """Print in colour and as wide as the terminal; elsewhere plain text as wide as COLUMNS, else of a fixed width."""
     from rich.console import Console
 
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # an encoding without block characters shows ? instead
-    console = Console(file=stream, width=None if stream.isatty() else WIDTH_OF_FILES, highlight=False)
+    console = Console(file=stream, width=width_of(stream), highlight=False)
     for renderable in renderables:
         console.print(renderable)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from grainscan.grain.levels import falls_short
 from grainscan.results import Event, Result, timecode
 from grainscan.tasks import task_of
 
@@ -71,10 +72,11 @@ def describe_video(result: Result) -> str:
 
 
 def describe_grain(result: Result) -> str:
-    """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, --film-grain 12`; empty where it was not measured.
+    """`grain 4.1 codes (3.8–4.5), 1.6×1.5 px, Cb 1.2, Cr 1.3, SVT-AV1 --film-grain 41`;
+    empty where it was not measured.
 
     Where the interval spans more than a factor of two, `uncertain` stands in place of a level for encoders: moving
-    texture was probably measured, too.
+    texture was probably measured, too. Where no level adds as much grain as there is, that is said.
     """
     grain = result.get("grain") or {}
     parts = []
@@ -84,10 +86,13 @@ def describe_grain(result: Result) -> str:
         parts.append(f"{grain['size']['horizontal']:.1f}×{grain['size']['vertical']:.1f} px")
         parts += [f"{name.capitalize()} {value:.1f}" for name, value in grain.get("chroma", {}).items()]
         parts += ["static pattern"] if grain["pattern"] == "static" else []
-        parts.append("uncertain" if high > 2 * low else f"--film-grain {grain['film_grain_level']}")
+        level = f"SVT-AV1 --film-grain {grain['film_grain_level']}"
+        if falls_short(grain["strength"], grain["size"]["horizontal"], grain["size"]["vertical"]):
+            level += " (too little; a --grain-table keeps it)"
+        parts.append("uncertain" if high > 2 * low else level)
     if "metadata" in grain:
         strength = grain["metadata"]["strength"]
-        parts.append(f"grain in the stream's metadata: {strength['with']:.1f} codes, without {strength['without']:.1f}")
+        parts.append(f"the stream adds grain: {strength['with']:.1f} codes with it, {strength['without']:.1f} without")
     return ", ".join(parts)
 
 

@@ -35,6 +35,7 @@ from grainscan.video import Pictures, is_video_name
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 STDIN = "-"
+_LONGEST = 1000  # characters of a name between slashes: file systems take up to 255, and a piped video has longer ones
 
 
 def collect(inputs: Iterable[str | os.PathLike[str]], *, stdin: BinaryIO | None = None) -> list[str]:
@@ -194,7 +195,13 @@ def _walk(name: str) -> Iterator[str]:
 def _read_names(stream: BinaryIO) -> list[str]:
     data = stream.read()
     separator = b"\0" if b"\0" in data else b"\n"
-    return [os.fsdecode(name) for name in data.split(separator) if name]
+    names = [os.fsdecode(name) for name in data.split(separator) if name]
+    if any(len(part) > _LONGEST for name in names if not is_url(name) for part in name.split("/")):
+        raise UsageError(
+            "stdin holds no list of paths: some of it is too long for the name of a file",
+            hint="Pipe a path per line: find . -name '*.mxf' | grainscan predict -. Write a video to a file first.",
+        )
+    return names
 
 
 # ----------------------------------------------------------------------------------------------------------- identity

@@ -472,6 +472,7 @@ function facts(file, index) {
     ["looked at", windows ? `${seconds.toFixed(1)} s${share} in ${number(windows)} ${windows === 1 ? "window" : "windows"}` : ""],
     ["views", file.k ? number(file.k) : ""],
     ["time taken", file.c !== undefined ? `${file.c.toFixed(2)} s` : ""],
+    ["grain", file.r ?? ""],
     ["unreliable", file.u ?? ""],
   ].filter(([, text]) => text);
 }
