@@ -117,7 +117,7 @@ def _looked_at(reader: Reader, look: _Look, job: Job, share: tuple[int, int]) ->
             reached = window.end
             reader.proceed()
             alive()
-        piece = look.at(window, interlaced=reader.interlaced)
+        piece = look.at(window)
         del window  # its frames are freed before others are decoded
         if piece is not None:
             yield piece
@@ -152,7 +152,7 @@ class _Look:
         self._passed: list[Frames] = []  # since the last window
         self._statistics = _NOTHING
 
-    def at(self, window: Window, *, interlaced: bool) -> Piece | None:
+    def at(self, window: Window) -> Piece | None:
         """None for passed frames: their measures come with those of the next window."""
         job = self._job
         if window.passed and self._meter:
@@ -170,7 +170,7 @@ class _Look:
         look: Look = "all" if self._watch is None or cells is None else self._watch.look(window, cells)
         if look == "nothing":
             return Piece(_NOTHING, _NOTHING, window.start, window.end, [], baseline, frames, grain)
-        self._doubts.look(window, size=job.view.size, interlaced=interlaced)
+        self._doubts.look(window, size=job.view.size)
         area = active_area(window)
         views, boxes = crop_views(window, job.view, area)
         if job.statistics:

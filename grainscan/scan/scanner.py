@@ -277,7 +277,9 @@ class Scanner:
 
     def job_with(self, workers: int) -> Job:
         """The job for so many workers: decoders that read files from end to end use the processors that are left."""
-        return replace(self.job, threads=max(1, processors() // workers)) if self.job.every == 0 else self.job
+        if self.job.every != 0:
+            return self.job
+        return replace(self.job, threads=1 + max(1, processors() // workers))  # one always waits to be fed
 
     @property
     def _divides(self) -> bool:

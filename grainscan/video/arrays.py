@@ -19,7 +19,7 @@ class ArrayReader(Reader):
     def __init__(self, pictures: Pictures) -> None:
         self.path = pictures.name
         self.interlaced, self.undecodable, self.film_grain = False, 0, None
-        self._timeout = 0.0  # nothing to wait for
+        self._timeout, self.ahead = 0.0, False  # nothing to wait for
         self._pictures = pictures
         self._next = 0
         count, height, width, _ = pictures.frames.shape

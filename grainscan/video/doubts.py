@@ -45,14 +45,14 @@ class Doubts:
         """What `dataclasses.asdict` made a dictionary of. Raises ValueError, TypeError or LookupError for others."""
         return cls(bool(values["small"]), bool(values["few"]), int(values["moving"]), int(values["combed"]))
 
-    def look(self, window: Window, *, size: int, interlaced: bool = False) -> None:
+    def look(self, window: Window, *, size: int) -> None:
         """Take a window into account: every frame if the decoder calls it interlaced, else the one in the middle.
 
         `size` is the side of a view, pixels.
         """
         self.small |= min(window.width, window.height) < size
         middle = max(1, window.frames // 2)
-        for frame in range(1, window.frames) if interlaced else range(middle, min(middle + 1, window.frames)):
+        for frame in range(1, window.frames) if window.interlaced else range(middle, min(middle + 1, window.frames)):
             moving, combed = _combs(window, frame)
             self.moving += moving
             self.combed += combed

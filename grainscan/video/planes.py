@@ -126,6 +126,7 @@ class Window:
     stamps: tuple[Stamp, ...] = ()
     follows: bool = False  # whether no frame lies between it and the window before it
     passed: bool = False  # whether its frames were decoded on the way to another window, and are only to be measured
+    interlaced: bool = False  # whether the decoder calls a frame so, of all that it has decoded since the last seek
 
     @property
     def frames(self) -> int:

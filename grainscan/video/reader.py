@@ -109,7 +109,7 @@ class Reader:
                 raise self._error("is a folder that cannot be listed", "Make it readable for this user.")
             raise self._error("is a folder, not a video", "Name the files in it, or scan the folder.")
         self._threads = threads
-        self._ahead = ahead
+        self.ahead = ahead
         self._identity = _identify(self.path)
         self._open()
         try:
@@ -141,7 +141,7 @@ class Reader:
                 stream.discard = Discard.all
         self._context = context
         # Frame threads decode ahead of the window, which costs more than it gains on eight frames.
-        self._context.thread_type = "AUTO" if self._ahead else "SLICE"
+        self._context.thread_type = "AUTO" if self.ahead else "SLICE"
         self._context.thread_count = self._threads
         if not self._synthesis:  # a decoder that hands out the parameters leaves their use to its caller
             self._context.options = {"export_side_data": "film_grain"}

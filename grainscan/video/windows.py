@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from grainscan.errors import VideoError
 from grainscan.options import ShortPolicy
+from grainscan.video.ahead import ahead
 from grainscan.video.frames import picture_of
 from grainscan.video.planes import PixelFormat, Stamp, Window
 from grainscan.video.reader import Key, Reader
 
 _INTRA = int(PictureType.I)
 _ROUNDING = 1e-6  # seconds
+_AHEAD, _AHEAD_PIXELS = 16, 48 << 20  # frames that are decoded ahead at most, and pixels of all of them
 Share = tuple[int, int]  # number, of how many
 WHOLE: Share = (0, 1)
 
@@ -38,6 +40,7 @@ class _Frame(NamedTuple):
     stamp: Stamp
     format: PixelFormat
     picture: tuple[NDArray[Any], ...]
+    interlaced: bool
 
 
 def read_windows(
@@ -193,8 +196,10 @@ def _windows(reader: Reader, run: _Run, frames: int, *, whole: bool) -> Iterator
     """The windows of a run, and of frames passed on the way. The last, or one before a change, may be shorter."""
     taken: list[_Frame] = []
     length = _length(reader)
+    most = min(_AHEAD, _AHEAD_PIXELS // max(1, reader.info.width * reader.info.height)) if reader.ahead else 0
     left, skip, since, follows, passing = run.windows, 0, run.since, False, False
-    for frame in _frames(reader, run.key, whole=whole):
+    decoded = _frames(reader, run.key, whole=whole)
+    for frame in decoded if most < 2 else ahead(decoded, most):
         begun = bool(taken) and not passing
         passes = not begun and (skip > 0 or frame.stamp.start < since)
         if taken and (passes != passing or _differ(taken[0], frame)):
@@ -225,7 +230,7 @@ def _differ(frame: _Frame, other: _Frame) -> bool:
     return frame.format != other.format or frame.picture[0].shape != other.picture[0].shape
 
 
-def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Iterator[_Frame]:
+def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Generator[_Frame]:
     """Frames from a key frame, or from the start of the file on. Damaged ones are left out, unless `whole`."""
     if key is None:
         reader.restart()
@@ -246,13 +251,14 @@ def _frames(reader: Reader, key: Key | None, *, whole: bool) -> Iterator[_Frame]
         at = first + number * length if frame.pts is None else reader.seconds(frame.pts)
         shown = reader.span(frame.duration) or length
         fresh = frame.key_frame or frame.pict_type == _INTRA
-        yield _Frame(Stamp(at, at + shown, damaged, fresh), form, picture)
+        yield _Frame(Stamp(at, at + shown, damaged, fresh), form, picture, reader.interlaced)
         damaged = False
 
 
 def _window(taken: list[_Frame], length: float, follows: bool, *, passed: bool) -> Window:
-    stamps, forms, pictures = zip(*taken, strict=True)
-    return Window(stamps[0].start, stamps[-1].start + length, forms[0], pictures, stamps, follows, passed)
+    stamps, forms, pictures, interlaced = zip(*taken, strict=True)
+    end = stamps[-1].start + length
+    return Window(stamps[0].start, end, forms[0], pictures, stamps, follows, passed, interlaced[-1])
 
 
 def _length(reader: Reader) -> float:
