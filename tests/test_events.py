@@ -18,7 +18,7 @@ from grainscan import Scanner
 from grainscan.errors import ConfigError, VideoError
 from grainscan.results import fault_of
 from grainscan.scan.decode import Job, Piece, read_pieces
-from grainscan.scan.events import Span, merged
+from grainscan.scan.events import Span, covered, merged
 from grainscan.video import Block, Reader, read_clip, read_windows, write_clip
 from grainscan.views.crops import ViewSpec
 
@@ -181,6 +181,15 @@ def stretch(make_block: MakeBlock) -> Block:
     block = make_block(frames=75, width=192, height=128, speed=2)
     block.planes[0][25:30] = 16
     return block
+
+
+def test_a_window_stands_for_the_time_around_it() -> None:
+    windows = [{"start": start, "end": start + 0.3} for start in (0.5, 1.0, 2.1, 6.0)]
+    stretches = covered(windows, 1.0, 6.9)
+    assert np.allclose(stretches, [(0.0, 0.9), (0.9, 1.7), (1.7, 3.4), (5.0, 6.9)])  # halfway, at most a second away
+    assert np.allclose(covered(windows, 0.0, 6.9), [(each["start"], each["end"]) for each in windows])
+    assert np.allclose(covered(windows[:1], 1.0, 0.0), [(0.0, 0.8)])  # of unknown duration
+    assert covered([], 1.0, 5.0) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])

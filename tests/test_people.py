@@ -334,15 +334,18 @@ def test_edl_of_windows_and_events() -> None:
     assert format_for(None, Path("a.EDL")) == "edl"
 
 
-def test_edl_has_no_markers_of_what_the_file_is_not_found_to_have() -> None:
+def test_edl_marks_what_lasts_too_short_for_the_file_in_yellow() -> None:
     clean = ok("clean.mov", 0.4)
     clean["windows"][1]["graininess"] = 0.9  # over the threshold, while the file is not
+    assert written([clean], "edl") == written([], "edl")
     clean["events"] = [{"task": "graininess", "start": 1.0, "end": 2.0, "probability": 0.9}]
-    assert written([clean], "edl") == written([], "edl")
+    text = written([clean], "edl")
+    assert " |C:ResolveColorYellow |M:grainy 0.90 |D:24" in text and " YELLOW  grainy 0.90" in text
+    clean["tasks"]["graininess"] |= {"min_strength": 2.0, "strength": 1.0}
+    assert written([clean], "edl") == written([], "edl")  # too weak to count
     del clean["events"]
-    assert written([clean], "edl") == written([], "edl")
     clean["tasks"]["graininess"]["label"] = 1
-    assert "grainy 0.90" in written([clean], "edl")
+    assert " |C:ResolveColorRed |M:grainy 0.90 " in written([clean], "edl")
 
 
 def test_edl_of_no_usual_rate_keeps_the_seconds() -> None:

@@ -185,7 +185,9 @@ def test_stretches_are_events_or_windows_over_the_threshold() -> None:
     assert findings.stretches(result, ["black_screen"]) == []  # the file has no verdict for it
     result["tasks"]["black_screen"] = {"label": 1, "probability": 0.99, "threshold": 0.5}
     assert findings.stretches(result, ["black_screen"]) == result["events"]
-    result["tasks"]["black_screen"]["label"] = 0
+    result["tasks"]["black_screen"]["label"] = 0  # too short for the verdict on the file
+    assert findings.stretches(result, ["black_screen"]) == result["events"]
+    result["tasks"]["black_screen"] |= {"min_strength": 2.0, "strength": 1.0}
     assert findings.stretches(result, ["black_screen"]) == []
     assert findings.stretches(failed(), ["graininess"]) == []
 

@@ -54,12 +54,17 @@ def is_found(result: Result, task: str) -> bool:
 
 
 def stretches(result: Result, tasks: Sequence[str]) -> list[Event]:
-    """Where the artifacts that the verdict on the file finds are, in order of their starts: the events of a file that
-    was looked at as a whole, else its windows with a probability from the threshold on, those that touch each other as
-    one. None for an artifact that is over its threshold for a while only, or too weak to count."""
-    tasks = [task for task in tasks if is_found(result, task)]
+    """Where artifacts are, in order of their starts.
+
+    Of a file that was looked at as a whole, its events, also of artifacts that last too short for the verdict on the
+    file; none of those that are too weak to count. Of others, the windows with a probability from the threshold on of
+    what the verdict finds, those that touch each other as one.
+    """
+    verdicts = result.get("tasks", {})
     if "events" in result:
+        tasks = [task for task in tasks if task in verdicts and not too_weak(verdicts[task])]
         return [event for event in result["events"] if event["task"] in tasks]
+    tasks = [task for task in tasks if is_found(result, task)]
     found: list[Event] = []
     frame = 1 / ((result.get("video") or {}).get("fps") or 24.0)  # windows may be a frame apart
     for task in tasks:

@@ -48,14 +48,32 @@ def merged(spans: Iterable[Span], threshold: float, margin: float = MARGIN) -> l
     return found
 
 
+def covered(windows: Sequence[Mapping[str, float]], every: float, duration: float) -> list[tuple[float, float]]:
+    """The stretch of time that each window stands for, in order of time: (start, end) in seconds.
+
+    Stretches meet halfway between windows, and reach to the ends of a file of this `duration`, but no further than
+    `every`, the length of the stretches in which a window was looked at.
+    """
+    starts, ends = [each["start"] for each in windows], [each["end"] for each in windows]
+    halves = [(end + start) / 2 for end, start in zip(ends, starts[1:], strict=False)]
+    before, after = [0.0, *halves], [*halves, duration]
+    return [
+        (min(start, max(left, start - every)), max(end, min(right, end + every)))
+        for start, end, left, right in zip(starts, ends, before, after, strict=False)
+    ]
+
+
 def find_events(
     windows: Sequence[Mapping[str, float]],
+    stretches: Sequence[tuple[float, float]],
     measured: Measured | None,
     spec: ModelSpec,
     thresholds: Mapping[str, float],
     tasks: Iterable[str],
 ) -> list[Event]:
     """The `events` of a result, in order of start: of the measured tasks from the frames, of others from the windows.
+
+    `stretches` are the times that the windows stand for (`covered`).
 
     Errors that the decoder reports are events of `transmission_error` with probability 1, from the first damaged
     picture to the next that is predicted from no other; what the model finds there is left out.
@@ -65,7 +83,7 @@ def find_events(
         if measured is not None and task in measured.tracks:
             spans = [Span(*each) for each in measured.of_frames(task)]
         else:
-            spans = [Span(each["start"], each["end"], each[task]) for each in windows if task in each]
+            spans = [Span(*when, each[task]) for each, when in zip(windows, stretches, strict=True) if task in each]
         events = merged(spans, thresholds.get(task, spec.threshold_of(task)))
         if task == REPORTED and measured is not None:
             reported = _reported(measured.frames)

@@ -36,7 +36,7 @@ from grainscan.results import SCHEMA, TIMECODE, Result, timecode
 from grainscan.scan import DECODING, decode
 from grainscan.scan.decode import Job, Piece, read_pieces
 from grainscan.scan.engine import Engine, Outputs, check_device, load_engine
-from grainscan.scan.events import REPORTED, find_events
+from grainscan.scan.events import REPORTED, covered, find_events
 from grainscan.scan.inputs import File, Item, Supply, identify, item_of, items_of, local_copy, name_of
 from grainscan.scan.measured import Measured
 from grainscan.scan.pooling import aggregate, check_strengths, parse_strengths, probability
@@ -384,7 +384,8 @@ class Scanner:
         if measured is not None:
             result["tasks"].update(measured.verdicts(self._calibrated))
         if self.job.every is not None:
-            result["events"] = find_events(windows, measured, self.spec, self._calibrated, self.tasks)
+            stretches = covered(windows, self.job.every, file.video.get("duration") or 0.0)
+            result["events"] = find_events(windows, stretches, measured, self.spec, self._calibrated, self.tasks)
             if measured is not None and REPORTED in self.tasks and measured.frames.damaged.any():
                 threshold = self._calibrated.get(REPORTED, self.spec.threshold_of(REPORTED))
                 result["tasks"][REPORTED] = {"label": 1, "probability": 1.0, "threshold": threshold}
