@@ -308,12 +308,12 @@ def test_impossible_values_are_refused(model: Path) -> None:
 
 
 def test_progress_restarts_the_clock(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_clip("a.avi", frames=40)
+    path = make_clip("a.avi", frames=120)
     clock = itertools.count(step=0.1)
     monkeypatch.setattr("grainscan.video.reader.time.monotonic", lambda: next(clock))
     job = Job(ViewSpec(frames=4, size=32, windows=2, crops=3), every=0)
-    pieces = [item for item in read_pieces(str(path), job, timeout=3.0) if isinstance(item, Piece)]
-    assert sum(1 + len(piece.then) for piece in pieces) == 10
+    pieces = [item for item in read_pieces(str(path), job, timeout=6.0) if isinstance(item, Piece)]
+    assert sum(1 + len(piece.then) for piece in pieces) == 30
     with pytest.raises(VideoError, match="3"):
         list(read_pieces(str(path), Job(job.view, every=None), timeout=0.3))
 
