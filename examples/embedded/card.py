@@ -95,7 +95,7 @@ def ten_table(figures: dict[str, Any]) -> list[str]:
         "",
         f"{figures['clips']} clips of {figures['scenes']} scenes that training never saw, QP 32 and 47, artifacts",
         "alone and combined, about half of them made by means that the synthesis does not use",
-        "(`examples/embedded/protocol_ten.py`). MVAD is the published figure on BVI-Artefact (Feng et al. 2024),",
+        "(`examples/embedded/protocol_ten.py DST --limit 480`). MVAD is the published figure on BVI-Artefact (Feng et al. 2024),",
         "another set: a yardstick, not a comparison. `python examples/embedded/protocol_ten_report.py DST`",
         "",
         "| artifact | with, without | AUROC, 95 % interval | MVAD | target | met |",
