@@ -155,8 +155,21 @@ def test_patches_with_moving_texture_do_not_bend_the_curve(rng: np.random.Genera
     level = rng.uniform(20, 230, 120)
     truth = 3 + level / 100
     deviation = truth * np.exp(rng.normal(0, 0.04, 120)) + np.where(rng.random(120) < 0.4, rng.uniform(1, 20, 120), 0)
-    curve = fit_curve(level, deviation**2, np.ones(120))
+    curve = fit_curve(level, deviation**2, np.ones(120), np.ones(120))
     assert curve.deviation[1:7] == pytest.approx(3 + CENTRES[1:7] / 100, rel=0.07)
+
+
+def test_what_changes_more_over_two_frames_than_over_one_is_no_grain(rng: np.random.Generator) -> None:
+    """Leaves that no compensation follows fill the brighter half of the picture; grain is everywhere the same."""
+    luma = np.full((8, 160, 256), 80.0)
+    leaves = np.cumsum(rng.normal(0, 6, (8, 160, 128)), axis=0)
+    luma[:, :, 128:] = 150 + 20 * smoothed(leaves, 1.5)
+    found = sample(window(luma + 4 * noise(rng, luma)))
+    assert found is not None
+    bright = found.level > 115
+    assert np.median(found.leap[~bright]) == pytest.approx(1, abs=0.05)
+    assert np.median(found.leap[bright]) > 1.25
+    assert characterise([found]).curves["y"][[2, 4]] == pytest.approx(4, rel=0.1)  # type: ignore[union-attr]
 
 
 def test_stretches_meet_halfway_and_leave_out_clean_windows(rng: np.random.Generator) -> None:

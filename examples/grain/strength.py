@@ -112,8 +112,10 @@ def measure(case: Case) -> dict[str, Any] | None:
     character = characterise(samples)
     if character is None:
         return None
-    level, structure = (np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure"))
-    curve = fit_curve(level, np.concatenate([each.variance["y"] for each in samples]), structure)
+    level, structure, leap = (
+        np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure", "leap")
+    )
+    curve = fit_curve(level, np.concatenate([each.variance["y"] for each in samples]), structure, leap)
     change = grainy.luma8() - clean.luma8()
     return {
         "clip": case.path.name,

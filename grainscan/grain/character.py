@@ -20,7 +20,7 @@ STATIC = 0.5  # temporal share below which the pattern is called static
 # Half the width of the 90 % interval of the log of a strength: at least, per share of patches that are doubted, and per
 # share of the variance that lies in bands of luma where no patch is trusted. `examples/grain/strength.py --calibrate`
 # fits the three to clips whose truth is known.
-_FLOOR, _PER_DOUBT, _PER_GAP = 0.03, 0.15, 0.93
+_FLOOR, _PER_DOUBT, _PER_GAP = 0.01, 0.12, 1.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +90,12 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
     """The character of the grain in samples of one file; None without samples."""
     if not samples:
         return None
-    level, structure = (np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure"))
+    level, structure, leap = (
+        np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure", "leap")
+    )
     planes = [plane for plane in PLANES if all(plane in each.variance for each in samples)]
     variance = {plane: np.concatenate([each.variance[plane] for each in samples]) for plane in planes}
-    fits = {plane: fit_curve(level, variance[plane], structure) for plane in planes}
+    fits = {plane: fit_curve(level, variance[plane], structure, leap) for plane in planes}
     shares = np.mean([each.shares for each in samples], axis=0)
     curves = {plane: fit.deviation for plane, fit in fits.items()}
     strength = float(np.sqrt(np.average(np.square(curves["y"]), weights=shares)))

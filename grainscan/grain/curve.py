@@ -18,6 +18,7 @@ _ABOVE, _BELOW = 0.1, 0.3  # of log deviation: farther from the curve, a patch i
 _FIRST = 0.3  # quantile of the deviations at which the fit begins
 _ROUNDS = 30
 _TEXTURE = 4.0  # ratio of structure to variance from which a patch is doubted beforehand
+_STEADY, _UNSTEADY = 1.05, 0.1  # leap of a patch up to which it is trusted; beyond, it is doubted by this measure
 _BEND, _SLOPE = 1.0, 0.1  # stiffness, in patches
 _LEAST = 0.02  # squared codes
 
@@ -36,14 +37,17 @@ class Curve:
         return np.asarray(np.exp(self.knots))
 
 
-def fit_curve(level: Vector, variance: Vector, structure: Vector) -> Curve:
+def fit_curve(level: Vector, variance: Vector, structure: Vector, leap: Vector) -> Curve:
     """A curve through the deviations of patches, robust against those with texture, whose deviation is too high.
+
+    `leap` is that of `patches.News`, by which texture is doubted that moves as no compensation can follow.
 
     Iteratively reweighted least squares with weights that fall faster above the curve than below it, from a low
     quantile on and with a scale that narrows, so that a minority of clean patches can win.
     """
     deviation = 0.5 * np.log(np.maximum(variance, _LEAST))
     prior = 1 / (1 + structure / (_TEXTURE * np.maximum(variance, _LEAST)))
+    prior /= np.square(1 + np.square(np.maximum(leap - _STEADY, 0) / _UNSTEADY))
     base = _hats(level)
     stiff = _BEND * _differences(2) + _SLOPE * _differences(1)
     order = np.argsort(deviation, kind="stable")

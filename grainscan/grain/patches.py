@@ -117,11 +117,14 @@ class News:
     """What is new in each patch from frame to frame: (n, pairs, side, side) per plane, 8-bit codes, of zero mean.
 
     Of twice the variance of the grain. shifts: (n, pairs, 2), motion in luma pixels per frame, vertical and horizontal.
+    leap: (n,), the energy of what is new over two frames, as a multiple of that over one. Fields of grain have nothing
+    in common, whatever lies between them: 1. What the compensation misses of a moving picture adds up: more.
     """
 
     luma: Array
     chroma: tuple[Array, ...]
     shifts: Array
+    leap: NDArray[np.float64]
 
 
 def follow(patches: Patches) -> News:
@@ -139,7 +142,23 @@ def follow(patches: Patches) -> News:
         rest = np.asarray(near - moved, np.float32)
         margin = MARGIN // int(scale[0]), MARGIN // int(scale[1])
         chroma.append(_difference(plane, blurred(plane, 2), near, rest, margin))
-    return News(luma, tuple(chroma), np.asarray(motion, np.float32))
+    return News(luma, tuple(chroma), np.asarray(motion, np.float32), _leap(patches.luma, smooth, whole, luma))
+
+
+def _leap(field: Array, smooth: Array, whole: NDArray[np.intp], step: Array) -> NDArray[np.float64]:
+    """`News.leap`, from every other pair of frames two apart, whose shifts are the sums of those between."""
+    short, long = np.zeros((2, len(field)))
+    for first in range(0, field.shape[1] - 2, 2):
+        pair = [first, first + 2]
+        shifts = np.clip(
+            whole[:, first : first + 1] + whole[:, first + 1 : first + 2], _CONTEXT - MARGIN, MARGIN - _CONTEXT
+        )
+        change = _difference(
+            field[:, pair], smooth[:, pair], shifts, _fraction(smooth[:, pair], shifts), (MARGIN, MARGIN)
+        )
+        long += np.square(change).mean(axis=(1, 2, 3))
+        short += np.square(step[:, first : first + 2]).mean(axis=(1, 2, 3))
+    return np.divide(long, short, out=np.ones(len(field)), where=short > 0)
 
 
 def blurred(field: Array, passes: int) -> Array:

@@ -35,6 +35,7 @@ class Sample:
 
     level: NDArray[np.float64]  # (n,)
     structure: NDArray[np.float64]  # (n,) variance of the means of 8x8 pixels
+    leap: NDArray[np.float64]  # (n,) what is new over two frames, of what is new over one
     variance: dict[str, NDArray[np.float64]]  # by plane: (n,)
     lags: dict[str, NDArray[np.float64]]  # by plane: autocovariance (LAGS, 2 * LAGS - 1) of unit variance
     shares: NDArray[np.float64]  # (BANDS,) of the picture
@@ -46,6 +47,7 @@ class Sample:
         return {
             "level": _short(self.level),
             "structure": _short(self.structure),
+            "leap": _short(self.leap),
             "variance": {plane: _short(values) for plane, values in self.variance.items()},
             "lags": {plane: _short(values.ravel()) for plane, values in self.lags.items()},
             "shares": _short(self.shares),
@@ -65,6 +67,7 @@ class Sample:
         return cls(
             level,
             _vector(values["structure"], count),
+            _vector(values["leap"], count),
             {plane: _vector(values["variance"][plane], count) for plane in planes},
             {plane: _vector(values["lags"][plane], LAGS * (2 * LAGS - 1)).reshape(LAGS, -1) for plane in planes},
             _vector(values["shares"], BANDS),
@@ -95,7 +98,7 @@ def sample(window: Window) -> Sample | None:
     rounding = 2 * (1 / 12) / window.format.unit**2  # both frames were rounded to codes: uniform noise
     edge = (patches.luma.shape[-1] - news.luma.shape[-1]) // 2
     inner = patches.luma[:, :, edge:-edge, edge:-edge]
-    level, structure = _quarters(inner.mean(axis=1)), np.repeat(patches.structure, 4)
+    level, structure, leap = _quarters(inner.mean(axis=1)), np.repeat(patches.structure, 4), np.repeat(news.leap, 4)
     variance, lags = {}, {}
     for plane, change in zip(PLANES, (news.luma, *news.chroma), strict=False):
         change = change[:, pairs]
@@ -103,7 +106,7 @@ def sample(window: Window) -> Sample | None:
         raw = quarters.reshape(-1, 4).mean(axis=1)
         variance[plane] = np.maximum(quarters - rounding, _LEAST) / 2
         if plane == "y":
-            curve = fit_curve(level, variance["y"], structure)
+            curve = fit_curve(level, variance["y"], structure, leap)
             weights = curve.weights.reshape(-1, 4).mean(axis=1)
             chosen = np.argsort(-weights, kind="stable")[: max(8, len(raw) // 2)]
         share = weights[chosen] / raw[chosen]  # of unit variance each
@@ -111,7 +114,7 @@ def sample(window: Window) -> Sample | None:
         lags[plane], lost = _whole(covariance, rounding, change.shape[-1] * change.shape[-2])
         variance[plane] = variance[plane] / (1 - lost)
     fixed, loose = _places(patches.luma, news, pairs)
-    return Sample(level, structure, variance, lags, patches.shares, fixed, loose)
+    return Sample(level, structure, leap, variance, lags, patches.shares, fixed, loose)
 
 
 def _quarters(field: Array) -> NDArray[np.float64]:
