@@ -73,7 +73,7 @@ TINY = {
     "PREDICT_CROPS": "2",
 }
 WORKERS = {f"{command}_WORKERS": "0" for command in ("PREP", "EVAL", "PREDICT")}
-MOST_SKIPPED = 5  # blocks, of all pages
+MOST_SKIPPED = 6  # blocks, of all pages
 
 
 @dataclass(frozen=True)
