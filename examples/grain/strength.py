@@ -35,9 +35,8 @@ from grainscan.data.synth.encoding import encode
 from grainscan.data.synth.grain import FLAT, Grain, film_curve, sensor_curve
 from grainscan.data.synth.graininess import Recipe
 from grainscan.errors import GrainscanError
-from grainscan.grain.character import characterise, features, width_at_half
-from grainscan.grain.curve import fit_curve
-from grainscan.grain.patches import BANDS, WIDTH
+from grainscan.grain import BANDS, WIDTH
+from grainscan.grain.character import characterise, curve_of, features, joined, width_at_half
 from grainscan.grain.sample import sample
 from grainscan.video import Block, Window, read_clip
 
@@ -112,10 +111,6 @@ def measure(case: Case) -> dict[str, Any] | None:
     character = characterise(samples)
     if character is None:
         return None
-    level, structure, leap = (
-        np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure", "leap")
-    )
-    curve = fit_curve(level, np.concatenate([each.variance["y"] for each in samples]), structure, leap)
     change = grainy.luma8() - clean.luma8()
     return {
         "clip": case.path.name,
@@ -127,7 +122,7 @@ def measure(case: Case) -> dict[str, Any] | None:
         "truth": surviving(clean, grainy, made.added),
         "strength": character.strength,
         "interval": character.interval,
-        "features": features(curve, level, character.shares),
+        "features": features(curve_of(samples, "y"), joined(samples, "level"), character.shares),
         "bands": [
             (truth, float(character.curves["y"][band])) for band, truth in true_bands(clean, made.added, change).items()
         ],

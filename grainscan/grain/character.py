@@ -90,12 +90,8 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
     """The character of the grain in samples of one file; None without samples."""
     if not samples:
         return None
-    level, structure, leap = (
-        np.concatenate([getattr(each, name) for each in samples]) for name in ("level", "structure", "leap")
-    )
     planes = [plane for plane in PLANES if all(plane in each.variance for each in samples)]
-    variance = {plane: np.concatenate([each.variance[plane] for each in samples]) for plane in planes}
-    fits = {plane: fit_curve(level, variance[plane], structure, leap) for plane in planes}
+    fits = {plane: curve_of(samples, plane) for plane in planes}
     shares = np.mean([each.shares for each in samples], axis=0)
     curves = {plane: fit.deviation for plane, fit in fits.items()}
     strength = float(np.sqrt(np.average(np.square(curves["y"]), weights=shares)))
@@ -103,7 +99,7 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
     loud = [float(np.mean(each.variance["y"])) for each in samples]
     lags = {plane: np.average([each.lags[plane] for each in samples], axis=0, weights=loud) for plane in planes}
     fixed, loose = (float(np.mean([getattr(each, name) for each in samples])) for name in ("fixed", "loose"))
-    factor = math.exp(_half_width(fits["y"], level, shares))
+    factor = math.exp(_half_width(fits["y"], joined(samples, "level"), shares))
     return Character(
         strength,
         (strength / factor, strength * factor),
@@ -112,6 +108,17 @@ def characterise(samples: Sequence[Sample]) -> Character | None:
         lags,
         loose / (fixed + loose) if fixed + loose > 0 else 1.0,
     )
+
+
+def curve_of(samples: Sequence[Sample], plane: str) -> Curve:
+    """How the deviation of the grain in a plane depends on luma, by the patches of all samples."""
+    variance = np.concatenate([each.variance[plane] for each in samples])
+    return fit_curve(joined(samples, "level"), variance, joined(samples, "structure"), joined(samples, "leap"))
+
+
+def joined(samples: Sequence[Sample], name: str) -> NDArray[np.float64]:
+    """What the samples say of each of their patches, (n,) of all: `level`, `structure` or `leap`."""
+    return np.concatenate([getattr(each, name) for each in samples])
 
 
 def features(curve: Curve, level: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[float, float]:

@@ -148,14 +148,11 @@ def follow(patches: Patches) -> News:
 def _leap(field: Array, smooth: Array, whole: NDArray[np.intp], step: Array) -> NDArray[np.float64]:
     """`News.leap`, from every other pair of frames two apart, whose shifts are the sums of those between."""
     short, long = np.zeros((2, len(field)))
-    for first in range(0, field.shape[1] - 2, 2):
-        pair = [first, first + 2]
-        shifts = np.clip(
-            whole[:, first : first + 1] + whole[:, first + 1 : first + 2], _CONTEXT - MARGIN, MARGIN - _CONTEXT
-        )
-        change = _difference(
-            field[:, pair], smooth[:, pair], shifts, _fraction(smooth[:, pair], shifts), (MARGIN, MARGIN)
-        )
+    shifts = np.clip(whole[:, :-1] + whole[:, 1:], _CONTEXT - MARGIN, MARGIN - _CONTEXT)
+    for first in range(0, shifts.shape[1], 2):
+        pair, shift = [first, first + 2], shifts[:, first : first + 1]
+        luma, soft = field[:, pair], smooth[:, pair]
+        change = _difference(luma, soft, shift, _fraction(soft, shift), (MARGIN, MARGIN))
         long += np.square(change).mean(axis=(1, 2, 3))
         short += np.square(step[:, first : first + 2]).mean(axis=(1, 2, 3))
     return np.divide(long, short, out=np.ones(len(field)), where=short > 0)

@@ -67,7 +67,8 @@ def describe(
     area = area or active_area(window)
     if held is None:
         return _row(_describe(window, area, cells))
-    changes = _row(_changes_alone(window, area, cells))
+    lumas = _lumas(window, area)
+    changes = _row(_over_time(lumas, _cells(lumas, window, cells), window.format))
     first = names().index("change")
     return np.concatenate([held[:first], changes, held[first + len(changes) :]])
 
@@ -97,15 +98,15 @@ def _describe(window: Window, area: Area, cells: Floats | None = None) -> list[t
         *_doubled_lines(*columns),
         *_levels(lumas[0], form),
         *_light(cells[middle]),
-        *_changes(cells),
-        *_lost_blocks(lumas, form),
+        *_over_time(lumas, cells, form),
         *_colours(window, area),
     ]
 
 
-def _changes_alone(window: Window, area: Area, cells: Floats | None) -> list[tuple[str, float]]:
-    lumas = _lumas(window, area)
-    return [*_changes(_cells(lumas, window, cells)), *_lost_blocks(lumas, window.format)]
+def _over_time(lumas: list[NDArray[Any]], cells: Floats, form: PixelFormat) -> Iterator[tuple[str, float]]:
+    """Changes of luma in the active area."""
+    yield from _changes(cells)
+    yield from _lost_blocks(lumas, form)
 
 
 def _cells(lumas: list[NDArray[Any]], window: Window, cells: Floats | None) -> Floats:
